@@ -1,0 +1,128 @@
+"""One run from configuration to files: config → target → width → model → training → metrics → results → pictures."""
+
+import datetime
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import config as configuration
+import console
+import evaluation
+import pictures
+import results
+from errors import UserError
+from models import MODELS
+from targets import make_target
+from training import Feed, train
+
+
+def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: str) -> int:
+    """Runs the benchmark that the constants and the command line ask for.
+
+    Args:
+      constants: the config block, upper-case names.
+      args: command-line arguments; None: those of the process.
+      description: the head of --help.
+
+    Returns:
+      The exit code: 0, or 2 for input that cannot be run; then nothing on disk has changed.
+    """
+    args = sys.argv[1:] if args is None else args
+    clock, started = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    try:
+        config = configuration.parse(constants, args, description)
+        _use_every_core()
+        target = make_target(config)
+        models = [_build(name, config, target) for name in config.models]
+        folder = results.open_folder(config.out_dir)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+    origin = results.provenance(args, config.out_dir, started)
+    console.say(f"device: {origin['device']}")
+    console.say(f"target: {pictures.title(config, target)}, {config.n_steps} steps")
+    if target.held_out_rows is not None:
+        console.say(f"rows: {len(target.train_rows)} to train on, {len(target.held_out_rows)} held out for every score")
+    console.widths(models, config.parameter_budget)
+    console.say("floor: scoring samples of the target itself …")
+    judge = evaluation.make_judge(target, config)
+    if judge.discretisation_error is not None:
+        console.say(f"binning moves the target by W₁ = {judge.discretisation_error:.4f} (units of x)")
+    rows = None
+    if target.train_rows is not None:
+        rows = target.codec.encode(jnp.asarray(target.train_rows, jnp.float32))
+    feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), rows, config.batch_size)
+
+    runs = []
+    for model in models:
+        with console.family_bar(model.name, config.n_steps) as bar:
+            runs.append(
+                train(
+                    model,
+                    feed,
+                    judge.scorer,
+                    n_steps=config.n_steps,
+                    n_evaluations=config.n_evaluations,
+                    n_seeds=config.num_seeds,
+                    seed=config.seed,
+                    snapshot_steps=frozenset(config.snapshot_steps.values()),
+                    on_evaluation=bar.update,
+                )
+            )
+    likelihoods = {
+        run.model.name: [evaluation.mean_log_likelihoods(run.model, state, target) for state in run.states]
+        for run in runs
+    }
+    console.final_table(runs, judge)
+    console.likelihood_table(likelihoods)
+
+    console.say("drawing the pictures …")
+    files = [*pictures.names(config, runs), *results.FILES]
+    pictures.draw(folder, config, target, judge, runs)
+    target_rows = _target_rows(target, config)
+    results.write_whole(folder / results.SAMPLES_FILE, results.samples_bytes(target_rows, runs))
+    results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))
+    origin["seconds"] = time.perf_counter() - clock
+    report = results.report(config, target, judge, runs, likelihoods, origin, files)
+    results.write_whole(folder / results.CSV_FILE, results.csv_bytes(report))
+    results.remove_previous(folder, keep=files)
+    results.write_whole(folder / results.METRICS_FILE, results.json_bytes(report))
+    console.say(f"{len(files)} files in {folder}/ after {origin['seconds']:.0f} s; begin with {pictures.DASHBOARD}")
+    return 0
+
+
+def _use_every_core() -> None:
+    """One JAX device a core, so that seeds train side by side; possible only before JAX is first used."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    try:
+        jax.config.update("jax_num_cpu_devices", cores)
+    except RuntimeError:
+        # A program that called main() after using JAX keeps the devices it has.
+        return
+
+
+def _build(name: str, config: Any, target: Any) -> Any:
+    try:
+        return MODELS[name].build(config, target)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def _target_rows(target: Any, config: Any) -> np.ndarray:
+    """Rows of the target as they are compared: drawn afresh, or the held-out ones of a user's table."""
+    if target.held_out_rows is not None:
+        rows = jnp.asarray(target.held_out_rows, jnp.float32)
+    else:
+        key = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 2)
+        rows = jax.jit(target.sample, static_argnums=1)(key, config.n_eval_samples)
+    return np.asarray(target.as_compared(rows))

@@ -1,0 +1,215 @@
+"""One validated object out of the config block's constants and the command line."""
+
+import contextlib
+import dataclasses
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import tyro
+
+from errors import UserError, check_range, nearest_choice, unknown_choice
+from models import MODELS
+from targets import TARGETS
+
+
+@dataclass(frozen=True)
+class _Constants:
+    # tyro shows these comments as the help of the command line.
+    target_type: Literal[tuple(TARGETS)]  # the distribution to learn
+    parameter_budget: int  # trainable weights a family may have
+    num_bins: int  # one-hot cells in 1-D; 0: continuous
+    snapshot_percent: int  # of the steps between two timeline pictures; divides 100
+    n_steps: int  # training steps, one minibatch each
+    n_evaluations: int  # scores during training, at equal distances; divides n_steps
+    batch_size: int  # rows of a minibatch
+    num_seeds: int  # independent repetitions of every family
+    seed: int  # root of all randomness
+    models: tuple[Literal[tuple(MODELS)], ...]  # families to train
+    hidden_layers: int  # in every multilayer perceptron
+    n_eval_samples: int  # draws from a model for one score
+    kld_cells: int  # histogram cells an axis; 0: 50 in 1-D, 30 in 2-D
+    kld_epsilon: float  # what an empty cell is taken to hold
+    decode: Literal["hard", "soft"]  # with bins: score the drawn cell, or the expected position
+    n_samples_train: int  # size of a fixed training set; 0: fresh draws every step
+    out_dir: str  # where everything is written
+    custom_file: str  # .npy or .csv of 1 or 2 columns for CUSTOM
+    mixture_weights: tuple[float, ...]  # of the components of 2D_GMM, sum 1
+    mixture_means: tuple[tuple[float, float], ...]  # of the components of 2D_GMM
+    mixture_covariances: tuple[tuple[tuple[float, float], tuple[float, float]], ...]  # of the components of 2D_GMM
+
+    def __post_init__(self):
+        """Checks every value that can be judged without a file or a model.
+
+        Raises:
+          UserError: the first value that cannot be run.
+        """
+        _check_choice("TARGET_TYPE", self.target_type, TARGETS)
+        _check_choice("DECODE", self.decode, ("hard", "soft"))
+        if not isinstance(self.models, tuple | list) or not self.models:
+            raise UserError(f"MODELS = {self.models!r} must name at least one family: choose from {', '.join(MODELS)}")
+        for name in self.models:
+            _check_choice("MODELS", name, MODELS)
+        if len(set(self.models)) < len(self.models):
+            unique = " ".join(dict.fromkeys(self.models))
+            raise UserError(f"MODELS = {' '.join(self.models)} names a family twice: choose {unique}")
+        for name, low in _LOWEST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                nearest = f"; the nearest valid choice is {round(value)}" if isinstance(value, float) else ""
+                raise UserError(f"{name.upper()} = {value!r} must be a whole number{nearest}")
+            check_range(name.upper(), value, low=low, high=_HIGHEST if value > _HIGHEST else None)
+        check_range("KLD_EPSILON", self.kld_epsilon, above=0, below=1)
+        for name in ("out_dir", "custom_file"):
+            if not isinstance(getattr(self, name), str):
+                raise UserError(f"{name.upper()} = {getattr(self, name)!r} must be a path in quotes")
+        if not self.out_dir:
+            raise UserError("OUT_DIR is empty: name a folder, such as results_classical_benchmarks")
+        if self.num_bins == 1:
+            raise UserError("NUM_BINS = 1 leaves nothing to learn: choose 0 (continuous) or at least 2")
+        if self.num_bins and self.target_type.startswith("2D"):
+            raise UserError(
+                f"NUM_BINS = {self.num_bins} needs a 1-D target, but TARGET_TYPE = {self.target_type}; set NUM_BINS = 0"
+            )
+        if self.n_steps % self.n_evaluations:
+            raise UserError(
+                f"N_EVALUATIONS = {self.n_evaluations} does not divide N_STEPS = {self.n_steps}; "
+                f"the nearest that does is {_nearest_divisor(self.n_steps, self.n_evaluations)}"
+            )
+        if 100 % self.snapshot_percent:
+            raise UserError(
+                f"SNAPSHOT_PERCENT = {self.snapshot_percent} does not divide 100; "
+                f"the nearest that does is {_nearest_divisor(100, self.snapshot_percent)}"
+            )
+        if self.n_evaluations % (100 // self.snapshot_percent):
+            on_evaluations = [p for p in range(1, 101) if 100 % p == 0 and self.n_evaluations % (100 // p) == 0]
+            nearest = min(on_evaluations, key=lambda p: abs(p - self.snapshot_percent))
+            raise UserError(
+                f"SNAPSHOT_PERCENT = {self.snapshot_percent} asks for {100 // self.snapshot_percent} snapshots, not "
+                f"all of which fall on the N_EVALUATIONS = {self.n_evaluations}; the nearest that works is {nearest}"
+            )
+
+    @property
+    def snapshot_steps(self) -> dict[int, int]:
+        """Percent of the training -> step, for every snapshot."""
+        return {p: self.n_steps * p // 100 for p in range(self.snapshot_percent, 101, self.snapshot_percent)}
+
+
+# Steps and sizes are int32 on the devices.
+_HIGHEST = 2**31 - 1
+_LOWEST = {
+    "parameter_budget": 1,
+    "num_bins": 0,
+    "snapshot_percent": 1,
+    "n_steps": 1,
+    "n_evaluations": 1,
+    "batch_size": 1,
+    "num_seeds": 1,
+    "seed": 0,
+    "hidden_layers": 1,
+    "n_eval_samples": 1,
+    "kld_cells": 0,
+    "n_samples_train": 0,
+}
+
+# The constants and, for every registered family, its own settings under its lower-case name.
+BenchmarkConfig = dataclasses.make_dataclass(
+    "BenchmarkConfig",
+    [(name.lower(), family.Config, field(default_factory=family.Config)) for name, family in MODELS.items()],
+    bases=(_Constants,),
+    frozen=True,
+    namespace={"__doc__": "Everything that defines a run."},
+)
+
+
+def from_constants(constants: Mapping[str, Any]) -> BenchmarkConfig:
+    """Builds the configuration from upper-case names; a family without a line of its own has its defaults.
+
+    Raises:
+      UserError: a constant is missing, or a value cannot be run.
+    """
+    values = {}
+    for constant in dataclasses.fields(_Constants):
+        if constant.name.upper() not in constants:
+            raise UserError(f"{constant.name.upper()} is missing from the config block")
+        values[constant.name] = constants[constant.name.upper()]
+    for name, family in MODELS.items():
+        settings = constants.get(name, {})
+        if not isinstance(settings, Mapping):
+            raise UserError(
+                f"{name} = {settings!r} must be a dict of settings, such as {name} = dict(learning_rate=1e-3)"
+            )
+        allowed = [setting.name for setting in dataclasses.fields(family.Config)]
+        for setting in settings:
+            if setting not in allowed:
+                raise unknown_choice(f"{name}'s setting", setting, allowed)
+        values[name.lower()] = family.Config(**settings)
+    return BenchmarkConfig(**values)
+
+
+def parse(constants: Mapping[str, Any], args: Sequence[str], description: str) -> BenchmarkConfig:
+    """The configuration of a run: the constants, overridden by command-line arguments.
+
+    Raises:
+      UserError: anything that cannot be run, as one line.
+      SystemExit: with code 0 after --help.
+    """
+    default = from_constants(constants)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(BenchmarkConfig, default=default, args=list(args), description=description)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """The message inside tyro's box, with the nearest valid choice."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    message = []
+    for line in lines:
+        if re.fullmatch("─+", line):
+            break
+        message.append(line)
+    text = re.sub(r"^Error parsing [\w.]+: (?=[A-Z])", "", " ".join(message))
+    unknown = re.match(r"Unrecognized options: ([^,]*)", text)
+    if unknown:
+        # The typed word is the value of an option that takes none, or a misspelt option.
+        word = unknown[1].split("=")[0]
+        return f"unknown option {word}{nearest_choice(word, _options())}; --help lists all of them"
+    choice = re.match(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)\.", text)
+    if choice:
+        allowed = [option.strip().strip("'") for option in choice[3].split(",") if option.strip()]
+        return str(unknown_choice(choice[2], choice[1], allowed))
+    value = re.match(r"Error parsing (--\S+): invalid literal for int\(\) with base 10: '(.*)'", text)
+    if value:
+        nearest = ""
+        with contextlib.suppress(ValueError, OverflowError):
+            nearest = f"; the nearest valid choice is {round(float(value[2]))}"
+        return f"{value[1]} {value[2]!r} must be a whole number{nearest}"
+    value = re.match(r"Error parsing (--\S+): could not convert string to float: '(.*)'", text)
+    if value:
+        return f"{value[1]} {value[2]!r} must be a number, such as 0.001"
+    return text or "the command line cannot be read; --help lists all options"
+
+
+def _options() -> list[str]:
+    options = ["--help"] + [f"--{constant.name.replace('_', '-')}" for constant in dataclasses.fields(_Constants)]
+    for name, family in MODELS.items():
+        for setting in dataclasses.fields(family.Config):
+            options.append(f"--{name.lower().replace('_', '-')}.{setting.name.replace('_', '-')}")
+    return options
+
+
+def _check_choice(what: str, value: Any, choices: Any) -> None:
+    if value not in list(choices):
+        raise unknown_choice(what, str(value), choices)
+
+
+def _nearest_divisor(n: int, value: int) -> int:
+    divisors = {d for i in range(1, int(n**0.5) + 1) if n % i == 0 for d in (i, n // i)}
+    return min(divisors, key=lambda d: (abs(d - value), d))

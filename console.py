@@ -1,0 +1,143 @@
+"""Everything that is printed."""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from tabulate import tabulate
+from tqdm import tqdm
+
+import metrics
+from evaluation import Floor, Judge
+from models.base import Model
+from training import Evaluation, Run
+
+# A long compilation or a slow score must not look like a hang.
+_HEARTBEAT_SECONDS = 1.0
+
+
+def say(text: str) -> None:
+    """Prints a line at once, whether or not the output is a terminal."""
+    print(text, flush=True)
+
+
+def widths(models: Sequence[Model], budget: int) -> None:
+    """The table of what the budget bought."""
+    rows = [(model.name, model.width, model.n_params, f"{model.n_params - budget:+d}") for model in models]
+    say(tabulate(rows, ("family", "width", "parameters", "off budget"), tablefmt="simple"))
+
+
+class FamilyBar:
+    """The line of one family: "compiling …", then its steps with the current scores."""
+
+    def __init__(self, name: str, n_steps: int):
+        self._name = name
+        self._bar = tqdm(
+            total=n_steps,
+            desc=f"{name:<8}compiling …",
+            file=sys.stdout,
+            unit="step",
+            mininterval=0.2,
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}",
+        )
+
+    def update(self, evaluation: Evaluation) -> None:
+        """Moves the bar to an evaluation's step."""
+        self._bar.set_description_str(f"{self._name:<8}training", refresh=False)
+        scores = {name: _score(_median(values)) for name, values in evaluation.metrics.items()}
+        self._bar.set_postfix_str(_score_line(scores), refresh=False)
+        self._bar.update(evaluation.step - self._bar.n)
+        self._bar.refresh()
+
+    def refresh(self) -> None:
+        """Shows the time that has passed."""
+        self._bar.refresh()
+
+    def close(self) -> None:
+        """Leaves the finished line."""
+        self._bar.set_description_str(f"{self._name:<8}trained ", refresh=True)
+        self._bar.close()
+
+
+@contextlib.contextmanager
+def family_bar(name: str, n_steps: int) -> Iterator[FamilyBar]:
+    """A family's bar that keeps moving while its block computes."""
+    bar = FamilyBar(name, n_steps)
+    done = threading.Event()
+
+    def beat():
+        while not done.wait(_HEARTBEAT_SECONDS):
+            bar.refresh()
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+    try:
+        yield bar
+    finally:
+        done.set()
+        heart.join()
+        bar.close()
+
+
+def final_table(runs: Sequence[Run], judge: Judge) -> None:
+    """Family, parameters, scores with their range over seeds, and the floor."""
+    rows = []
+    for run in runs:
+        last = run.evaluations[-1].metrics
+        cells = [_with_range(metrics.summarise(last[name])) for name in judge.floors]
+        rows.append((run.model.name, run.model.n_params, *cells, diverged(run.diverged_at_step)))
+    rows.append(("floor", "", *(_floor(floor) for floor in judge.floors.values()), ""))
+    with_notes = any(row[-1] for row in rows)
+    header = ("family", "parameters", *(f"{METRIC_NAMES[name]} (range)" for name in judge.floors), "")
+    say(tabulate([row if with_notes else row[:-1] for row in rows], header, tablefmt="simple", disable_numparse=True))
+
+
+def likelihood_table(log_likelihoods: Mapping[str, Sequence[Mapping[str, float] | None]]) -> None:
+    """Mean ln q of training rows beside held-out ones, medians over seeds."""
+    rows = [
+        (name, *(f"{np.median([seed[part] for seed in seeds]):.3f}" for part in ("train", "held_out")))
+        for name, seeds in log_likelihoods.items()
+        if seeds and seeds[0]
+    ]
+    if rows:
+        say(tabulate(rows, ("family", "ln q of training rows (nats)", "of held-out rows"), disable_numparse=True))
+
+
+METRIC_NAMES = {"kld": "KLD", "wasserstein": "W₁"}
+
+
+def scores_text(values: Mapping[str, float | None]) -> str:
+    """One line of scores, such as "KLD 0.0021   W₁ 0.013"."""
+    return _score_line({name: _score(value) for name, value in values.items()})
+
+
+def diverged(at_steps: Sequence[int | None]) -> str:
+    """Such as "3 of 4 seeds; 1 diverged at step 1 500"; empty when none did."""
+    steps = sorted(step for step in at_steps if step is not None)
+    if not steps:
+        return ""
+    where = ", ".join(f"{step:,}".replace(",", " ") for step in steps)
+    return f"{len(at_steps) - len(steps)} of {len(at_steps)} seeds; {len(steps)} diverged at step {where}"
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return metrics.summarise(values)["median"]
+
+
+def _score(value: float | None) -> str:
+    return "diverged" if value is None or not np.isfinite(value) else f"{value:.2g}" if value < 1e-3 else f"{value:.4f}"
+
+
+def _score_line(scores: Mapping[str, str]) -> str:
+    return "   ".join(f"{METRIC_NAMES[name]} {score}" for name, score in scores.items())
+
+
+def _with_range(summary: Mapping) -> str:
+    return f"{_score(summary['median'])} ({_score(summary['low'])} – {_score(summary['high'])})"
+
+
+def _floor(floor: Floor) -> str:
+    return f"{_score(floor.mean)} ({_score(floor.low)} – {_score(floor.high)})"

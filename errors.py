@@ -1,0 +1,56 @@
+"""The one exception that means "the user can mend this": main() prints it as a single line and exits with 2."""
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Input that cannot be run. The message is one line: the value, what is allowed, the nearest valid choice."""
+
+
+def nearest_choice(value: str, choices: Iterable[str]) -> str:
+    """Returns `; did you mean X?` for the choice that looks most like `value`, or an empty string."""
+    choices = list(choices)
+    by_upper = {choice.upper(): choice for choice in choices}
+    close = difflib.get_close_matches(value.upper(), list(by_upper), n=1, cutoff=0.5)
+    return f"; did you mean {by_upper[close[0]]}?" if close else ""
+
+
+def unknown_choice(what: str, value: str, choices: Iterable[str]) -> UserError:
+    """An error for a `value` that is not among `choices`."""
+    choices = list(choices)
+    return UserError(f"{what} {value!r} is unknown: choose from {', '.join(choices)}{nearest_choice(value, choices)}")
+
+
+def check_range(
+    what: str,
+    value: float,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Raises a UserError unless the value is finite, in [low, high] and strictly between `above` and `below`."""
+    lower, upper = (low if low is not None else above), (high if high is not None else below)
+    bounds = []
+    if lower is not None:
+        bounds.append(f"at least {low:g}" if low is not None else f"above {above:g}")
+    if upper is not None:
+        bounds.append(f"at most {high:g}" if high is not None else f"below {below:g}")
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if (
+        number
+        and (low is None or value >= low)
+        and (high is None or value <= high)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    ):
+        return
+    nearest = ""
+    if number and low is not None and value < low:
+        nearest = f"; the nearest valid choice is {low:g}"
+    elif number and high is not None and value > high:
+        nearest = f"; the nearest valid choice is {high:g}"
+    raise UserError(f"{what} = {value!r} must be {' and '.join(bounds) or 'a finite number'}{nearest}")

@@ -1,0 +1,60 @@
+"""How close does a GAN, a VAE or an RBM of P trainable parameters come to a given distribution?
+
+Edit a constant below and run `python3 generative_models_GAN_VAE_RBM_benchmarks.py`, or set any of them for one run on
+the command line (`--target-type 1D_BETA --num-bins 0`; `--help` lists all). Pictures and numbers go to OUT_DIR.
+"""
+
+TARGET_TYPE = "1D_TRIMODAL"  # 1D_BIMODAL, 1D_TRIMODAL, 1D_QUADMODAL, 1D_BETA, 1D_POISSON, 2D_MIX_GAUSS, 2D_GMM, CUSTOM
+PARAMETER_BUDGET = 1600  # trainable weights of a family, all its networks together
+NUM_BINS = 20  # one-hot cells of a 1-D target; 0: continuous
+SNAPSHOT_PERCENT = 5  # % of the training between two timeline pictures: 1, 2, 4, 5, 10, 20, 25, 50 or 100
+N_STEPS = 20_000  # training steps, one minibatch each
+N_EVALUATIONS = 40  # scores during training at equal distances; divides N_STEPS
+BATCH_SIZE = 128  # rows of a minibatch
+NUM_SEEDS = 4  # independent repetitions of every family
+SEED = 42  # root of all randomness, a whole number from 0
+MODELS = ("GAN", "VAE", "RBM")  # families to train: any of GAN, VAE, RBM
+HIDDEN_LAYERS = 2  # in every multilayer perceptron, from 1
+N_EVAL_SAMPLES = 5_000  # draws from a model for one score
+KLD_CELLS = 0  # histogram cells an axis; 0: 50 in 1-D, 30 in 2-D (with bins: the bins; Poisson: the integers)
+KLD_EPSILON = 1e-10  # what an empty cell is taken to hold, above 0
+DECODE = "hard"  # with bins, score "hard": the drawn cell, or "soft": the expected position
+N_SAMPLES_TRAIN = 0  # size of a fixed training set, drawn once; 0: fresh draws every step
+OUT_DIR = "results_classical_benchmarks"  # folder that everything is written to
+CUSTOM_FILE = ""  # .npy or .csv of 1 or 2 columns, at least 20 rows, for TARGET_TYPE = "CUSTOM"
+
+# The components of 2D_GMM: weights that sum to 1, means, and symmetric positive definite covariances.
+MIXTURE_WEIGHTS = (0.25, 0.25, 0.25, 0.25)
+MIXTURE_MEANS = ((1.5, 1.5), (1.5, -1.5), (-1.5, 1.5), (-1.5, -1.5))
+MIXTURE_COVARIANCES = (
+    ((0.5, 0.4), (0.4, 0.5)),
+    ((0.5, -0.4), (-0.4, 0.5)),
+    ((0.5, 0.0), (0.0, 0.5)),
+    ((0.2, 0.0), (0.0, 0.8)),
+)
+
+# The families' own settings; what each means and may be stands beside it in models/<family>.py and in --help.
+# fmt: off
+GAN = dict(learning_rate=1e-3, discriminator_learning_rate=0.0, adam_b1=0.5, latent_dim=16, label_smoothing=0.9, gumbel_temperature=1.0, r1_penalty=1.0, generator_average=0.0)  # noqa: E501
+VAE = dict(learning_rate=1e-3, latent_dim=2, reconstruction="auto", beta=0.0, learn_sigma=False)
+RBM = dict(learning_rate=1e-3, algorithm="CD", k=1, sigma=0.5, learn_sigma=True, sample_steps=1000, sample_steps_training=100)  # noqa: E501
+# fmt: on
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the benchmark.
+
+    Args:
+      args: command-line arguments; None: those of the process.
+
+    Returns:
+      The exit code: 0, or 2 for input that cannot be run, with one line on stderr that says why.
+    """
+    # Imported here so that importing this file costs nothing and touches no device.
+    import benchmark
+
+    return benchmark.run(globals(), args, description=__doc__)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,244 @@
+"""Generative adversarial network with the non-saturating loss.
+
+A generator G maps z ~ N(0, I) to an event; a discriminator D gives the probability that an event is real. With
+one-sided label smoothing s the discriminator's loss is
+
+    L_D = −E_p[s ln D(x) + (1 − s) ln(1 − D(x))] − E_z[ln(1 − D(G(z)))],    L_G = −E_z[ln D(G(z))],
+
+minimised over D by D*(x) = s·p(x) / (p(x) + q(x)): at equilibrium D is s/2 everywhere, and ½ only without smoothing.
+
+With bins the generator's outputs are logits and it draws a category by straight-through Gumbel-softmax: the one-hot
+argmax of logits + g forwards, the softmax at temperature τ backwards. It samples exactly as it was trained.
+
+References:
+  Goodfellow et al., Generative Adversarial Nets, 2014 (eq. 1 and §3; the non-saturating loss).
+  Salimans et al., Improved Techniques for Training GANs, 2016 (§3.4, one-sided label smoothing).
+  Mescheder, Geiger and Nowozin, Which Training Methods for GANs do actually Converge?, 2018 (eq. 9, R1).
+  Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax, 2017 (§2.2, straight-through).
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from budget import solve_width
+from errors import check_range
+from models.base import Model, View, count_params
+from models.networks import MLP
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the GAN."""
+
+    learning_rate: float = 1e-3  # of the generator's Adam
+    discriminator_learning_rate: float = 0.0  # of the discriminator's Adam; 0: the generator's
+    adam_b1: float = 0.5  # first-moment decay of both
+    latent_dim: int = 16  # length of z
+    label_smoothing: float = 0.9  # s: what D should answer on real data; 1: no smoothing
+    gumbel_temperature: float = 1.0  # τ, with bins
+    r1_penalty: float = 1.0  # γ of γ/2 · E_p ‖∇ logit D‖²; 0: off
+    generator_average: float = 0.0  # decay of the averaged generator that samples; 0: off
+
+    def __post_init__(self):
+        check_range("GAN.latent_dim", self.latent_dim, low=1)
+        check_range("GAN.learning_rate", self.learning_rate, above=0)
+        check_range("GAN.discriminator_learning_rate", self.discriminator_learning_rate, low=0)
+        check_range("GAN.adam_b1", self.adam_b1, low=0, below=1)
+        check_range("GAN.label_smoothing", self.label_smoothing, above=0, high=1)
+        check_range("GAN.gumbel_temperature", self.gumbel_temperature, above=0)
+        check_range("GAN.r1_penalty", self.r1_penalty, low=0)
+        check_range("GAN.generator_average", self.generator_average, low=0, below=1)
+
+
+class Networks(NamedTuple):
+    """One entry per network; the params, the optimiser states and the networks themselves come in this form."""
+
+    generator: Any
+    discriminator: Any
+
+
+class State(NamedTuple):
+    """What training carries."""
+
+    params: Networks
+    opt_state: Networks
+    average: Any  # the averaged generator weights, or () when no average is kept
+
+
+class Noise(NamedTuple):
+    """The randomness of one step: latent noise of both updates and, with bins, their Gumbel variables."""
+
+    z_discriminator: jax.Array  # [B, latent_dim] float32
+    z_generator: jax.Array  # [B, latent_dim] float32
+    gumbel_discriminator: jax.Array  # [B, n_bins] float32; [B, 0] without bins
+    gumbel_generator: jax.Array  # [B, n_bins] float32; [B, 0] without bins
+
+
+class Info(NamedTuple):
+    """Scalars of one step."""
+
+    loss: jax.Array  # the discriminator's, in nats, without the penalty
+    generator_loss: jax.Array  # in nats
+    d_real: jax.Array  # mean D over the real minibatch
+    d_fake: jax.Array  # mean D over the generated one
+
+
+def build(config: Any, target: Any) -> Model:
+    """Sizes the GAN for the budget: generator and discriminator share one hidden width.
+
+    Args:
+      config: the run's configuration; `config.gan` is this family's `Config`.
+      target: the distribution to learn; its codec fixes the event shape.
+
+    Returns:
+      The model. It has no density, so `log_prob` is None.
+
+    Raises:
+      UserError: the budget is below the smallest GAN for these events.
+    """
+    settings: Config = config.gan
+    codec = target.codec
+    (event_dim,) = codec.event_shape
+    gumbel_dim = event_dim if codec.one_hot else 0
+
+    def networks(width):
+        mlp = functools.partial(MLP, width=width, hidden_layers=config.hidden_layers, activation=nn.leaky_relu)
+        return Networks(mlp(n_outputs=event_dim), mlp(n_outputs=1))
+
+    def init_params(key, nets):
+        key_generator, key_discriminator = jax.random.split(key)
+        return Networks(
+            nets.generator.init(key_generator, jnp.zeros((1, settings.latent_dim))),
+            nets.discriminator.init(key_discriminator, jnp.zeros((1, event_dim))),
+        )
+
+    def count(width):
+        return count_params(jax.eval_shape(functools.partial(init_params, nets=networks(width)), jax.random.key(0)))
+
+    width = solve_width(count, config.parameter_budget)
+    nets = networks(width)
+    optimisers = Networks(
+        *(
+            optax.flatten(optax.adam(rate, b1=settings.adam_b1))
+            for rate in (
+                settings.learning_rate,
+                settings.discriminator_learning_rate or settings.learning_rate,
+            )
+        )
+    )
+
+    def init(key, data):
+        del data
+        params = init_params(key, nets)
+        opt_state = Networks(*(optimiser.init(p) for optimiser, p in zip(optimisers, params, strict=True)))
+        return State(params, opt_state, params.generator if settings.generator_average else ())
+
+    def noise(key):
+        key_z, key_gumbel = jax.random.split(key)
+        z = jax.random.normal(key_z, (2, config.batch_size, settings.latent_dim))
+        gumbel = jax.random.gumbel(key_gumbel, (2, config.batch_size, gumbel_dim))
+        return Noise(z[0], z[1], gumbel[0], gumbel[1])
+
+    def generate(params, z, gumbel):
+        output = nets.generator.apply(params, z)
+        return straight_through(output + gumbel, settings.gumbel_temperature) if codec.one_hot else output
+
+    def logit(params, events):
+        return nets.discriminator.apply(params, events)[:, 0]
+
+    def discriminator_objective(params, real, fake):
+        logit_real, logit_fake = logit(params, real), logit(params, fake)
+        loss = discriminator_loss(logit_real, logit_fake, settings.label_smoothing)
+        penalty = 0.0
+        if settings.r1_penalty:
+            gradient = jax.grad(lambda events: logit(params, events).sum())(real)
+            penalty = settings.r1_penalty / 2 * jnp.mean(jnp.sum(gradient**2, axis=-1))
+        return loss + penalty, (loss, jnp.mean(nn.sigmoid(logit_real)), jnp.mean(nn.sigmoid(logit_fake)))
+
+    def generator_objective(params, params_discriminator, z, gumbel):
+        return generator_loss(logit(params_discriminator, generate(params, z, gumbel)))
+
+    def step(state, batch, noise):
+        generator, discriminator = state.params
+        fake = generate(generator, noise.z_discriminator, noise.gumbel_discriminator)
+        gradient, (loss, d_real, d_fake) = jax.grad(discriminator_objective, has_aux=True)(discriminator, batch, fake)
+        updates, opt_discriminator = optimisers.discriminator.update(gradient, state.opt_state.discriminator)
+        discriminator = optax.apply_updates(discriminator, updates)
+
+        loss_generator, gradient = jax.value_and_grad(generator_objective)(
+            generator, discriminator, noise.z_generator, noise.gumbel_generator
+        )
+        updates, opt_generator = optimisers.generator.update(gradient, state.opt_state.generator)
+        generator = optax.apply_updates(generator, updates)
+        average = state.average
+        if settings.generator_average:
+            average = optax.incremental_update(generator, average, 1 - settings.generator_average)
+        new_state = State(Networks(generator, discriminator), Networks(opt_generator, opt_discriminator), average)
+        return new_state, Info(loss, loss_generator, d_real, d_fake)
+
+    def sampling_params(state):
+        return state.average if settings.generator_average else state.params.generator
+
+    def sample(key, state, n):
+        key_z, key_gumbel = jax.random.split(key)
+        z = jax.random.normal(key_z, (n, settings.latent_dim))
+        return generate(sampling_params(state), z, jax.random.gumbel(key_gumbel, (n, gumbel_dim)))
+
+    def sample_mean(key, state, n):
+        output = nets.generator.apply(sampling_params(state), jax.random.normal(key, (n, settings.latent_dim)))
+        return nn.softmax(output) if codec.one_hot else output
+
+    def discriminator_view(state):
+        """D over the box."""
+        grid, events = target.grid()
+        return {
+            "x": grid,
+            "d": nn.sigmoid(logit(state.params.discriminator, events)),
+            "equilibrium": settings.label_smoothing / 2,
+        }
+
+    return Model(
+        name="GAN",
+        n_params=count(width),
+        width=width,
+        init=init,
+        noise=noise,
+        step=step,
+        sample=sample,
+        sample_mean=sample_mean,
+        views={"gan_discriminator": View("discriminator", discriminator_view, ("d_real", "d_fake"))},
+        loss_reference=(equilibrium_loss(settings.label_smoothing), "equilibrium of L_D"),
+    )
+
+
+def discriminator_loss(logit_real: jax.Array, logit_fake: jax.Array, smoothing: float) -> jax.Array:
+    """L_D of the module's docstring from logits [n] and [m], in nats; −L_D is 2·JS − ln 4 at s = 1 and D*."""
+    real = optax.sigmoid_binary_cross_entropy(logit_real, smoothing)
+    fake = optax.sigmoid_binary_cross_entropy(logit_fake, 0.0)
+    return jnp.mean(real) + jnp.mean(fake)
+
+
+def equilibrium_loss(smoothing: float) -> float:
+    """L_D where the generator is perfect and D is s/2 everywhere; ln 4 at s = 1."""
+    d = smoothing / 2
+    return -smoothing * math.log(d) - (2 - smoothing) * math.log(1 - d)
+
+
+def generator_loss(logit_fake: jax.Array) -> jax.Array:
+    """The non-saturating L_G from logits [m], in nats."""
+    return jnp.mean(optax.sigmoid_binary_cross_entropy(logit_fake, 1.0))
+
+
+def straight_through(perturbed_logits: jax.Array, temperature: float) -> jax.Array:
+    """One-hot argmax of logits plus Gumbel noise [n, K], with the gradient of their softmax at the temperature."""
+    soft = nn.softmax(perturbed_logits / temperature)
+    hard = jax.nn.one_hot(jnp.argmax(perturbed_logits, axis=-1), soft.shape[-1])
+    # In this order the forward value is the one-hot row itself, without a rounding error.
+    return hard + (soft - jax.lax.stop_gradient(soft))

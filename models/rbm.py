@@ -1,0 +1,275 @@
+"""Restricted Boltzmann machine with Gaussian or softmax visible units and binary hidden ones.
+
+Gaussian visibles, one σ a visible unit:
+
+    E(v, h) = Σᵢ (vᵢ − b_vᵢ)²/2σᵢ² − Σᵢⱼ vᵢ Wᵢⱼ hⱼ/σᵢ² − b_hᵀh,
+    P(hⱼ = 1 | v) = sigmoid((v/σ²) W + b_h)ⱼ,    P(v | h) = N(b_v + W h, diag σ²),
+    F(v) = Σᵢ (vᵢ − b_vᵢ)²/2σᵢ² − Σⱼ softplus((v/σ²) W + b_h)ⱼ.
+
+The marginal is a mixture of 2^H Gaussians centred on b_v + W h. With σ = 1 the conditionals are the textbook ones.
+With bins the visible layer is one softmax unit: E(v, h) = −b_vᵀv − vᵀWh − b_hᵀh on one-hot v, whose states can all be
+enumerated, so samples are drawn exactly from softmax(−F).
+
+The gradient of −ln p is ∇F(data) less ∇F(model), the model's part taken from Gibbs chains of k sweeps that start at
+the data (CD) or go on from the last step's (PCD).
+
+References:
+  Hinton, Training Products of Experts by Minimizing Contrastive Divergence, 2002 (CD).
+  Tieleman, Training RBMs using Approximations to the Likelihood Gradient, 2008 (PCD).
+  Cho, Ilin and Raiko, Improved Learning of Gaussian-Bernoulli RBMs, 2011 (eq. 3 – 6: this energy, σ as ln σ²).
+  Salakhutdinov, Mnih and Hinton, RBMs for Collaborative Filtering, 2007 (§2.1, softmax visibles).
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from budget import solve_width
+from errors import check_range
+from models.base import Model, View, count_params
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the RBM."""
+
+    learning_rate: float = 1e-3  # of Adam
+    algorithm: Literal["CD", "PCD"] = "CD"  # where the negative phase's chains start: the data, or where they stood
+    k: int = 1  # Gibbs sweeps of the negative phase a step
+    sigma: float = 0.5  # σ of the Gaussian visibles at the start, in units of the events
+    learn_sigma: bool = True  # train ln σ, one a visible unit
+    sample_steps: int = 1000  # Gibbs sweeps before a chain counts as a sample, for the final score
+    sample_steps_training: int = 100  # the same for scores in mid-training
+
+    def __post_init__(self):
+        check_range("RBM.learning_rate", self.learning_rate, above=0)
+        check_range("RBM.k", self.k, low=1)
+        check_range("RBM.sigma", self.sigma, above=0)
+        check_range("RBM.sample_steps", self.sample_steps, low=1)
+        check_range("RBM.sample_steps_training", self.sample_steps_training, low=1)
+
+
+class Params(NamedTuple):
+    """Trainable weights; V visible units, H hidden ones."""
+
+    weights: jax.Array  # [V, H] float32
+    visible_bias: jax.Array  # [V] float32
+    hidden_bias: jax.Array  # [H] float32
+    log_sigma: Any  # [V] float32 when σ is learned, else ()
+
+
+class State(NamedTuple):
+    """What training carries."""
+
+    params: Params
+    opt_state: Any
+    chains: Any  # [B, V] float32, the persistent visible states; () with CD
+
+
+class Noise(NamedTuple):
+    """The randomness of one step's k Gibbs sweeps."""
+
+    hidden: jax.Array  # [k, B, H] float32, uniform
+    visible: jax.Array  # Gaussian visibles: [k, B, V] normal; softmax: [k, B, 1] uniform
+
+
+class Info(NamedTuple):
+    """Scalars of one step."""
+
+    loss: jax.Array  # mean F(data) − mean F(model), in nats
+    reconstruction_error: jax.Array  # mean squared distance of the batch to E[v|h] of its own hidden probabilities
+
+
+def build(config: Any, target: Any) -> Model:
+    """Sizes the RBM for the budget: its width is the number of hidden units.
+
+    Args:
+      config: the run's configuration; `config.rbm` is this family's `Config`. Hidden layers do not apply.
+      target: the distribution to learn; its codec fixes the event shape.
+
+    Returns:
+      The model. `log_prob` enumerates the visible states with bins and integrates them numerically without.
+
+    Raises:
+      UserError: the budget is below the smallest RBM for these events.
+    """
+    settings: Config = config.rbm
+    codec = target.codec
+    (n_visible,) = codec.event_shape
+    learn_sigma = settings.learn_sigma and not codec.one_hot
+
+    def init_params(key, width):
+        return Params(
+            weights=0.01 * jax.random.normal(key, (n_visible, width)),
+            visible_bias=jnp.zeros(n_visible),
+            hidden_bias=jnp.zeros(width),
+            log_sigma=jnp.full(n_visible, math.log(settings.sigma)) if learn_sigma else (),
+        )
+
+    def count(width):
+        return count_params(jax.eval_shape(functools.partial(init_params, width=width), jax.random.key(0)))
+
+    width = solve_width(count, config.parameter_budget)
+    optimiser = optax.flatten(optax.adam(settings.learning_rate))
+    chain_sweep = sweep_softmax if codec.one_hot else sweep_gaussian
+    energy = free_energy_softmax if codec.one_hot else free_energy_gaussian
+
+    def units(params):
+        """The parameters with ln σ filled in where it is fixed."""
+        return params if learn_sigma else params._replace(log_sigma=jnp.full(n_visible, math.log(settings.sigma)))
+
+    def init(key, data):
+        params = init_params(key, width)
+        if not codec.one_hot:
+            params = params._replace(visible_bias=jnp.mean(data, axis=0))
+        # Different data rows, so that the chains start spread over the modes.
+        chains = jnp.resize(data, (config.batch_size, n_visible)) if settings.algorithm == "PCD" else ()
+        return State(params, optimiser.init(params), chains)
+
+    def noise(key):
+        key_hidden, key_visible = jax.random.split(key)
+        hidden = jax.random.uniform(key_hidden, (settings.k, config.batch_size, width))
+        if codec.one_hot:
+            return Noise(hidden, jax.random.uniform(key_visible, (settings.k, config.batch_size, 1)))
+        return Noise(hidden, jax.random.normal(key_visible, (settings.k, config.batch_size, n_visible)))
+
+    def objective(params, events, chains):
+        params = units(params)
+        return jnp.mean(energy(params, events)) - jnp.mean(energy(params, chains))
+
+    def step(state, batch, noise):
+        params = units(state.params)
+        chains = state.chains if settings.algorithm == "PCD" else batch
+        for hidden, visible in zip(noise.hidden, noise.visible, strict=True):
+            chains = chain_sweep(params, chains, hidden, visible)
+        loss, gradient = jax.value_and_grad(objective)(state.params, batch, chains)
+        updates, opt_state = optimiser.update(gradient, state.opt_state)
+        mean = visible_mean(params, nn.sigmoid(hidden_input(params, batch, codec.one_hot)), codec.one_hot)
+        error = jnp.mean(jnp.sum((batch - mean) ** 2, axis=-1))
+        persistent = chains if settings.algorithm == "PCD" else ()
+        return State(optax.apply_updates(state.params, updates), opt_state, persistent), Info(loss, error)
+
+    def softmax_log_probs(params):
+        return nn.log_softmax(-free_energy_softmax(params, jnp.eye(n_visible, dtype=params.weights.dtype)))
+
+    def gibbs(key, params, n, n_sweeps):
+        key_start, key_sweeps = jax.random.split(key)
+        start = jax.random.normal(key_start, (n, n_visible))
+        v = params.visible_bias[None] + jnp.exp(params.log_sigma)[None] * start
+
+        def sweep(v, i):
+            key_hidden, key_visible = jax.random.split(jax.random.fold_in(key_sweeps, i))
+            hidden = jax.random.uniform(key_hidden, (n, width))
+            return sweep_gaussian(params, v, hidden, jax.random.normal(key_visible, (n, n_visible))), None
+
+        return jax.lax.scan(sweep, v, jnp.arange(n_sweeps))[0]
+
+    def sampler(n_sweeps):
+        def sample(key, state, n):
+            params = units(state.params)
+            if codec.one_hot:
+                drawn = jax.random.categorical(key, softmax_log_probs(params), shape=(n,))
+                return jax.nn.one_hot(drawn, n_visible)
+            return gibbs(key, params, n, n_sweeps)
+
+        return sample
+
+    def sample_mean(key, state, n):
+        key_visible, key_hidden = jax.random.split(key)
+        params = units(state.params)
+        v = sampler(settings.sample_steps)(key_visible, state, n)
+        on = jax.random.bernoulli(key_hidden, nn.sigmoid(hidden_input(params, v, codec.one_hot)))
+        return visible_mean(params, on.astype(v.dtype), codec.one_hot)
+
+    def log_prob(state, x):
+        params = units(state.params)
+        if codec.one_hot:
+            return x @ softmax_log_probs(params)
+        return -_in_chunks(functools.partial(free_energy_gaussian, params), x) - log_partition_gaussian(params)
+
+    def energy_view(state):
+        """−ln q over the box: the free energy plus ln Z, in data space."""
+        x, events = target.grid()
+        return {"x": x, "energy": codec.log_volume - log_prob(state, events)}
+
+    return Model(
+        name="RBM",
+        n_params=count(width),
+        width=width,
+        init=init,
+        noise=noise,
+        step=step,
+        sample=sampler(settings.sample_steps),
+        sample_mean=sample_mean,
+        sample_quick=None if codec.one_hot else sampler(settings.sample_steps_training),
+        log_prob=log_prob,
+        log_prob_kind="exact",
+        views={"rbm_energy_landscape": View("energy", energy_view)},
+        loss_reference=(0.0, "equilibrium"),
+    )
+
+
+def hidden_input(params: Params, v: jax.Array, one_hot: bool) -> jax.Array:
+    """The logits of P(h = 1 | v), [n, H], of visible rows v [n, V]."""
+    scaled = v if one_hot else v * jnp.exp(-2 * params.log_sigma)[None]
+    return scaled @ params.weights + params.hidden_bias[None]
+
+
+def visible_mean(params: Params, h: jax.Array, one_hot: bool) -> jax.Array:
+    """E[v | h], [n, V], of hidden rows h [n, H]."""
+    linear = h @ params.weights.T + params.visible_bias[None]
+    return nn.softmax(linear) if one_hot else linear
+
+
+def free_energy_gaussian(params: Params, v: jax.Array) -> jax.Array:
+    """F(v) [n] of rows v [n, V] with Gaussian visibles: −ln of the unnormalised density."""
+    square = jnp.sum(((v - params.visible_bias[None]) / jnp.exp(params.log_sigma)[None]) ** 2, axis=-1) / 2
+    return square - jnp.sum(nn.softplus(hidden_input(params, v, False)), axis=-1)
+
+
+def free_energy_softmax(params: Params, v: jax.Array) -> jax.Array:
+    """F(v) [n] of one-hot rows v [n, V]: −ln of the unnormalised probability."""
+    return -v @ params.visible_bias - jnp.sum(nn.softplus(hidden_input(params, v, True)), axis=-1)
+
+
+def sweep_gaussian(params: Params, v: jax.Array, hidden: jax.Array, visible: jax.Array) -> jax.Array:
+    """One Gibbs sweep v -> h -> v [n, V], with uniforms [n, H] for h and normals [n, V] for v."""
+    h = (hidden < nn.sigmoid(hidden_input(params, v, False))).astype(v.dtype)
+    return visible_mean(params, h, False) + jnp.exp(params.log_sigma)[None] * visible
+
+
+def sweep_softmax(params: Params, v: jax.Array, hidden: jax.Array, visible: jax.Array) -> jax.Array:
+    """One Gibbs sweep v -> h -> v [n, V] of one-hot rows, with uniforms [n, H] for h and [n, 1] for v."""
+    h = (hidden < nn.sigmoid(hidden_input(params, v, True))).astype(v.dtype)
+    # Inversion needs one uniform a row where the Gumbel trick needs one a category: the step is bound by its noise.
+    cumulative = visible_mean(params, h, True) @ jnp.triu(jnp.ones((v.shape[-1],) * 2, v.dtype))
+    drawn = jnp.sum(visible * cumulative[:, -1:] >= cumulative[:, :-1], axis=-1)
+    return jax.nn.one_hot(drawn, v.shape[-1], dtype=v.dtype)
+
+
+def log_partition_gaussian(params: Params, nodes_per_sigma: int = 4, margin: float = 8.0) -> jax.Array:
+    """ln Z by the trapezoid rule over the model's own reach, b_v + [Σⱼ min(W, 0), Σⱼ max(W, 0)] ± 8 σ.
+
+    The reach holds every component's centre, whatever the data are: a box around the data alone would miss mass that
+    the model puts elsewhere, and flatter it. The rule converges faster than any power for a mixture of Gaussians.
+    Not for tracing: the number of nodes depends on the weights.
+    """
+    sigma = jnp.exp(params.log_sigma)
+    low = params.visible_bias + jnp.minimum(params.weights, 0).sum(1) - margin * sigma
+    high = params.visible_bias + jnp.maximum(params.weights, 0).sum(1) + margin * sigma
+    n_nodes = [int(n) for n in jnp.ceil((high - low) / sigma * nodes_per_sigma) + 1]
+    axes = [jnp.linspace(*span) for span in zip(low, high, n_nodes, strict=True)]
+    grid = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+    energies = _in_chunks(functools.partial(free_energy_gaussian, params), grid)
+    return jax.nn.logsumexp(-energies) + sum(jnp.log(axis[1] - axis[0]) for axis in axes)
+
+
+def _in_chunks(function: Any, rows: jax.Array) -> jax.Array:
+    """Applies a function of rows [n, V] -> [n] without holding [n, H] at once."""
+    return jax.lax.map(lambda row: function(row[None])[0], rows, batch_size=4096)

@@ -1,0 +1,213 @@
+"""Variational autoencoder with a Gaussian encoder and a Gaussian or categorical decoder.
+
+With squared error the objective ‖x − x̂‖² + β·KL(q(z|x) ‖ N(0, I)) is β times a negative evidence lower bound whose
+decoder is N(x̂, σ²I) with σ² = β/2, so the model draws with that σ and logs the bound itself, in nats:
+
+    −ELBO = (‖x − x̂‖² + β·KL)/β + (D/2) ln(πβ).
+
+A learned σ minimises ‖x − x̂‖²/2σ² + D ln σ + KL + (D/2) ln 2π. With bins and cross-entropy the decoder is
+categorical and the objective is −ln p(x|z) + β·KL, the bound itself at β = 1. A sample is always one of p(x|z): the
+decoder's mean is not a sample of the model.
+
+References:
+  Kingma and Welling, Auto-Encoding Variational Bayes, 2014 (eq. 10 and appendix B, the Gaussian KL).
+  Higgins et al., beta-VAE, 2017 (eq. 4).
+  Rybkin, Daniilidis and Levine, Simple and Effective VAE Training with Calibrated Decoders, 2021 (§3, σ and β).
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from budget import solve_width
+from errors import UserError, check_range
+from models.base import Model, View, count_params
+from models.networks import MLP
+
+# Half-width and nodes an axis of the grid over z that integrates the decoder against N(0, I).
+_Z_REACH, _Z_NODES = 6.0, 121
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the VAE."""
+
+    learning_rate: float = 1e-3  # of Adam
+    latent_dim: int = 2  # length of z
+    reconstruction: Literal["auto", "squared_error", "cross_entropy"] = "auto"  # auto: cross_entropy with bins
+    beta: float = 0.0  # weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy
+    learn_sigma: bool = False  # with squared_error: σ of p(x|z) is trained and β is 1
+
+    def __post_init__(self):
+        check_range("VAE.learning_rate", self.learning_rate, above=0)
+        check_range("VAE.latent_dim", self.latent_dim, low=1)
+        check_range("VAE.beta", self.beta, low=0)
+        if self.learn_sigma and self.beta not in (0, 1):
+            raise UserError(f"VAE.beta = {self.beta:g} must be 1 (or 0, its default) when VAE.learn_sigma is on")
+
+
+class Params(NamedTuple):
+    """Trainable weights."""
+
+    encoder: Any
+    decoder: Any
+    log_sigma: Any  # [1] float32 when σ is learned, else ()
+
+
+class State(NamedTuple):
+    """What training carries."""
+
+    params: Params
+    opt_state: Any
+
+
+class Info(NamedTuple):
+    """Scalars of one step, means over the minibatch in nats."""
+
+    loss: jax.Array  # the negative ELBO (with cross-entropy and β ≠ 1: the objective)
+    distortion: jax.Array  # E_q[−ln p(x|z)]
+    rate: jax.Array  # KL(q(z|x) ‖ p(z))
+
+
+def build(config: Any, target: Any) -> Model:
+    """Sizes the VAE for the budget: encoder and decoder share one hidden width.
+
+    Args:
+      config: the run's configuration; `config.vae` is this family's `Config`.
+      target: the distribution to learn; its codec fixes the event shape.
+
+    Returns:
+      The model. `log_prob` integrates over a 2-D latent on a grid ("exact" up to quadrature error).
+
+    Raises:
+      UserError: the budget is below the smallest VAE for these events, or cross_entropy was asked for without bins.
+    """
+    settings: Config = config.vae
+    codec = target.codec
+    (event_dim,) = codec.event_shape
+    if settings.reconstruction == "cross_entropy" and not codec.one_hot:
+        raise UserError("VAE.reconstruction = 'cross_entropy' needs NUM_BINS > 0; choose 'auto' or 'squared_error'")
+    categorical = codec.one_hot and settings.reconstruction != "squared_error"
+    learn_sigma = settings.learn_sigma and not categorical
+    beta = settings.beta or (1.0 if categorical or learn_sigma else 0.1)
+
+    def networks(width):
+        mlp = functools.partial(MLP, width=width, hidden_layers=config.hidden_layers, activation=nn.tanh)
+        return mlp(n_outputs=2 * settings.latent_dim), mlp(n_outputs=event_dim)
+
+    def init_params(key, nets):
+        key_encoder, key_decoder = jax.random.split(key)
+        return Params(
+            nets[0].init(key_encoder, jnp.zeros((1, event_dim))),
+            nets[1].init(key_decoder, jnp.zeros((1, settings.latent_dim))),
+            jnp.zeros((1,)) if learn_sigma else (),
+        )
+
+    def count(width):
+        return count_params(jax.eval_shape(functools.partial(init_params, nets=networks(width)), jax.random.key(0)))
+
+    width = solve_width(count, config.parameter_budget)
+    encoder, decoder = networks(width)
+    optimiser = optax.flatten(optax.adam(settings.learning_rate))
+
+    def init(key, data):
+        del data
+        params = init_params(key, (encoder, decoder))
+        return State(params, optimiser.init(params))
+
+    def noise(key):
+        return jax.random.normal(key, (config.batch_size, settings.latent_dim))
+
+    def log_sigma(params):
+        return params.log_sigma[0] if learn_sigma else jnp.asarray(0.5 * math.log(beta / 2))
+
+    def log_likelihood(params, events, output):
+        """ln p(x|z) [...] of events [..., event_dim] under the decoder's output [..., event_dim]."""
+        if categorical:
+            return jnp.sum(events * nn.log_softmax(output), axis=-1)
+        log_s = log_sigma(params)
+        square = jnp.sum((events - output) ** 2, axis=-1)
+        return -square / 2 * jnp.exp(-2 * log_s) - event_dim * (log_s + 0.5 * math.log(2 * math.pi))
+
+    def objective(params, events, epsilon):
+        mean, log_variance = jnp.split(encoder.apply(params.encoder, events), 2, axis=-1)
+        z = mean + jnp.exp(log_variance / 2) * epsilon
+        distortion = -jnp.mean(log_likelihood(params, events, decoder.apply(params.decoder, z)))
+        rate = jnp.mean(kl_to_standard_normal(mean, log_variance))
+        loss = distortion + (beta if categorical else 1.0) * rate
+        # Squared error minimises β times the bound, as written above: Adam's ε apart this is the bound's own descent.
+        scale = 1.0 if categorical or learn_sigma else beta
+        return scale * loss, Info(loss, distortion, rate)
+
+    def step(state, batch, noise):
+        gradient, info = jax.grad(objective, has_aux=True)(state.params, batch, noise)
+        updates, opt_state = optimiser.update(gradient, state.opt_state)
+        return State(optax.apply_updates(state.params, updates), opt_state), info
+
+    def sample(key, state, n):
+        key_z, key_x = jax.random.split(key)
+        output = decoder.apply(state.params.decoder, jax.random.normal(key_z, (n, settings.latent_dim)))
+        if categorical:
+            return jax.nn.one_hot(jax.random.categorical(key_x, output), event_dim)
+        drawn = output + jnp.exp(log_sigma(state.params)) * jax.random.normal(key_x, output.shape)
+        return jax.nn.one_hot(jnp.argmax(drawn, axis=-1), event_dim) if codec.one_hot else drawn
+
+    def decode_mean(params, z):
+        output = decoder.apply(params.decoder, z)
+        return nn.softmax(output) if categorical else output
+
+    def sample_mean(key, state, n):
+        return decode_mean(state.params, jax.random.normal(key, (n, settings.latent_dim)))
+
+    def log_prob(state, x):
+        grid, log_weight = _latent_grid(settings.latent_dim, x.dtype)
+        output = decoder.apply(state.params.decoder, grid)
+        each = jax.lax.map(
+            lambda row: jax.nn.logsumexp(log_likelihood(state.params, row, output) + log_weight), x, batch_size=64
+        )
+        return each
+
+    def latent_view(state):
+        """E[x|z] over z₁, z₂ in [−3, 3]², the other latents at 0."""
+        axis = jnp.linspace(-3.0, 3.0, 61)
+        z = jnp.stack(jnp.meshgrid(axis, axis, indexing="xy"), axis=-1).reshape(-1, 2)[:, : settings.latent_dim]
+        z = jnp.pad(z, ((0, 0), (0, settings.latent_dim - z.shape[1])))
+        mean = codec.decode_mean(decode_mean(state.params, z))
+        return {"z": axis, "mean": mean.reshape(len(axis), len(axis), target.dim)}
+
+    # No bound on −ln p can be below the entropy; a user's table has none, and β ≠ 1 with cross-entropy is no bound.
+    is_bound = beta == 1 if categorical else not codec.one_hot and not target.discrete
+    reference = (target.entropy, "entropy of the target") if is_bound and target.entropy is not None else None
+    exact = settings.latent_dim <= 2 and (categorical or not codec.one_hot)
+    return Model(
+        name="VAE",
+        n_params=count(width),
+        width=width,
+        init=init,
+        noise=noise,
+        step=step,
+        sample=sample,
+        sample_mean=sample_mean,
+        log_prob=log_prob if exact else None,
+        log_prob_kind="exact" if exact else None,
+        views={"vae_latent_manifold_sweep": View("latent_sweep", latent_view)},
+        loss_reference=reference,
+    )
+
+
+def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """KL(N(mean, diag exp(log_variance)) ‖ N(0, I)) in nats, [..., d] -> [...] (Kingma and Welling, appendix B)."""
+    return 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, axis=-1)
+
+
+def _latent_grid(latent_dim: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """Nodes [M, latent_dim] of a trapezoid rule on [−6, 6]^d, and ln(weight · N(z; 0, I)) [M], normalised there."""
+    axis = jnp.linspace(-_Z_REACH, _Z_REACH, _Z_NODES, dtype=dtype)
+    nodes = jnp.stack(jnp.meshgrid(*[axis] * latent_dim, indexing="ij"), axis=-1).reshape(-1, latent_dim)
+    return nodes, nn.log_softmax(-0.5 * jnp.sum(nodes**2, axis=-1))

@@ -1,0 +1,517 @@
+"""Target distributions, and the codecs between data space and the events that families train on.
+
+Data space is [n, D] in the target's own units; every score and picture lives there. A family sees *events*
+[n, *event_shape]: the data themselves (standardised for a user's own table) or, with bins, one-hot rows.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+import scipy.stats
+from scipy.optimize import elementwise
+
+from errors import UserError, nearest_choice, unknown_choice
+
+TRAIN_SHARE = 0.7  # of a user's table; the rest is held out and is what the metrics see
+MIN_CUSTOM_ROWS = 20
+POISSON_RATE = 4
+# Mixture of the 2D_GMM that the box of ±3.5 belongs to; users edit theirs in the config block.
+DEFAULT_MIXTURE = (
+    (0.25, 0.25, 0.25, 0.25),
+    ((1.5, 1.5), (1.5, -1.5), (-1.5, 1.5), (-1.5, -1.5)),
+    (((0.5, 0.4), (0.4, 0.5)), ((0.5, -0.4), (-0.4, 0.5)), ((0.5, 0.0), (0.0, 0.5)), ((0.2, 0.0), (0.0, 0.8))),
+)
+
+
+class Modes(NamedTuple):
+    """The components of a mixture of Gaussians."""
+
+    weights: np.ndarray  # [M], sum 1
+    means: np.ndarray  # [M, D]
+    covariances: np.ndarray  # [M, D, D]
+
+
+class Cells(NamedTuple):
+    """Equal cells over a box. `open` ones count what lies outside apart; `closed` ones put it into the end cells."""
+
+    box: np.ndarray  # [D, 2] low and high of every coordinate
+    n_per_axis: int
+    closed: bool
+
+    @property
+    def n_cells(self) -> int:
+        """Cells in all, with two overflow cells in 1-D and one in more dimensions unless closed."""
+        dim = len(self.box)
+        return self.n_per_axis**dim + (0 if self.closed else 2 if dim == 1 else 1)
+
+    @property
+    def edges(self) -> list[np.ndarray]:
+        """The n_per_axis + 1 cell boundaries of every axis."""
+        return [np.linspace(low, high, self.n_per_axis + 1) for low, high in self.box]
+
+    @property
+    def centres(self) -> list[np.ndarray]:
+        """The n_per_axis cell centres of every axis."""
+        return [(edges[1:] + edges[:-1]) / 2 for edges in self.edges]
+
+    def index(self, x: jax.Array) -> jax.Array:
+        """The cell [n] of every row of x [n, D]; overflow comes after the box (1-D: first below, then above it)."""
+        n = self.n_per_axis
+        low, high = (jnp.asarray(side, jnp.float32)[None] for side in self.box.T)
+        # Clipping before the conversion: a float32 beyond the range of int32 (or NaN) has no defined integer.
+        position = jnp.clip(jnp.nan_to_num(jnp.floor((x - low) / (high - low) * n)), -1, n).astype(jnp.int32)
+        if self.closed:
+            position = jnp.clip(position, 0, n - 1)
+        flat = position[:, 0]
+        for axis in range(1, x.shape[1]):
+            flat = flat * n + position[:, axis]
+        if self.closed:
+            return flat
+        if x.shape[1] == 1:
+            return jnp.where(flat < 0, n, jnp.where(flat >= n, n + 1, flat))
+        outside = jnp.any((position < 0) | (position >= n), axis=1)
+        return jnp.where(outside, self.n_cells - 1, flat)
+
+
+class Codec(NamedTuple):
+    """Between data space [n, D] and events [n, *event_shape]."""
+
+    event_shape: tuple[int, ...]
+    one_hot: bool
+    encode: Callable[[jax.Array], jax.Array]  # [n, D] -> [n, *event_shape]
+    decode: Callable[[jax.Array], jax.Array]  # [n, *event_shape] -> [n, D]; with bins the centre of the largest entry
+    decode_mean: Callable[[jax.Array], jax.Array]  # the same for expected events; with bins Σ pᵢ cᵢ
+    log_volume: float  # ln |∂ data / ∂ event|: the log density of data is that of the event minus this
+
+
+def standardising(mean: np.ndarray, deviation: np.ndarray) -> Codec:
+    """Events are the rows less `mean` [D], over `deviation` [D]."""
+    shift, scale = (jnp.asarray(values, jnp.float32)[None] for values in (mean, deviation))
+
+    def decode(events):
+        return events * scale + shift
+
+    return Codec(
+        event_shape=(len(mean),),
+        one_hot=False,
+        encode=lambda x: (x - shift) / scale,
+        decode=decode,
+        decode_mean=decode,
+        log_volume=float(np.sum(np.log(deviation))),
+    )
+
+
+def identity(dim: int) -> Codec:
+    """Events are the rows themselves."""
+    return Codec((dim,), False, lambda x: x, lambda x: x, lambda x: x, 0.0)
+
+
+def binning(cells: Cells) -> Codec:
+    """Events are one-hot rows over closed cells of a 1-D box: no sample is lost at the edges."""
+    centres = jnp.asarray(cells.centres[0], jnp.float32)
+    n_bins = cells.n_per_axis
+    return Codec(
+        event_shape=(n_bins,),
+        one_hot=True,
+        encode=lambda x: jax.nn.one_hot(cells.index(x), n_bins, dtype=jnp.float32),
+        decode=lambda events: centres[jnp.argmax(events, axis=-1)][:, None],
+        decode_mean=lambda events: (events @ centres)[:, None],
+        log_volume=0.0,
+    )
+
+
+class Target(NamedTuple):
+    """A distribution in data space, with every exact quantity it has. Exact ones are float64 on the host."""
+
+    name: str
+    dim: int
+    box: np.ndarray  # [D, 2]: the range of bins, histogram cells and plots
+    codec: Codec
+    sample: Callable[[jax.Array, int], jax.Array]  # (key, n) -> [n, D]
+    cell_masses: Callable[[Cells], np.ndarray]  # exact probabilities, in the order of Cells.index
+    log_prob: Callable[[np.ndarray], np.ndarray] | None = None  # [n, D] -> [n], nats
+    cdf: Callable[[np.ndarray], np.ndarray] | None = None  # 1-D: [...] -> [...]
+    quantile: Callable[[np.ndarray], np.ndarray] | None = None  # 1-D: the inverse of cdf
+    modes: Modes | None = None
+    entropy: float | None = None  # nats: differential, or of the probabilities where the target is discrete
+    discrete: bool = False  # log_prob is a probability, not a density
+    train_rows: np.ndarray | None = None  # [N, D]: a fixed training set; None: fresh draws
+    held_out_rows: np.ndarray | None = None  # [M, D]: CUSTOM only, rows that no family trains on
+    n_bins: int = 0
+
+    def as_compared(self, x: jax.Array) -> jax.Array:
+        """Rows [n, D] as every score sees them: with bins encoded and hard-decoded, so that like meets like."""
+        return self.codec.decode(self.codec.encode(x)) if self.n_bins else x
+
+    def grid(self) -> tuple[jax.Array, jax.Array]:
+        """Points over the box in data space [G, D] and the events there: the bins, 400 points, or 100 × 100."""
+        if self.n_bins:
+            axes = Cells(self.box, self.n_bins, closed=True).centres
+        elif self.discrete:
+            axes = [np.arange(self.box[0, 0] + 0.5, self.box[0, 1])]
+        else:
+            axes = [np.linspace(low, high, 400 if self.dim == 1 else 100) for low, high in self.box]
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dim)
+        x = jnp.asarray(points, jnp.float32)
+        return x, self.codec.encode(x)
+
+
+def make_target(config: Any) -> Target:
+    """Builds the target that `config.target_type` names, with the codec that `config.num_bins` asks for.
+
+    Raises:
+      UserError: an unknown name, bins in 2-D, an unusable mixture, or a CUSTOM file that cannot be used.
+    """
+    if config.target_type not in TARGETS:
+        raise unknown_choice("TARGET_TYPE", config.target_type, TARGETS)
+    target = TARGETS[config.target_type](config)
+    if config.num_bins > 0:
+        if target.dim != 1:
+            raise UserError(
+                f"NUM_BINS = {config.num_bins} needs a 1-D target, but {target.name} has {target.dim} columns; "
+                "set NUM_BINS = 0"
+            )
+        cells = Cells(target.box, config.num_bins, closed=True)
+        masses = target.cell_masses(cells)
+        target = target._replace(
+            codec=binning(cells),
+            n_bins=config.num_bins,
+            # CUSTOM has no entropy of its own, with bins or without.
+            entropy=None if target.entropy is None else float(scipy.special.entr(masses).sum()),
+        )
+    if config.n_samples_train > 0 and target.train_rows is None:
+        key_set = jax.random.fold_in(jax.random.key(config.seed), 2**31)
+        rows = jax.jit(target.sample, static_argnums=1)(key_set, config.n_samples_train)
+        target = target._replace(train_rows=np.asarray(rows))
+    return target
+
+
+def kld_cells(target: Target, n_per_axis: int) -> Cells:
+    """The cells of the KLD: the bins where there are any, else open cells over the box.
+
+    Args:
+      n_per_axis: cells an axis; 0 means 50 in 1-D and 30 in 2-D, and the unit cells for a Poisson target.
+    """
+    if target.n_bins:
+        return Cells(target.box, target.n_bins, closed=True)
+    if target.discrete:
+        n_per_axis = round(float(np.ptp(target.box)))
+    return Cells(target.box, n_per_axis or (50 if target.dim == 1 else 30), closed=False)
+
+
+def _gaussian_mixture_1d(name: str, means: tuple[float, ...], deviation: float) -> Target:
+    locations = np.asarray(means, np.float64)
+    reach = np.array([locations.min() - 12 * deviation, locations.max() + 12 * deviation])
+
+    def cdf(x):
+        return scipy.stats.norm.cdf(np.asarray(x, np.float64)[..., None], locations, deviation).mean(-1)
+
+    def log_prob(x):
+        return scipy.special.logsumexp(scipy.stats.norm.logpdf(x, locations, deviation), axis=-1) - math.log(len(means))
+
+    def quantile(u):
+        u = np.asarray(u, np.float64)
+        root = elementwise.find_root(
+            lambda x, u: cdf(x) - u,
+            (np.full_like(u, reach[0]), np.full_like(u, reach[1])),
+            args=(u,),
+            tolerances={"xatol": 1e-14, "xrtol": 1e-15, "fatol": 0, "frtol": 0},
+        )
+        return root.x
+
+    def sample(key, n):
+        key_mode, key_noise = jax.random.split(key)
+        mode = jax.random.randint(key_mode, (n,), 0, len(means))
+        return (jnp.asarray(locations, jnp.float32)[mode] + deviation * jax.random.normal(key_noise, (n,)))[:, None]
+
+    return Target(
+        name=name,
+        dim=1,
+        box=quantile(np.array([[0.001, 0.999]])),
+        codec=identity(1),
+        sample=sample,
+        cell_masses=lambda cells: _masses_from_cdf(cdf, cells),
+        log_prob=log_prob,
+        cdf=cdf,
+        quantile=quantile,
+        modes=Modes(
+            np.full(len(means), 1 / len(means)),
+            locations[:, None],
+            np.full((len(means), 1, 1), deviation**2),
+        ),
+        entropy=_entropy(log_prob, reach[None]),
+    )
+
+
+def _beta(name: str) -> Target:
+    low, high, alpha, beta = -2.5, 2.5, 2, 5
+    law = scipy.stats.beta(alpha, beta, loc=low, scale=high - low)
+
+    def sample(key, n):
+        # With whole shapes a beta variable is a ratio of Erlang ones: no rejection loop inside compiled training.
+        exponentials = -jnp.log1p(-jax.random.uniform(key, (n, alpha + beta)))
+        ratio = exponentials[:, :alpha].sum(-1) / exponentials.sum(-1)
+        return (low + (high - low) * ratio)[:, None]
+
+    return Target(
+        name=name,
+        dim=1,
+        box=np.array([[low, high]]),
+        codec=identity(1),
+        sample=sample,
+        cell_masses=lambda cells: _masses_from_cdf(law.cdf, cells),
+        log_prob=lambda x: law.logpdf(x[:, 0]),
+        cdf=law.cdf,
+        quantile=law.ppf,
+        entropy=float(law.entropy()),
+    )
+
+
+def _poisson(name: str, n_cells: int) -> Target:
+    law = scipy.stats.poisson(POISSON_RATE, loc=-POISSON_RATE)
+    lowest = -POISSON_RATE
+    n_cells = n_cells or int(law.ppf(0.999)) - lowest + 1
+    # Inversion on a float32 uniform: what lies beyond the table has less mass than one step of it, 2⁻²⁴.
+    table = jnp.asarray(law.cdf(lowest + np.arange(40)), jnp.float32)
+
+    def sample(key, n):
+        u = jax.random.uniform(key, (n, 1))
+        return (lowest + jnp.sum(u >= table[None], axis=-1, keepdims=True)).astype(jnp.float32)
+
+    return Target(
+        name=name,
+        dim=1,
+        box=np.array([[lowest - 0.5, lowest - 0.5 + n_cells]]),
+        codec=identity(1),
+        sample=sample,
+        cell_masses=lambda cells: _masses_from_cdf(law.cdf, cells),
+        log_prob=lambda x: law.logpmf(x[:, 0]),
+        cdf=law.cdf,
+        quantile=law.ppf,
+        entropy=float(law.entropy()),
+        discrete=True,
+    )
+
+
+def _gaussian_mixture_2d(name: str, modes: Modes, box: np.ndarray) -> Target:
+    factors = np.linalg.cholesky(modes.covariances)
+    laws = [scipy.stats.multivariate_normal(*mode) for mode in zip(modes.means, modes.covariances, strict=True)]
+
+    def log_prob(x):
+        each = np.stack([law.logpdf(x).reshape(len(x)) for law in laws], axis=-1)
+        return scipy.special.logsumexp(each, axis=-1, b=modes.weights)
+
+    def sample(key, n):
+        key_mode, key_noise = jax.random.split(key)
+        mode = jnp.sum(
+            jax.random.uniform(key_mode, (n, 1)) >= jnp.asarray(np.cumsum(modes.weights)[:-1], jnp.float32)[None],
+            axis=-1,
+        )
+        normal = jax.random.normal(key_noise, (n, 2))
+        factor = jnp.asarray(factors, jnp.float32)[mode]
+        return jnp.asarray(modes.means, jnp.float32)[mode] + jnp.sum(factor * normal[:, None, :], axis=-1)
+
+    deviations = np.sqrt(np.diagonal(modes.covariances, axis1=1, axis2=2))
+    reach = np.stack([(modes.means - 10 * deviations).min(0), (modes.means + 10 * deviations).max(0)], axis=-1)
+    return Target(
+        name=name,
+        dim=2,
+        box=box,
+        codec=identity(2),
+        sample=sample,
+        cell_masses=lambda cells: _mixture_masses_2d(modes, cells),
+        log_prob=log_prob,
+        modes=modes,
+        entropy=_entropy(log_prob, reach),
+    )
+
+
+def _square_mixture(name: str) -> Target:
+    means = np.array(list(itertools.product((1.5, -1.5), repeat=2)))
+    modes = Modes(np.full(4, 0.25), means, np.tile(0.25 * np.eye(2), (4, 1, 1)))
+    return _gaussian_mixture_2d(name, modes, np.array([[-3.5, 3.5]] * 2))
+
+
+def _edited_mixture(config: Any) -> Target:
+    components = (config.mixture_weights, config.mixture_means, config.mixture_covariances)
+    weights, means, covariances = (np.asarray(values, np.float64) for values in components)
+    n = len(weights)
+    if not n or len(means) != n or len(covariances) != n:
+        raise UserError(
+            f"2D_GMM has {n} weights, {len(means)} means and {len(covariances)} covariances: give as many of each"
+        )
+    for what, values in (("WEIGHTS", weights), ("MEANS", means), ("COVARIANCES", covariances)):
+        if not np.all(np.isfinite(values)):
+            raise UserError(f"MIXTURE_{what} must be finite numbers, but holds {values.tolist()}")
+    if np.any(weights <= 0) or not math.isclose(weights.sum(), 1, abs_tol=1e-6):
+        nearest = np.round(np.abs(weights) / max(np.abs(weights).sum(), 1e-300), 6).tolist()
+        raise UserError(
+            f"MIXTURE_WEIGHTS = {weights.tolist()} sum to {weights.sum():g}: they must be positive and sum to 1, "
+            f"such as {nearest}"
+        )
+    for i, covariance in enumerate(covariances):
+        if covariance[0, 1] != covariance[1, 0] or np.linalg.eigvalsh(covariance)[0] <= 0:
+            raise UserError(
+                f"MIXTURE_COVARIANCES[{i}] = {covariance.tolist()} is not symmetric and positive definite; "
+                f"the nearest choice without correlation is {np.diag(np.abs(np.diag(covariance))).tolist()}"
+            )
+    box = np.array([[-3.5, 3.5]] * 2)
+    if components != DEFAULT_MIXTURE:
+        margins = 4 * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+        box = np.stack([(means - margins).min(0), (means + margins).max(0)], axis=-1)
+    return _gaussian_mixture_2d("2D_GMM", Modes(weights / weights.sum(), means, covariances), box)
+
+
+def _custom(config: Any) -> Target:
+    rows = read_rows(config.custom_file, "CUSTOM_FILE")
+    if len(rows) < MIN_CUSTOM_ROWS:
+        raise UserError(
+            f"CUSTOM_FILE {config.custom_file!r} has {len(rows)} rows: at least {MIN_CUSTOM_ROWS} are needed"
+        )
+    if config.n_samples_train > 0:
+        raise UserError(
+            f"N_SAMPLES_TRAIN = {config.n_samples_train} has no meaning with TARGET_TYPE = CUSTOM, "
+            "whose training set is 70 % of the file; set N_SAMPLES_TRAIN = 0"
+        )
+    train, held_out = split_rows(rows, config.seed)
+    for column in range(train.shape[1]):
+        if np.ptp(train[:, column]) == 0:
+            raise UserError(
+                f"CUSTOM_FILE {config.custom_file!r}: column {column + 1} is the same in every training row"
+            )
+    device_rows = jnp.asarray(train, jnp.float32)
+    return Target(
+        name="CUSTOM",
+        dim=train.shape[1],
+        box=np.stack([train.min(0), train.max(0)], axis=-1),
+        codec=standardising(train.mean(0), train.std(0)),
+        sample=lambda key, n: device_rows[jax.random.randint(key, (n,), 0, len(train))],
+        cell_masses=lambda cells: row_masses(held_out, cells),
+        train_rows=train,
+        held_out_rows=held_out,
+    )
+
+
+# Every target by its name in the config block; each entry makes one from the run's configuration.
+TARGETS: dict[str, Callable[[Any], Target]] = {
+    "1D_BIMODAL": lambda config: _gaussian_mixture_1d("1D_BIMODAL", (-1.5, 1.5), 0.4),
+    "1D_TRIMODAL": lambda config: _gaussian_mixture_1d("1D_TRIMODAL", (-2.0, 0.0, 2.0), 0.35),
+    "1D_QUADMODAL": lambda config: _gaussian_mixture_1d("1D_QUADMODAL", (-2.5, -0.8, 0.8, 2.5), 0.3),
+    "1D_BETA": lambda config: _beta("1D_BETA"),
+    "1D_POISSON": lambda config: _poisson("1D_POISSON", config.num_bins or config.kld_cells),
+    "2D_MIX_GAUSS": lambda config: _square_mixture("2D_MIX_GAUSS"),
+    "2D_GMM": _edited_mixture,
+    "CUSTOM": _custom,
+}
+
+
+def read_rows(path: str, what: str) -> np.ndarray:
+    """Reads a table of samples.
+
+    Args:
+      path: a `.npy` file (never unpickled) or a `.csv` file of numbers without a header; 1 or 2 columns.
+      what: the constant that names the file, for messages.
+
+    Returns:
+      [N, D] float64, every entry finite, D in {1, 2}.
+
+    Raises:
+      UserError: the file is missing, empty, of another kind, or holds anything but finite numbers.
+    """
+    place = f"{what} {str(path)!r}"
+    file = Path(path)
+    if not str(path):
+        raise UserError(f"{what} is empty: name a .npy or .csv file of 1 or 2 columns")
+    if not file.is_file():
+        siblings = (
+            [p.name for p in file.parent.iterdir() if p.suffix in (".npy", ".csv")] if file.parent.is_dir() else []
+        )
+        raise UserError(f"{place} is not a file{nearest_choice(file.name, siblings)}")
+    if file.suffix not in (".npy", ".csv"):
+        raise UserError(f"{place} is neither .npy nor .csv: choose one of the two")
+    if file.stat().st_size == 0:
+        raise UserError(f"{place} is empty: it needs rows of 1 or 2 numbers")
+    try:
+        if file.suffix == ".npy":
+            rows = np.load(file, mmap_mode="r", allow_pickle=False)
+        else:
+            rows = np.loadtxt(file, delimiter=",", ndmin=2, dtype=np.float64, encoding="utf-8-sig")
+    except (ValueError, OSError, EOFError, SyntaxError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        if "Object arrays" in reason or "pickle" in reason.lower():
+            reason = "it holds pickled objects, which are never loaded; save a plain array of numbers"
+        raise UserError(f"{place} cannot be read as numbers: {reason}") from None
+    if rows.dtype.kind not in "fiub":
+        raise UserError(f"{place} holds {rows.dtype} entries: it needs real numbers")
+    if rows.ndim == 1:
+        rows = rows[:, None]
+    if rows.ndim != 2 or rows.shape[1] not in (1, 2):
+        shape = "×".join(map(str, rows.shape))
+        raise UserError(f"{place} has shape {shape}: it needs rows of 1 or 2 columns")
+    if not len(rows):
+        raise UserError(f"{place} has no rows: at least {MIN_CUSTOM_ROWS} are needed")
+    rows = np.array(rows, np.float64)
+    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(wrong):
+        raise UserError(
+            f"{place}: row {wrong[0] + 1} holds {rows[wrong[0]].tolist()}; every entry must be a finite number"
+        )
+    return rows
+
+
+def split_rows(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits rows [N, D] at random into a training part (70 %) and a held-out one, as the seed says."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    n_train = round(TRAIN_SHARE * len(rows))
+    return rows[order[:n_train]], rows[order[n_train:]]
+
+
+def row_masses(rows: np.ndarray, cells: Cells) -> np.ndarray:
+    """The share of rows [N, D] in every cell, float64."""
+    return np.bincount(np.asarray(cells.index(jnp.asarray(rows, jnp.float32))), minlength=cells.n_cells) / len(rows)
+
+
+def _masses_from_cdf(cdf: Callable[[np.ndarray], np.ndarray], cells: Cells) -> np.ndarray:
+    edges = cells.edges[0]
+    if cells.closed:
+        return np.diff(np.concatenate([[0.0], cdf(edges[1:-1]), [1.0]]))
+    inside = np.diff(cdf(edges))
+    return np.concatenate([inside, [cdf(edges[0]), 1 - cdf(edges[-1])]])
+
+
+def _mixture_masses_2d(modes: Modes, cells: Cells) -> np.ndarray:
+    """Cell masses of a 2-D mixture: Gauss–Legendre over x of the exact conditional masses in y.
+
+    Sixteen nodes a cell: the integrand is entire, and the rule is exact to rounding for cells up to about two standard
+    deviations wide (the test halves the cells).
+    """
+    x_edges, y_edges = cells.edges
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    half = np.diff(x_edges) / 2
+    x = (x_edges[:-1] + half)[:, None] + half[:, None] * nodes  # [n, 16]
+    masses = np.zeros((cells.n_per_axis, cells.n_per_axis))
+    for weight, mean, covariance in zip(*modes, strict=True):
+        slope = covariance[0, 1] / covariance[0, 0]
+        spread = math.sqrt(covariance[1, 1] - slope * covariance[0, 1])
+        density = scipy.stats.norm.pdf(x, mean[0], math.sqrt(covariance[0, 0]))
+        y_mean = mean[1] + slope * (x - mean[0])
+        conditional = np.diff(scipy.special.ndtr((y_edges - y_mean[..., None]) / spread), axis=-1)  # [n, 16, n]
+        masses += weight * np.einsum("i,ij,j,ijk->ik", half, density, weights, conditional)
+    return np.concatenate([masses.ravel(), [max(0.0, 1 - masses.sum())]])
+
+
+def _entropy(log_prob: Callable[[np.ndarray], np.ndarray], reach: np.ndarray) -> float:
+    """−∫ p ln p over a reach beyond which p is nothing: the trapezoid rule converges faster than any power there."""
+    n = 20_001 if len(reach) == 1 else 1_001
+    axes = [np.linspace(low, high, n) for low, high in reach]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(reach))
+    volume = math.prod(axis[1] - axis[0] for axis in axes)
+    log_density = log_prob(points)
+    return float(-np.sum(np.exp(log_density) * log_density) * volume)

@@ -1,0 +1,25 @@
+"""Settings and fixtures that every test shares."""
+
+import dataclasses
+
+import jax
+import pytest
+
+import generative_models_GAN_VAE_RBM_benchmarks as script
+from config import BenchmarkConfig, from_constants
+
+# Two devices, as on the smallest machine that matters, so that spreading seeds is what is tested.
+jax.config.update("jax_num_cpu_devices", 2)
+# An implicit broadcast between different ranks is a bug more often than not.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def make_config():
+    """The script's own configuration, made small, with the given fields replaced."""
+
+    def make(**fields) -> BenchmarkConfig:
+        small = dict(n_steps=8, n_evaluations=2, snapshot_percent=50, batch_size=16, num_seeds=2, n_eval_samples=64)
+        return dataclasses.replace(from_constants(vars(script)), **{**small, **fields})
+
+    return make

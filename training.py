@@ -1,0 +1,291 @@
+"""The only training loop: every family, every seed, compiled once.
+
+One iteration of the outer loop on the host is one evaluation interval; inside it a single jitted call scans the steps.
+Seeds are spread over the devices. Randomness comes from four streams a seed, in which step i has a key of its own, so
+that families see the same data and the first k steps depend neither on how many follow nor on how they are blocked.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from models.base import Model
+
+# Noise and minibatches are drawn for a block of steps at once: one wide call where many small ones would leave the
+# processor idle. The block stays within the second-level cache.
+BLOCK_BYTES = 2 * 2**20
+# Rows that `init` sees where data are drawn afresh, and the data set of a family that trains on all of it at once.
+N_DATA_ROWS = 4096
+
+
+class Feed(NamedTuple):
+    """Where events come from. `rows` travel into compiled code as an argument."""
+
+    draw: Callable[[jax.Array, int], jax.Array]  # (key, n) -> [n, *event], fresh draws
+    rows: jax.Array | None  # [N, *event], a fixed training set that minibatches are drawn from with replacement
+    batch_size: int
+
+    def rows_for_init(self, key: jax.Array, rows: jax.Array | None) -> jax.Array:
+        """The whole fixed set, or N_DATA_ROWS fresh events."""
+        return self.draw(key, N_DATA_ROWS) if rows is None else rows
+
+    def minibatch(self, key: jax.Array, rows: jax.Array | None) -> jax.Array:
+        """One minibatch [batch_size, *event]."""
+        if rows is None:
+            return self.draw(key, self.batch_size)
+        return rows[jax.random.randint(key, (self.batch_size,), 0, len(rows))]
+
+
+class Scorer(NamedTuple):
+    """How a sample is judged. `reference` travels into compiled code as an argument."""
+
+    n_samples: int
+    decode: Callable[[jax.Array], jax.Array]  # events -> [n, D] in data space
+    soft: bool  # decode expected events instead of drawn ones
+    measure: Callable[[jax.Array, Any], Any]  # (x[n, D], reference) -> arrays, on the device
+    reference: Any
+    finish: Callable[[Any], Mapping[str, np.ndarray]]  # arrays with a leading seed axis -> metric name -> [S] float64
+
+
+class Streams(NamedTuple):
+    """The key streams of one seed."""
+
+    key_init: jax.Array
+    key_data: jax.Array
+    key_step: jax.Array
+    key_eval: jax.Array
+
+
+class Evaluation(NamedTuple):
+    """What is known of every seed at one step."""
+
+    step: int
+    metrics: Mapping[str, np.ndarray]  # name -> [S] float64, NaN for a diverged seed
+    info: Mapping[str, np.ndarray] | None  # name -> [S], the interval's mean; None at step 0
+    samples: np.ndarray | None  # [S, n, D], kept for snapshots
+
+
+class Run(NamedTuple):
+    """One family's training, all seeds."""
+
+    model: Model
+    states: list[Any]  # the final State of every seed
+    evaluations: list[Evaluation]
+    diverged_at_step: list[int | None]
+    train_seconds: float  # training alone, all seeds, without compilation and evaluation
+    compile_seconds: float
+
+
+def streams(seed: int, n_seeds: int) -> Streams:
+    """The streams of all seeds, each field [n_seeds]; those of seed i do not depend on n_seeds."""
+
+    def of_seed(i):
+        key = jax.random.fold_in(jax.random.key(seed), i)
+        return Streams(*(jax.random.fold_in(key, stream) for stream in range(len(Streams._fields))))
+
+    return jax.vmap(of_seed)(jnp.arange(n_seeds))
+
+
+def block_length(n_steps: int, bytes_per_step: int) -> int:
+    """The largest divisor of n_steps whose randomness fits BLOCK_BYTES, at least 1."""
+    fitting = max(1, min(n_steps, BLOCK_BYTES // max(1, bytes_per_step)))
+    return next(length for length in range(fitting, 0, -1) if n_steps % length == 0)
+
+
+def over_seeds(function: Callable, n_seeds: int, in_seeds: tuple[bool, ...]) -> tuple[Callable, int, NamedSharding]:
+    """Maps a function of one seed over all of them, spread over the local devices.
+
+    Within a CPU device seeds run one after the other, where this is as fast as side by side and gives each the bits it
+    would get alone; on an accelerator they are batched.
+
+    Args:
+      function: takes arguments of one seed, or shared ones.
+      n_seeds: seeds in all.
+      in_seeds: for each argument, whether it has a leading seed axis.
+
+    Returns:
+      The mapped function, the length of its seed axis (n_seeds rounded up to fill the devices), and the sharding of
+      that axis.
+    """
+    devices = jax.local_devices()
+    per_device = math.ceil(n_seeds / len(devices))
+    used = devices[: math.ceil(n_seeds / per_device)]
+    mesh = Mesh(np.array(used), ("seed",))
+
+    def of_device(*args):
+        mapped = tuple(arg for arg, in_seed in zip(args, in_seeds, strict=True) if in_seed)
+
+        def of_seed(mapped):
+            remaining = iter(mapped)
+            return function(*(next(remaining) if in_seed else arg for arg, in_seed in zip(args, in_seeds, strict=True)))
+
+        return jax.lax.map(of_seed, mapped) if used[0].platform == "cpu" else jax.vmap(of_seed)(mapped)
+
+    spread = jax.shard_map(
+        of_device,
+        mesh=mesh,
+        in_specs=tuple(PartitionSpec("seed") if in_seed else PartitionSpec() for in_seed in in_seeds),
+        out_specs=PartitionSpec("seed"),
+        check_vma=False,
+    )
+    return spread, per_device * len(used), NamedSharding(mesh, PartitionSpec("seed"))
+
+
+def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
+    """Builds the function that takes one seed n_steps further.
+
+    Returns:
+      (state, keys, rows, first_step) -> (state, info, bad_step): `info` holds the means of the model's Info over the
+      interval, `bad_step` is the first step, counted from 1, after which a loss was not finite, or the largest int32.
+    """
+    sound = np.iinfo(np.int32).max
+
+    def randomness(keys, rows, i):
+        key_step_data = jax.random.fold_in(keys.key_data, i)
+        if model.batches_per_step is None:
+            batch = ()
+        elif model.batches_per_step == 1:
+            batch = feed.minibatch(jax.random.fold_in(key_step_data, 0), rows)
+        else:
+            batch = jax.vmap(lambda j: feed.minibatch(jax.random.fold_in(key_step_data, j), rows))(
+                jnp.arange(model.batches_per_step)
+            )
+        return batch, model.noise(jax.random.fold_in(keys.key_step, i))
+
+    def run(state, keys, rows, first_step):
+        shapes = jax.eval_shape(randomness, keys, rows, 0)
+        block = block_length(n_steps, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
+        whole = feed.rows_for_init(data_key(keys), rows) if model.batches_per_step is None else None
+
+        def one_step(state, inputs):
+            i, (batch, noise) = inputs
+            batch = batch if whole is None else whole
+            if model.max_steps is None:
+                new_state, info = model.step(state, batch, noise)
+            else:
+                _, info_shape = jax.eval_shape(model.step, state, batch, noise)
+                hold = (state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), info_shape))
+                new_state, info = jax.lax.cond(
+                    i < model.max_steps, lambda: model.step(state, batch, noise), lambda: hold
+                )
+            return new_state, (info, jnp.where(jnp.isfinite(info.loss), sound, i + 1))
+
+        def one_block(state, b):
+            steps = first_step + b * block + jnp.arange(block)
+            drawn = jax.vmap(lambda i: randomness(keys, rows, i))(steps)
+            state, (infos, bad) = jax.lax.scan(one_step, state, (steps, drawn))
+            return state, (jax.tree.map(lambda values: values.sum(0), infos), bad.min())
+
+        state, (sums, bad) = jax.lax.scan(one_block, state, jnp.arange(n_steps // block))
+        active = n_steps if model.max_steps is None else jnp.clip(model.max_steps - first_step, 1, n_steps)
+        return state, jax.tree.map(lambda values: values.sum(0) / active, sums), bad.min()
+
+    return run
+
+
+def data_key(keys: Streams) -> jax.Array:
+    """The key of the rows that `init` sees: outside the numbering of the steps."""
+    return jax.random.fold_in(keys.key_data, 2**31)
+
+
+def train(
+    model: Model,
+    feed: Feed,
+    scorer: Scorer,
+    *,
+    n_steps: int,
+    n_evaluations: int,
+    n_seeds: int,
+    seed: int,
+    snapshot_steps: frozenset[int] = frozenset(),
+    on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
+) -> Run:
+    """Trains all seeds of one family and scores them at step 0 and after each of n_evaluations equal intervals.
+
+    Args:
+      model: the family, built for the target.
+      feed: the training events.
+      scorer: the metrics.
+      n_steps: training steps, a multiple of n_evaluations.
+      n_evaluations: intervals.
+      n_seeds: independent repetitions.
+      seed: the root of all randomness.
+      snapshot_steps: the steps whose samples are kept; the last step's always are.
+      on_evaluation: called after every evaluation.
+
+    Returns:
+      The run. A diverged seed has NaN metrics from the evaluation at which it was found on.
+    """
+    interval = n_steps // n_evaluations
+
+    def evaluate(state, keys, reference, step, last):
+        draw = model.sample_mean if scorer.soft else model.sample if last else model.sample_quick or model.sample
+        events = draw(jax.random.fold_in(keys.key_eval, step), state, scorer.n_samples)
+        x = scorer.decode(events)
+        finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state.params, x))]))
+        return x, scorer.measure(x, reference), finite
+
+    def init(keys, rows):
+        return model.init(keys.key_init, feed.rows_for_init(data_key(keys), rows))
+
+    started = time.perf_counter()
+    spread_init, n_padded, sharding = over_seeds(init, n_seeds, (True, False))
+    keys = jax.device_put(streams(seed, n_padded), sharding)
+    states = jax.jit(spread_init)(keys, feed.rows)
+    first_step = jnp.int32(0)
+    spread_advance, _, _ = over_seeds(advance(model, feed, interval), n_seeds, (True, True, False, False))
+    advance_all = jax.jit(spread_advance, donate_argnums=0).lower(states, keys, feed.rows, first_step).compile()
+
+    def compiled_evaluation(last):
+        spread, _, _ = over_seeds(lambda *args: evaluate(*args, last), n_seeds, (True, True, False, False))
+        return jax.jit(spread).lower(states, keys, scorer.reference, first_step).compile()
+
+    evaluate_mid = compiled_evaluation(last=False)
+    evaluate_last = compiled_evaluation(last=True) if model.sample_quick and not scorer.soft else evaluate_mid
+    compile_seconds = time.perf_counter() - started
+
+    diverged_at_step: list[int | None] = [None] * n_seeds
+
+    def evaluation_at(step, info):
+        last = step == n_steps
+        evaluate_all = evaluate_last if last else evaluate_mid
+        x, raw, finite = evaluate_all(states, keys, scorer.reference, jnp.int32(step))
+        for i in np.flatnonzero(~np.asarray(finite)[:n_seeds]):
+            if diverged_at_step[i] is None:
+                diverged_at_step[i] = step
+        sound = np.array([at is None for at in diverged_at_step])
+        metrics = scorer.finish(jax.tree.map(lambda values: np.asarray(values)[:n_seeds], raw))
+        kept = np.asarray(x)[:n_seeds] if last or step in snapshot_steps else None
+        evaluation = Evaluation(
+            step, {name: np.where(sound, values, np.nan) for name, values in metrics.items()}, info, kept
+        )
+        on_evaluation(evaluation)
+        return evaluation
+
+    evaluations = [evaluation_at(0, None)]
+    train_seconds = 0.0
+    for step in range(interval, n_steps + 1, interval):
+        started = time.perf_counter()
+        states, info, bad_step = jax.block_until_ready(advance_all(states, keys, feed.rows, jnp.int32(step - interval)))
+        train_seconds += time.perf_counter() - started
+        for i, bad in enumerate(np.asarray(bad_step)[:n_seeds]):
+            if diverged_at_step[i] is None and bad <= n_steps:
+                diverged_at_step[i] = int(bad)
+        means = {name: np.asarray(values)[:n_seeds] for name, values in info._asdict().items()}
+        evaluations.append(evaluation_at(step, means))
+
+    host_states = jax.tree.map(np.asarray, states)
+    return Run(
+        model=model,
+        states=[jax.tree.map(lambda leaf, i=i: leaf[i], host_states) for i in range(n_seeds)],
+        evaluations=evaluations,
+        diverged_at_step=diverged_at_step,
+        train_seconds=train_seconds,
+        compile_seconds=compile_seconds,
+    )
