@@ -2,7 +2,8 @@
 
 One look throughout: the target is near-black, its floor grey, a family keeps its colour in every picture; titles stand
 on the left, legends below the data. Pictures are drawn on an Agg canvas without pyplot, which would bring a display
-backend and global state, and are written whole or not at all.
+backend and global state, and are written whole or not at all. Everywhere `path` is the PNG to write, `colours` maps a
+family to its colour, and `title` heads the whole picture.
 """
 
 import contextlib
@@ -174,11 +175,8 @@ def metrics_comparison(
     """Draws KLD (left) and Wasserstein distance (right) against the training step, on log scales.
 
     Args:
-      path: the PNG to write.
       curves: per family, `kld` (nats) and `wasserstein` (units of x).
       floors: per metric the mean, low and high that samples of the target itself score.
-      colours: per family.
-      title: of the whole picture.
       wasserstein_label: the right panel's axis label; in 2-D the distance is another one.
     """
     fig = _figure(12.5, 5.4, title)
@@ -217,6 +215,8 @@ def metrics_comparison(
         floor_line = Line2D([], [], color=FLOOR_COLOUR, lw=1.5)
         entries["floor: samples of the target itself"] = (Patch(fc=FLOOR_COLOUR, alpha=0.35), floor_line)
     heading = f"line: median over {n_seeds} seeds · shaded: their range" if n_seeds > 1 else "one seed"
+    if crossed and n_seeds > 1:
+        heading = f"line: median over {n_seeds} seeds, diverged ones as +∞ · shaded: the range of the others"
     _figure_legend(fig, entries, heading)
     _save(fig, path)
 
@@ -233,12 +233,9 @@ def comparison_hist(
     """Draws the target and every family's samples side by side on one scale.
 
     Args:
-      path: the PNG to write.
       target: drawn first, and in every family's panel as a line (1-D) or as contours (2-D).
       samples: per family [n, D] in units of x.
       scores: per family one ready line for the head of its panel.
-      colours: per family.
-      title: of the whole picture.
     """
     (image,) = _comparison_images([("", samples, scores)], target, colours, title)
     _save_image(image, path)
@@ -260,8 +257,6 @@ def timeline(
       gif_name: the file name of the animation.
       frames: file name, label ("5 % · step 1 000"), samples and scores (see `comparison_hist`) of every snapshot.
       target: see `comparison_hist`.
-      colours: per family.
-      title: of every picture; the frame's label follows it.
     """
     if not frames:
         return
@@ -270,10 +265,7 @@ def timeline(
     for (name, *_), image in zip(frames, drawn, strict=True):
         _save_image(image, Path(folder) / name)
         images.append(image)
-    # One palette for all frames, or the same colour would flicker from frame to frame.
-    chosen = [images[i] for i in sorted({0, len(images) // 2, len(images) - 1})]
-    sheet = np.concatenate([np.asarray(image)[::2, ::2] for image in chosen])
-    palette = Image.fromarray(sheet).quantize(255, method=Image.Quantize.MEDIANCUT)
+    palette = _shared_palette(images, [colours[family] for family in frames[0][2]])
     indexed = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [FRAME_MS] * (len(indexed) - 1) + [LAST_FRAME_MS]
     with _whole(Path(folder) / gif_name) as temporary:
@@ -289,20 +281,16 @@ def latent_sweep(
     """Draws E[x|z] over two latent coordinates, a panel for every coordinate of x.
 
     Args:
-      path: the PNG to write.
       z: [G], the values of both z₁ and z₂.
       mean: [G (z₂), G (z₁), D] in units of x.
       coordinate_names: D labels of the coordinates of x.
-      title: of the whole picture.
     """
     n = len(coordinate_names)
-    fig = _figure(max(6.6, 5.9 * n), 5.9, title, "compressed")
+    fig = _figure(max(6.6, 5.9 * n), 5.9, title)
     for i, (ax, name) in enumerate(zip(np.ravel(fig.subplots(1, n)), coordinate_names, strict=True)):
         values = np.asarray(mean)[..., i]
         mesh = ax.pcolormesh(z, z, values, cmap=DENSITY_MAP, shading="gouraud")
-        bar = fig.colorbar(mesh, ax=ax, shrink=0.9)
-        bar.set_label(f"E[{name}|z]")
-        bar.outline.set_visible(False)
+        _colour_bar(ax, mesh, f"E[{name}|z]")
         if np.ptp(values) > 0:
             ax.contour(z, z, values, levels=MaxNLocator(9).tick_values(values.min(), values.max()), colors="white",
                        linewidths=0.7, alpha=0.65, linestyles="solid")  # fmt: skip
@@ -330,13 +318,10 @@ def loss_curves(
     """Draws what each family minimises and reports, a panel a family: the losses differ in kind.
 
     Args:
-      path: the PNG to write.
       curves: per family its fields; `loss` is drawn thickest.
-      colours: per family.
       references: per family a value and its label, drawn as a dotted line.
-      title: of the whole picture.
     """
-    fig, panels, _ = _grid(len(curves), 3.7, 1.0, title)
+    fig, panels, _ = _grid(len(curves), 3.4, title, True)
     dashes = ["--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 3)), (0, (1, 3))]
     notes = {family: _diverged_note(fields.values()).strip(" ()") for family, fields in curves.items()}
     blank = " " if any(notes.values()) else ""
@@ -346,7 +331,7 @@ def loss_curves(
         ordered = sorted(fields, key=lambda name: name != "loss")
         for i, name in enumerate(ordered):
             main = name == "loss" or len(ordered) == 1
-            colour = colours[family] if main else _lighter(colours[family], 0.3)
+            colour = colours[family] if main else tuple(0.3 + 0.7 * c for c in to_rgb(colours[family]))
             style = {"lw": 2.4, "ls": "-"} if main else {"lw": 1.6, "ls": dashes[(i - 1) % len(dashes)]}
             _band(ax, fields[name].steps, courses[name], colour, name.replace("_", " "), zorder=3 if main else 2.5,
                   **style)  # fmt: skip
@@ -376,14 +361,11 @@ def discriminator(
     """Draws what a discriminator says: its means over training (left) and D(x) over data space at the end (right).
 
     Args:
-      path: the PNG to write.
       curves: `d_real` and `d_fake`, the mean D on target rows and on generated ones.
       equilibrium: what D says everywhere once the generator equals the target.
       axes: per coordinate the points of d_map.
       d_map: [G] or [Gx, Gy], D(x).
       target: drawn in pale under D(x), or as contours over it.
-      colour: of the family.
-      title: of the whole picture.
     """
     fig = _figure(12.5, 5.4, title)
     left, right = fig.subplots(1, 2)
@@ -411,12 +393,13 @@ def discriminator(
         _line_or_steps(right, axes[0], d_map, target, color=colour, lw=2.2, label="D(x) at the end", zorder=3)
         right.axhline(equilibrium, label=level, **line)
         right.set(ylabel="D(x)", xlabel="x", xlim=target.box[0], ylim=(bottom, top))
+        _round_ticks(right.xaxis)
         _legend_below(right, 6)
     else:
         reach = max(float(np.nanmax(np.abs(np.nan_to_num(d_map, nan=equilibrium) - equilibrium))), 0.05)
         norm = Normalize(equilibrium - reach, equilibrium + reach)
         mesh = right.pcolormesh(*axes, d_map.T, cmap="RdBu_r", norm=norm, shading="gouraud")
-        bar = _colour_bar(fig, mesh, right, "D(x) at the end · white: equilibrium")
+        bar = _colour_bar(right, mesh, "D(x) at the end · white: equilibrium")
         # Colours are symmetric about the equilibrium, but no probability lies outside [0, 1].
         bar.ax.set_ylim(max(norm.vmin, min(0.0, np.nanmin(d_map))), min(norm.vmax, max(1.0, np.nanmax(d_map))))
         _contours(right, target, TARGET_COLOUR)
@@ -438,18 +421,16 @@ def energy_landscape(
     """Draws a model's energy −ln q against the target's −ln p, both normalised, in nats.
 
     Args:
-      path: the PNG to write.
       axes: per coordinate the points of the energies.
       energy: [G] or [Gx, Gy], −ln q.
       target_energy: the same of the target; it may hold +∞, or be None.
       target: gives the box and the bins.
-      colour: of the family.
-      title: of the whole picture.
     """
     energy = np.asarray(energy, np.float64)
     both = [energy] if target_energy is None else [energy, np.asarray(target_energy, np.float64)]
     low, high, cut = _energy_limits(both)
-    note = f"cut {ENERGY_SPAN:g} nats above the lowest" if cut else ""
+    whose = "the target's lowest" if target_energy is not None else "the lowest"
+    note = f"cut {ENERGY_SPAN:g} nats above {whose}" if cut else ""
     unit = "nats per bin" if target.binned else "nats"
     if target.dim == 1:
         fig = _figure(9, 5.6, title)
@@ -459,10 +440,11 @@ def energy_landscape(
             _line_or_steps(ax, axes[0], both[1], target, color=TARGET_COLOUR, lw=1.7, ls="--",
                            label="target: −ln p(x)", zorder=4)  # fmt: skip
         ax.set(xlabel="x", ylabel=f"energy ({unit})", xlim=target.box[0], ylim=(low, high))
+        _round_ticks(ax.xaxis)
         _header(ax, "", note, colour)
         _figure_legend(fig, {line.get_label(): line for line in ax.get_legend_handles_labels()[0]})
     else:
-        fig, panels, _ = _grid(len(both), 5.0, 1.0, title, "compressed")
+        fig, panels, _ = _grid(len(both), 4.4, title, False)
         names = [("model: −ln q(x)", colour), ("target: −ln p(x)", TARGET_COLOUR)]
         for ax, values, (name, shade) in zip(panels, both, names, strict=False):
             clipped = np.clip(np.nan_to_num(values, nan=high, posinf=high), low, high)
@@ -471,7 +453,7 @@ def energy_landscape(
             ax.contour(*axes, clipped.T, levels=levels, colors=TARGET_COLOUR, linewidths=0.7, alpha=0.7)
             _plane(ax, target)
             _header(ax, name, note, shade)
-        _colour_bar(fig, mesh, panels, f"energy ({unit})", "max" if cut else "neither")
+        _colour_bar(panels[-1], mesh, f"energy ({unit})", "max" if cut else "neither")
     _save(fig, path)
 
 
@@ -495,8 +477,7 @@ def _comparison_images(
 
     flat = target.dim == 1
     labelled = [f"{title} — {label}" if label else title for label, _, _ in frames]
-    fig, panels, columns = _grid(1 + len(families), 2.9, 1.12 if flat else 1.0, max(labelled, key=len),
-                                "constrained" if flat else "compressed")  # fmt: skip
+    fig, panels, columns = _grid(1 + len(families), 2.9, max(labelled, key=len), flat)
     what = "probability per bin" if target.binned else "probability density"
     _header(panels[0], "target", target.name + ("\n " if noted else ""), TARGET_COLOUR)
     movers, heads = {}, {}
@@ -505,6 +486,7 @@ def _comparison_images(
         if flat:
             movers[family] = _draw_heights(ax, heights, target, FLOOR_COLOUR if family is None else colours[family])
             ax.set(xlim=(target.edges[0][0], target.edges[0][-1]), ylim=(0, top))
+            _round_ticks(ax.xaxis)
         else:
             movers[family] = ax.pcolormesh(*target.edges, heights.T, cmap=DENSITY_MAP, vmin=0, vmax=top)
             _contours(ax, target, "white")
@@ -513,15 +495,17 @@ def _comparison_images(
         if family is not None:
             heads[family] = _header(ax, family, " \n " if noted else " ", colours[family])
     if flat:
-        outline = "exact probability" if target.binned else "exact density" if target.density is not None else "mass"
+        outline = "exact density" if target.density is not None else "exact probability of every cell"
         entries = {f"target: {outline}": Line2D([], [], color=TARGET_COLOUR, lw=1.8)}
         entries["filled: samples"] = Patch(fc="#B0B0B0")
         _figure_legend(fig, entries)
     else:
-        _colour_bar(fig, movers[None], panels, what, "max" if peak > top else "neither")
+        _colour_bar(panels[min(columns, len(panels)) - 1], movers[None], what, "max" if peak > top else "neither")
         contour = _contour_handle(target, "#707070")
         _figure_legend(fig, {contour.get_label(): contour})
 
+    # Solved once, with the longest title and room for every note: frames must not move against each other.
+    _settle(fig)
     for i, (_, _, scores) in enumerate(frames):
         fig._suptitle.set_text(_wrapped(labelled[i], fig.get_figwidth(), fig._suptitle.get_fontsize()))
         for family in families:
@@ -529,8 +513,27 @@ def _comparison_images(
             movers[family].set_data(heights) if flat else movers[family].set_array(heights.T)
             heads[family].set_text(scores.get(family, "") + ("\n" + (notes[i][family] or " ") if noted else ""))
         yield _render(fig)
-        # The layout is the first frame's: solving it again would cost as much as the drawing and could move panels.
-        fig.set_layout_engine("none")
+
+
+def _shared_palette(images: Sequence[Image.Image], shades: Sequence[str]) -> Image.Image:
+    """One palette for all frames, or the same colour would flicker from frame to frame.
+
+    What carries meaning (paper, ink, the families, the density map) keeps its exact colour; the rest is adapted.
+    """
+    fixed = [to_rgb(str(grey)) for grey in np.linspace(0, 1, 18)]
+    for shade in shades:
+        fixed += [tuple(1 - share * (1 - c) for c in to_rgb(shade)) for share in (1, 0.6, 0.3)]
+    fixed += [tuple(colour[:3]) for colour in matplotlib.colormaps[DENSITY_MAP](np.linspace(0, 1, 64))]
+    fixed = np.round(255 * np.array([to_rgb(TARGET_COLOUR), *fixed])).astype(int)
+    chosen = [images[i] for i in sorted({0, len(images) // 2, len(images) - 1})]
+    sheet = Image.fromarray(np.concatenate([np.asarray(image)[::2, ::2] for image in chosen]))
+    adapted = sheet.quantize(256 - len(fixed), method=Image.Quantize.MEDIANCUT).getpalette()
+    adapted = np.reshape(adapted, (-1, 3))
+    # Pillow looks colours up in steps of four, so that an adapted near-white would win over white itself.
+    apart = np.abs(adapted[:, None] - fixed[None]).max(axis=-1).min(axis=1) > 8
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([fixed, adapted[apart]])[:256].ravel().tolist())
+    return palette
 
 
 def _draw_heights(ax: Axes, heights: np.ndarray, target: TargetPicture, colour: str) -> Any:
@@ -560,14 +563,14 @@ def _energy_limits(energies: Sequence[np.ndarray]) -> tuple[float, float, bool]:
         return 0.0, ENERGY_SPAN, True
     low = min(values.min() for values in finite if len(values))
     base = finite[-1].min() if len(finite[-1]) else low
-    highest = max(values.max() for values in energies)
+    highest = max(np.max(values, initial=-np.inf, where=~np.isnan(values)) for values in energies)
     high = min(base + ENERGY_SPAN, max(values.max() for values in finite if len(values)))
     margin = 0.04 * max(high - low, 1e-3)
     return low - margin, high + margin, bool(highest > high + margin)
 
 
-def _figure(width: float, height: float, title: str, layout: str = "constrained") -> Figure:
-    fig = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+def _figure(width: float, height: float, title: str) -> Figure:
+    fig = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(fig)
     # On the left, so that a frame's changing label does not shift the words before it.
     text = fig.suptitle("", x=0.012, ha="left", fontweight="bold")
@@ -575,14 +578,17 @@ def _figure(width: float, height: float, title: str, layout: str = "constrained"
     return fig
 
 
-def _grid(
-    n: int, side: float, aspect: float, title: str, layout: str = "constrained"
-) -> tuple[Figure, list[Axes], int]:
-    """A figure of n panels, in one row up to four and then in a grid, and the number of its columns."""
+def _grid(n: int, side: float, title: str, flat: bool) -> tuple[Figure, list[Axes], int]:
+    """A figure of n panels, in one row up to four and then in a grid, and the number of its columns.
+
+    Panels are about `side` inches high; `flat` ones are wider, others are square with room for a colour bar.
+    """
     columns = n if n <= 4 else 3 if n <= 6 else 4
     rows = -(-n // columns)
-    width = side * max(1.0, 1.35 - 0.09 * columns) * aspect
-    fig = _figure(max(columns * width + 0.8, 8.0), rows * (side + 0.75) + 1.1, title, layout)
+    width = side * (max(1.12, 1.5 - 0.1 * columns) if flat else 1.05)
+    fig = _figure(
+        max(columns * width + (0.8 if flat else 1.9), 8.0), rows * (side + (0.75 if flat else 0.95)) + 1.1, title
+    )
     panels = list(np.ravel(fig.subplots(rows, columns, squeeze=False)))
     for ax in panels[n:]:
         ax.remove()
@@ -604,6 +610,11 @@ def _header(ax: Axes, name: str, line: str, colour: str) -> Any:
                        va="bottom", ha="left", color="#404040")  # fmt: skip
 
 
+def _round_ticks(*axes: Any) -> None:
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+
+
 def _plane(ax: Axes, target: TargetPicture) -> None:
     ax.set(xlim=target.box[0], ylim=target.box[1], xlabel="x₁", ylabel="x₂")
     spans = np.ptp(target.box, axis=1)
@@ -611,8 +622,7 @@ def _plane(ax: Axes, target: TargetPicture) -> None:
         ax.set_aspect("equal")
     else:
         ax.set_box_aspect(1)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    _round_ticks(ax.xaxis, ax.yaxis)
     ax.grid(False)
 
 
@@ -634,8 +644,9 @@ def _contour_handle(target: TargetPicture, colour: str) -> Line2D:
     return Line2D([], [], color=colour, lw=1.5, label=f"contours: {shares} % of the {what}")
 
 
-def _colour_bar(fig: Figure, mesh: Any, panels: Any, label: str, extend: str = "neither") -> Any:
-    bar = fig.colorbar(mesh, ax=panels, extend=extend, aspect=28, pad=0.015)
+def _colour_bar(ax: Axes, mesh: Any, label: str, extend: str = "neither") -> Any:
+    """A colour bar beside a panel and of its height, which a bar of its own place in the layout would not keep."""
+    bar = ax.figure.colorbar(mesh, cax=ax.inset_axes((1.03, 0, 0.05, 1)), extend=extend)
     bar.set_label(label)
     bar.outline.set_visible(False)
     return bar
@@ -652,11 +663,7 @@ def _line_or_steps(ax: Axes, x: np.ndarray, y: np.ndarray, target: TargetPicture
 def _band(ax: Axes, steps: np.ndarray, three: Sequence[np.ndarray], colour: Any, label: str, **style: Any) -> None:
     median, low, high = three
     ax.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0, zorder=2)
-    ax.plot(steps, median, color=colour, label=label, marker=_marker(steps), ms=4, **style)
-
-
-def _marker(steps: np.ndarray) -> str:
-    return "o" if len(steps) < 4 else ""
+    ax.plot(steps, median, color=colour, label=label, marker="o" if len(steps) < 4 else "", ms=4, **style)
 
 
 def _without_start(curve: Curve) -> Curve:
@@ -669,10 +676,6 @@ def _diverged_note(curves: Any) -> str:
     values = [_without_start(curve).values for curve in curves]
     lost, n_seeds = max(((~np.isfinite(v)).any(axis=1).sum(), len(v)) for v in values)
     return f" ({lost} of {n_seeds} seeds diverged)" if lost else ""
-
-
-def _lighter(colour: str, share: float) -> tuple[float, ...]:
-    return tuple(c + (1 - c) * share for c in to_rgb(colour))
 
 
 def _log_limits(courses: Sequence[Sequence[np.ndarray]], floor: tuple[float, ...] | None) -> tuple[float, float]:
@@ -735,8 +738,7 @@ def _legend_columns(labels: Sequence[str], width: float) -> int:
     """How many columns of a legend fit into `width` inches; a legend fills its columns one after the other."""
     widths = [(0.58 * len(label) + 4.5) * matplotlib.rcParams["legend.fontsize"] / 72 for label in labels]
     for columns in range(len(labels), 1, -1):
-        rows = -(-len(labels) // columns)
-        if sum(max(widths[i : i + rows]) for i in range(0, len(labels), rows)) <= width:
+        if sum(column.max() for column in np.array_split(widths, columns)) <= width:
             return columns
     return 1
 
@@ -761,12 +763,20 @@ def _wrapped(text: str, width: float, size: float) -> str:
     return textwrap.fill(text, max(20, int(0.97 * width * 72 / (0.64 * size))))
 
 
+def _settle(fig: Figure) -> None:
+    """Solves the layout for good: twice, as margins are first measured on panels that are not yet square."""
+    for _ in range(2):
+        fig.get_layout_engine().execute(fig)
+    fig.set_layout_engine("none")
+
+
 def _render(fig: Figure) -> Image.Image:
     fig.canvas.draw()
     return Image.fromarray(np.asarray(fig.canvas.buffer_rgba())).convert("RGB")
 
 
 def _save(fig: Figure, path: str | Path) -> None:
+    _settle(fig)
     _save_image(_render(fig), path)
 
 

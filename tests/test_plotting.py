@@ -1,0 +1,373 @@
+"""Pictures are whole, readable and of one size; what they show is what the arrays say."""
+
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+import plotting
+from plotting import Curve, TargetPicture
+
+NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"]
+COLOURS = plotting.family_colours(NAMES)
+BOMB = "$\\frac{ 100 $ and \\alpha_{"
+KINDS = ["1-D", "binned", "2-D", "table"]
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    """A layout that did not fit, a glyph without a font and an empty median are all told as warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def make_target(kind):
+    dim = 2 if kind in ("2-D", "table") else 1
+    n = {"1-D": 50, "binned": 20, "2-D": 30, "table": 12}[kind]
+    box = np.array([[-3.0, 3.0]] * dim)
+    edges = [np.linspace(-3, 3, n + 1)] * dim
+    exact = kind in ("1-D", "2-D")
+    axes = [np.linspace(-3, 3, 200 if dim == 1 else 40) if exact else (edges[0][1:] + edges[0][:-1]) / 2] * dim
+
+    def density(points):
+        one = np.exp(-(points**2) / 2) / np.sqrt(2 * np.pi)
+        return one if dim == 1 else one[:, None] * one[None, :]
+
+    masses = density((edges[0][1:] + edges[0][:-1]) / 2) * (6 / n) ** dim
+    return TargetPicture(
+        name="TARGET",
+        box=box,
+        edges=edges,
+        masses=masses / masses.sum(),
+        closed=kind == "binned",
+        axes=axes,
+        density=density(axes[0]) if exact else None,
+        binned=kind == "binned",
+    )
+
+
+def draws(target, families, n=500, seed=0):
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=(n, target.dim)) for name in families}
+
+
+def course_of(n_seeds=3, n_evaluations=11, seed=0):
+    rng = np.random.default_rng(seed)
+    steps = np.linspace(0, 1000, n_evaluations)
+    return Curve(steps, np.exp(-steps / 300) + rng.uniform(0.01, 0.02, (n_seeds, n_evaluations)))
+
+
+def metric_curves(families, **sizes):
+    return {name: {"kld": course_of(**sizes), "wasserstein": course_of(**sizes)} for name in families}
+
+
+def opened(path, inches=None):
+    """The picture's pixels; it must be a whole PNG, not empty, and of the size asked for."""
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        image.load()
+        pixels = np.asarray(image.convert("RGB"))
+    assert pixels.std() > 5
+    if inches is not None:
+        assert pixels.shape[1::-1] == tuple(round(side * plotting.DPI) for side in inches)
+    # Nothing that is drawn may run over the border.
+    for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert border.min() > 200
+    return pixels
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The figures as they are when they are rendered."""
+    figures = []
+    render = plotting._render
+    monkeypatch.setattr(plotting, "_render", lambda fig: (figures.append(fig), render(fig))[1])
+    return figures
+
+
+def texts(fig):
+    return [text.get_text() for text in fig.findobj(Text)]
+
+
+def test_colours_are_distinct_and_independent_of_the_selection():
+    assert len(set(COLOURS.values())) == 10
+    assert plotting.TARGET_COLOUR not in COLOURS.values()
+    assert [plotting.family_colours(NAMES[:k])["A"] for k in (1, 5, 10)] == [COLOURS["A"]] * 3
+    rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS.values()], float)
+    apart = np.linalg.norm(rgb[:, None] - rgb[None], axis=-1)[np.triu_indices(10, 1)]
+    assert apart.min() > 45
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_families"),
+    [
+        ("1-D", 1),
+        ("1-D", 3),
+        ("1-D", 6),
+        ("binned", 1),
+        ("binned", 3),
+        ("2-D", 1),
+        ("2-D", 3),
+        ("2-D", 6),
+        ("table", 3),
+    ],
+)
+def test_comparison_and_timeline(tmp_path, kind, n_families):
+    target, families = make_target(kind), NAMES[:n_families]
+    scores = dict.fromkeys(families, "KLD 0.0021   W₁ 0.013")
+    frames = [(f"t_{i}.png", f"{i} % · step {i} 000", draws(target, families, seed=i), scores) for i in (5, 50, 100)]
+    # A frame that scores worse in every way must not be drawn on another canvas.
+    frames[0][2][families[0]][:] = np.nan
+    frames[1][2][families[0]][:] *= 0.01
+    plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, BOMB)
+    sizes = {opened(tmp_path / name).shape for name, *_ in frames}
+    assert len(sizes) == 1
+    with Image.open(tmp_path / "t.gif") as animation:
+        assert animation.n_frames == 3
+        assert animation.size == sizes.pop()[1::-1]
+        durations = []
+        for i in range(3):
+            animation.seek(i)
+            durations.append(animation.info["duration"])
+        last = np.asarray(animation.convert("RGB")).astype(int)
+    still = opened(tmp_path / frames[-1][0]).astype(int)
+    assert np.abs(last - still).mean() < 2
+    for colour in ["#FFFFFF", *(COLOURS[family] for family in families)]:
+        exact = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        same = (still == exact).all(axis=-1)
+        assert same.any()
+        assert np.abs(last[same] - exact).max() <= 4
+    assert durations == [200, 200, plotting.LAST_FRAME_MS]
+    assert {path.name for path in tmp_path.iterdir()} == {"t.gif", *(name for name, *_ in frames)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_comparison_hist(tmp_path, kind):
+    target = make_target(kind)
+    plotting.comparison_hist(tmp_path / "c.png", target, draws(target, ["A"]), {"A": BOMB}, COLOURS, BOMB)
+    opened(tmp_path / "c.png")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
+    target = make_target(kind)
+    frames = [(f"{i}.png", f"{i} %", draws(target, ["A"], seed=i), {"A": f"KLD {i}"}) for i in (1, 2)]
+    seen = []
+    render = plotting._render
+
+    def look(fig):
+        ax = fig.axes[1]
+        values = ax.patches[0].get_data().values if target.dim == 1 else ax.collections[0].get_array().T
+        seen.append((values.copy(), texts(fig)))
+        return render(fig)
+
+    monkeypatch.setattr(plotting, "_render", look)
+    plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, "title")
+    for (values, words), (_, label, samples, scores) in zip(seen, frames, strict=True):
+        np.testing.assert_allclose(np.ravel(values), np.ravel(plotting.cell_heights(samples["A"], target)[0]))
+        assert any(label in word for word in words)
+        assert any(scores["A"] in word for word in words)
+
+
+@pytest.mark.parametrize("n_families", [1, 3, 6])
+def test_metrics_comparison(tmp_path, n_families):
+    floors = {"kld": (0.004, 0.002, 0.006), "wasserstein": (0.011, 0.0, 0.02)}
+    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(NAMES[:n_families]), floors, COLOURS, BOMB)
+    opened(tmp_path / "m.png", (12.5, 5.4))
+
+
+@pytest.mark.parametrize("sizes", [{"n_evaluations": 2}, {"n_seeds": 1}])
+@pytest.mark.parametrize("values", ["as they are", "zero", "tiny", "some diverged", "all diverged"])
+def test_metrics_comparison_of_odd_values(tmp_path, sizes, values, shown):
+    curves = metric_curves(["A", "B"], **sizes)
+    kld = curves["A"]["kld"].values
+    if values in ("zero", "tiny"):
+        kld[:] = 0.0 if values == "zero" else 1e-9
+    if values.endswith("diverged"):
+        kld[: 1 if values.startswith("some") else None, 1:] = np.nan
+    floors = {"kld": (0.004, 0.002, 0.006), "wasserstein": (0.0, 0.0, 0.0)}
+    plotting.metrics_comparison(tmp_path / "m.png", curves, floors, COLOURS, "title")
+    opened(tmp_path / "m.png")
+    if values.endswith("diverged"):
+        n_lost = 1 if values.startswith("some") else len(kld)
+        assert f"A ({n_lost} of {len(kld)} seeds diverged)" in texts(shown[0])
+        assert "B" in texts(shown[0])
+
+
+def test_a_median_of_diverged_seeds_leaves_the_panel(tmp_path, shown):
+    curves = metric_curves(["A"], n_seeds=3)
+    curves["A"]["kld"].values[:2, 5:] = np.nan
+    plotting.metrics_comparison(tmp_path / "m.png", curves, {}, COLOURS, "title")
+    left, right = shown[0].axes
+    y = left.lines[0].get_ydata()
+    assert (y[:5] < left.get_ylim()[1]).all()
+    assert (y[5:] > left.get_ylim()[1]).all()
+    assert (right.lines[0].get_ydata() < right.get_ylim()[1]).all()
+
+
+def test_course_counts_a_diverged_seed_as_infinite():
+    values = np.array([[1.0, 1.0, 1.0], [2.0, np.nan, np.inf], [4.0, 4.0, np.nan]])
+    median, low, high = plotting.course(values)
+    np.testing.assert_array_equal(median, [2, 4, np.inf])
+    np.testing.assert_array_equal(low, [1, 1, 1])
+    np.testing.assert_array_equal(high, [4, 4, 1])
+    np.testing.assert_array_equal(plotting.course(values, diverged_is_infinite=False)[0], [2, 2.5, 1])
+    np.testing.assert_array_equal(plotting.course(np.full((2, 1), np.nan))[0], [np.inf])
+    assert np.isnan(plotting.course(np.full((2, 1), np.nan), diverged_is_infinite=False)).all()
+
+
+def test_last_finite_marks_where_seeds_left():
+    values = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan], [np.nan, np.nan, np.nan]])
+    np.testing.assert_array_equal(plotting.last_finite(Curve(np.array([0, 10, 20]), values)), [[10, 5]])
+
+
+@pytest.mark.parametrize("kind", ["1-D", "2-D"])
+def test_open_cells_integrate_to_the_share_inside(kind):
+    target = make_target(kind)
+    samples = np.random.default_rng(0).normal(0, 2, (4000, target.dim))
+    samples[:100] = np.nan
+    heights, inside = plotting.cell_heights(samples, target)
+    area = np.prod([edges[1] - edges[0] for edges in target.edges])
+    expected = np.mean(((samples >= -3) & (samples < 3)).all(axis=1))
+    assert heights.sum() * area == pytest.approx(expected, abs=1e-12)
+    assert inside == pytest.approx(expected, abs=1e-12)
+    reference, *_ = np.histogramdd(samples[100:], bins=target.edges)
+    np.testing.assert_allclose(heights * area * 4000, reference, atol=1e-9)
+
+
+def test_closed_cells_lose_nothing():
+    target = make_target("binned")
+    heights, inside = plotting.cell_heights(np.array([[-1e9], [-3.0], [2.999], [3.0], [np.inf]]), target)
+    assert inside == 1
+    np.testing.assert_allclose(heights, [0.4, *[0] * 18, 0.6])
+
+
+def test_contours_enclose_the_shares_they_name():
+    density = make_target("2-D").density
+    for share, level in zip((0.9, 0.5, 0.1), plotting._enclosing_levels(density, (0.9, 0.5, 0.1)), strict=True):
+        assert density[density >= level].sum() / density.sum() == pytest.approx(share, abs=0.02)
+
+
+def test_what_a_panel_cannot_show_is_said(tmp_path, shown):
+    target = make_target("1-D")
+    samples = {"A": np.full((100, 1), 0.05), "B": np.full((100, 1), 50.0), "C": np.full((100, 1), np.nan)}
+    plotting.comparison_hist(tmp_path / "c.png", target, samples, {}, COLOURS, "title")
+    words = " ".join(texts(shown[0]))
+    assert "peak 8.3 cut" in words
+    assert words.count("no sample inside the box") == 2
+    limits = {ax.get_ylim() for ax in shown[0].axes}
+    assert len(limits) == 1
+    assert limits.pop()[1] < 1
+
+
+@pytest.mark.parametrize("n_families", [1, 6])
+def test_loss_curves(tmp_path, n_families, shown):
+    curves = {name: {"loss": course_of(), "a_rather_long_field_name": course_of(), "kl": course_of()}
+              for name in NAMES[:n_families]}  # fmt: skip
+    for fields in curves.values():
+        for curve in fields.values():
+            curve.values[:, 0] = np.nan  # nothing has been reported before the first step
+    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {"A": (0.5, "entropy of the target")}, BOMB)
+    opened(tmp_path / "l.png")
+    assert not any("diverged" in text for text in texts(shown[0]))
+
+
+def test_loss_curves_note_diverged_seeds(tmp_path, shown):
+    curves = {"A": {"loss": course_of()}}
+    curves["A"]["loss"].values[0, 4:] = np.nan
+    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, BOMB)
+    assert "1 of 3 seeds diverged" in texts(shown[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_discriminator(tmp_path, kind):
+    target = make_target(kind)
+    d_map = np.random.default_rng(0).uniform(0.2, 0.8, [len(axis) for axis in target.axes])
+    curves = {"d_real": course_of(), "d_fake": course_of()}
+    plotting.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, d_map, target, COLOURS["A"], BOMB)
+    opened(tmp_path / "d.png", (12.5, 5.4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("exact", ["exact", "infinite somewhere", "none"])
+def test_energy_landscape(tmp_path, kind, exact, shown):
+    target = make_target(kind)
+    energy = sum(axis**2 for axis in np.meshgrid(*target.axes, indexing="ij")) * 5.0
+    target_energy = None if exact == "none" else energy * 0.8 + 1
+    if exact.startswith("infinite"):
+        target_energy[:4] = np.inf
+    arguments = (target.axes, energy, target_energy, target, COLOURS["A"], BOMB)
+    plotting.energy_landscape(tmp_path / "e.png", *arguments)
+    opened(tmp_path / "e.png")
+    assert any("cut 12 nats" in text for text in texts(shown[0]))
+
+
+@pytest.mark.parametrize("names", [["x"], ["x₁", "x₂"]])
+def test_latent_sweep(tmp_path, names):
+    z = np.linspace(-3, 3, 31)
+    mean = np.stack([z[None, :] + 0 * z[:, None], np.zeros((31, 31))], axis=-1)[..., : len(names)]
+    plotting.latent_sweep(tmp_path / "z.png", z, mean, names, BOMB)
+    opened(tmp_path / "z.png", (max(6.6, 5.9 * len(names)), 5.9))
+
+
+def test_a_failed_write_leaves_the_old_picture_and_no_temporary_file(tmp_path, monkeypatch):
+    path = tmp_path / "m.png"
+    path.write_bytes(b"old")
+
+    def fail(self, file, *args, **kwargs):
+        file.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        plotting.metrics_comparison(path, metric_curves(["A"]), {}, COLOURS, "title")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def collisions(fig):
+    """Pairs of titles, notes, labels and legend entries that overlap, and those that leave the figure."""
+    words = [fig._suptitle, *(word for legend in fig.legends for word in legend.get_texts())]
+    for ax in fig.axes:
+        words += [ax.title, ax._left_title, *ax.texts, ax.xaxis.label, ax.yaxis.label]
+        for child in ax.child_axes:
+            words.append(child.yaxis.label)
+    boxes = [(word.get_text(), word.get_window_extent()) for word in words if word.get_text().strip()]
+    found = [f"{a} × {b}" for i, (a, one) in enumerate(boxes) for b, two in boxes[:i] if one.padded(-1).overlaps(two)]
+    frame = fig.bbox.padded(1)
+    return found + [a for a, box in boxes if not (frame.contains(*box.min) and frame.contains(*box.max))]
+
+
+@pytest.mark.parametrize(("kind", "n_families"), [("1-D", 3), ("binned", 6), ("2-D", 1), ("2-D", 3), ("table", 6)])
+def test_texts_neither_collide_nor_leave_the_picture(tmp_path, kind, n_families, shown):
+    target, families = make_target(kind), NAMES[:n_families]
+    scores = dict.fromkeys(families, "KLD 0.0021   sliced W₁ 0.0134")
+    samples = draws(target, families)
+    samples["A"] *= 0.01
+    plotting.comparison_hist(tmp_path / "c.png", target, samples, scores, COLOURS, "a title of some words " * 6)
+    assert collisions(shown[0]) == []
+
+
+@pytest.mark.parametrize("n_families", [1, 3, 6, 10])
+def test_the_dashboard_has_room_for_every_name(tmp_path, n_families, shown):
+    curves = {f"{name}_OF_SOME_LENGTH": metrics for name, metrics in metric_curves(NAMES[:n_families]).items()}
+    for metrics in curves.values():
+        metrics["kld"].values[0, 5:] = np.nan
+    colours = plotting.family_colours(list(curves))
+    plotting.metrics_comparison(tmp_path / "m.png", curves, {"kld": (0.004, 0.002, 0.006)}, colours, "title")
+    assert collisions(shown[0]) == []
+    lowest = min(ax.get_tightbbox().y0 for ax in shown[0].axes)
+    assert shown[0].legends[0].get_window_extent().y1 <= lowest + 1
+
+
+def test_long_titles_are_broken_and_stay_inside(tmp_path, shown):
+    title = "a rather long title of many words " * 8
+    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(["A"]), {}, COLOURS, title)
+    fig = shown[0]
+    box = fig._suptitle.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= fig.bbox.x1
+    assert box.y0 >= max(ax.get_window_extent().y1 for ax in fig.axes)
