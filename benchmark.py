@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ import results
 from errors import UserError
 from models import MODELS
 from targets import make_target
-from training import Feed, train
+from training import Feed, prepare, train
 
 
 def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: str) -> int:
@@ -51,8 +52,8 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     if target.held_out_rows is not None:
         console.say(f"rows: {len(target.train_rows)} to train on, {len(target.held_out_rows)} held out for every score")
     console.widths(models, config.parameter_budget)
-    console.say("floor: scoring samples of the target itself …")
-    judge = evaluation.make_judge(target, config)
+    with console.waiting("floor: scoring samples of the target itself …"):
+        judge = evaluation.make_judge(target, config)
     if judge.discretisation_error is not None:
         console.say(f"binning moves the target by W₁ = {judge.discretisation_error:.4f} (units of x)")
     rows = None
@@ -60,11 +61,11 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
         rows = target.codec.encode(jnp.asarray(target.train_rows, jnp.float32))
     feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), rows, config.batch_size)
 
-    runs = []
-    for model in models:
-        with console.family_bar(model.name, config.n_steps) as bar:
-            runs.append(
-                train(
+    # Compilation uses one core: side by side it takes half the time, and it is over before anything is timed.
+    with console.waiting(f"compiling {', '.join(config.models)} …"), ThreadPoolExecutor() as pool:
+        programs = list(
+            pool.map(
+                lambda model: prepare(
                     model,
                     feed,
                     judge.scorer,
@@ -72,10 +73,15 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
                     n_evaluations=config.n_evaluations,
                     n_seeds=config.num_seeds,
                     seed=config.seed,
-                    snapshot_steps=frozenset(config.snapshot_steps.values()),
-                    on_evaluation=bar.update,
-                )
+                ),
+                models,
             )
+        )
+    runs = []
+    for program in programs:
+        with console.family_bar(program.model.name, config.n_steps) as bar:
+            snapshot_steps = frozenset(config.snapshot_steps.values())
+            runs.append(train(program, snapshot_steps=snapshot_steps, on_evaluation=bar.update))
     likelihoods = {
         run.model.name: [evaluation.mean_log_likelihoods(run.model, state, target) for state in run.states]
         for run in runs
@@ -83,9 +89,9 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     console.final_table(runs, judge)
     console.likelihood_table(likelihoods)
 
-    console.say("drawing the pictures …")
     files = [*pictures.names(config, runs), *results.FILES]
-    pictures.draw(folder, config, target, judge, runs)
+    with console.waiting("drawing the pictures …"):
+        pictures.draw(folder, config, target, judge, runs)
     target_rows = _target_rows(target, config)
     results.write_whole(folder / results.SAMPLES_FILE, results.samples_bytes(target_rows, runs))
     results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))

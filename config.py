@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import io
+import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -57,9 +59,7 @@ class _Constants:
             raise UserError(f"MODELS = {' '.join(self.models)} names a family twice: choose {unique}")
         for name, low in _LOWEST.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                nearest = f"; the nearest valid choice is {round(value)}" if isinstance(value, float) else ""
-                raise UserError(f"{name.upper()} = {value!r} must be a whole number{nearest}")
+            _check_whole(name.upper(), value)
             check_range(name.upper(), value, low=low, high=_HIGHEST if value > _HIGHEST else None)
         check_range("KLD_EPSILON", self.kld_epsilon, above=0, below=1)
         for name in ("out_dir", "custom_file"):
@@ -78,14 +78,14 @@ class _Constants:
                 f"N_EVALUATIONS = {self.n_evaluations} does not divide N_STEPS = {self.n_steps}; "
                 f"the nearest that does is {_nearest_divisor(self.n_steps, self.n_evaluations)}"
             )
+        on_evaluations = [p for p in range(1, 101) if 100 % p == 0 and self.n_evaluations % (100 // p) == 0]
+        nearest = min(on_evaluations, key=lambda p: abs(p - self.snapshot_percent))
         if 100 % self.snapshot_percent:
             raise UserError(
                 f"SNAPSHOT_PERCENT = {self.snapshot_percent} does not divide 100; "
-                f"the nearest that does is {_nearest_divisor(100, self.snapshot_percent)}"
+                f"the nearest that does and falls on evaluations is {nearest}"
             )
-        if self.n_evaluations % (100 // self.snapshot_percent):
-            on_evaluations = [p for p in range(1, 101) if 100 % p == 0 and self.n_evaluations % (100 // p) == 0]
-            nearest = min(on_evaluations, key=lambda p: abs(p - self.snapshot_percent))
+        if nearest != self.snapshot_percent:
             raise UserError(
                 f"SNAPSHOT_PERCENT = {self.snapshot_percent} asks for {100 // self.snapshot_percent} snapshots, not "
                 f"all of which fall on the N_EVALUATIONS = {self.n_evaluations}; the nearest that works is {nearest}"
@@ -131,20 +131,27 @@ def from_constants(constants: Mapping[str, Any]) -> BenchmarkConfig:
       UserError: a constant is missing, or a value cannot be run.
     """
     values = {}
+    known = {constant.name.upper() for constant in dataclasses.fields(_Constants)} | set(MODELS)
     for constant in dataclasses.fields(_Constants):
         if constant.name.upper() not in constants:
-            raise UserError(f"{constant.name.upper()} is missing from the config block")
+            others = [name for name in constants if name.isupper() and name not in known]
+            near = nearest_choice(constant.name.upper(), others)
+            raise UserError(f"{constant.name.upper()} is missing from the config block{near}")
         values[constant.name] = constants[constant.name.upper()]
+    for name in constants:
+        if name.isupper() and name not in known:
+            raise unknown_choice("the config block's", name, sorted(known))
     for name, family in MODELS.items():
         settings = constants.get(name, {})
         if not isinstance(settings, Mapping):
             raise UserError(
                 f"{name} = {settings!r} must be a dict of settings, such as {name} = dict(learning_rate=1e-3)"
             )
-        allowed = [setting.name for setting in dataclasses.fields(family.Config)]
-        for setting in settings:
-            if setting not in allowed:
-                raise unknown_choice(f"{name}'s setting", setting, allowed)
+        kinds = get_type_hints(family.Config)
+        for setting, value in settings.items():
+            if setting not in kinds:
+                raise unknown_choice(f"{name}'s setting", setting, kinds)
+            _check_kind(f"{name}.{setting}", value, kinds[setting])
         values[name.lower()] = family.Config(**settings)
     return BenchmarkConfig(**values)
 
@@ -159,7 +166,9 @@ def parse(constants: Mapping[str, Any], args: Sequence[str], description: str) -
     default = from_constants(constants)
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), warnings.catch_warnings():
+            # tyro warns of a list where the annotation says tuple; what cannot be run is refused by name.
+            warnings.simplefilter("ignore")
             return tyro.cli(BenchmarkConfig, default=default, args=list(args), description=description)
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -208,6 +217,24 @@ def _options() -> list[str]:
 def _check_choice(what: str, value: Any, choices: Any) -> None:
     if value not in list(choices):
         raise unknown_choice(what, str(value), choices)
+
+
+def _check_whole(what: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        nearest = ""
+        if isinstance(value, float) and math.isfinite(value):
+            nearest = f"; the nearest valid choice is {round(value)}"
+        raise UserError(f"{what} = {value!r} must be a whole number{nearest}")
+
+
+def _check_kind(what: str, value: Any, kind: Any) -> None:
+    """What tyro does for the command line and nobody does for an edited line: its type; ranges are the family's."""
+    if get_origin(kind) is Literal:
+        _check_choice(what, value, get_args(kind))
+    elif kind is bool and not isinstance(value, bool):
+        raise UserError(f"{what} = {value!r} must be True or False")
+    elif kind is int:
+        _check_whole(what, value)
 
 
 def _nearest_divisor(n: int, value: int) -> int:

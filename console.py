@@ -30,56 +30,49 @@ def widths(models: Sequence[Model], budget: int) -> None:
 
 
 class FamilyBar:
-    """The line of one family: "compiling …", then its steps with the current scores."""
+    """The line of one family: its steps, with the current scores."""
 
-    def __init__(self, name: str, n_steps: int):
-        self._name = name
-        self._bar = tqdm(
-            total=n_steps,
-            desc=f"{name:<8}compiling …",
-            file=sys.stdout,
-            unit="step",
-            mininterval=0.2,
-            dynamic_ncols=True,
-            bar_format="{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}",
-        )
+    def __init__(self, bar: tqdm):
+        self._bar = bar
 
     def update(self, evaluation: Evaluation) -> None:
         """Moves the bar to an evaluation's step."""
-        self._bar.set_description_str(f"{self._name:<8}training", refresh=False)
         scores = {name: _score(_median(values)) for name, values in evaluation.metrics.items()}
         self._bar.set_postfix_str(_score_line(scores), refresh=False)
         self._bar.update(evaluation.step - self._bar.n)
-        self._bar.refresh()
 
-    def refresh(self) -> None:
-        """Shows the time that has passed."""
-        self._bar.refresh()
 
-    def close(self) -> None:
-        """Leaves the finished line."""
-        self._bar.set_description_str(f"{self._name:<8}trained ", refresh=True)
-        self._bar.close()
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """A line that counts the seconds of its block."""
+    with _beating(text, None, "{desc} {elapsed}"):
+        yield
 
 
 @contextlib.contextmanager
 def family_bar(name: str, n_steps: int) -> Iterator[FamilyBar]:
-    """A family's bar that keeps moving while its block computes."""
-    bar = FamilyBar(name, n_steps)
+    """A family's bar that keeps its clock moving while its block computes."""
+    layout = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
+    with _beating(f"{name:<8}", n_steps, layout) as bar:
+        yield FamilyBar(bar)
+
+
+@contextlib.contextmanager
+def _beating(text: str, total: int | None, layout: str) -> Iterator[tqdm]:
     done = threading.Event()
+    with tqdm(desc=text, total=total, bar_format=layout, file=sys.stdout, mininterval=0.5, dynamic_ncols=True) as bar:
 
-    def beat():
-        while not done.wait(_HEARTBEAT_SECONDS):
-            bar.refresh()
+        def beat():
+            while not done.wait(_HEARTBEAT_SECONDS):
+                bar.refresh()
 
-    heart = threading.Thread(target=beat, daemon=True)
-    heart.start()
-    try:
-        yield bar
-    finally:
-        done.set()
-        heart.join()
-        bar.close()
+        heart = threading.Thread(target=beat, daemon=True)
+        heart.start()
+        try:
+            yield bar
+        finally:
+            done.set()
+            heart.join()
 
 
 def final_table(runs: Sequence[Run], judge: Judge) -> None:

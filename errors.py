@@ -36,10 +36,12 @@ def check_range(
     lower, upper = (low if low is not None else above), (high if high is not None else below)
     bounds = []
     if lower is not None:
-        bounds.append(f"at least {low:g}" if low is not None else f"above {above:g}")
+        bounds.append(f"at least {low}" if low is not None else f"above {above}")
     if upper is not None:
-        bounds.append(f"at most {high:g}" if high is not None else f"below {below:g}")
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        bounds.append(f"at most {high}" if high is not None else f"below {below}")
+    # A whole number may be too long for a float, which is what math.isfinite would make of it.
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    number = whole or (isinstance(value, float) and math.isfinite(value))
     if (
         number
         and (low is None or value >= low)
@@ -50,7 +52,7 @@ def check_range(
         return
     nearest = ""
     if number and low is not None and value < low:
-        nearest = f"; the nearest valid choice is {low:g}"
+        nearest = f"; the nearest valid choice is {low}"
     elif number and high is not None and value > high:
-        nearest = f"; the nearest valid choice is {high:g}"
+        nearest = f"; the nearest valid choice is {high}"
     raise UserError(f"{what} = {value!r} must be {' and '.join(bounds) or 'a finite number'}{nearest}")

@@ -9,8 +9,8 @@ import numpy as np
 
 import metrics
 from models.base import Model
-from targets import Target, kld_cells
-from training import Scorer, over_seeds
+from targets import Target, kld_cells, row_masses
+from training import Scorer
 
 N_FLOOR_DRAWS = 200
 N_REFERENCE_ROWS = 100_000  # fixed target rows behind the sliced distance in 2-D
@@ -30,6 +30,7 @@ class Judge(NamedTuple):
     scorer: Scorer
     floors: Mapping[str, Floor]
     masses: np.ndarray  # [K] float64, the target's exact cell masses
+    quantiles: np.ndarray  # [L, n] float32, the target's along every direction
     discretisation_error: float | None  # W₁(target, binned target); None without bins
 
 
@@ -44,76 +45,59 @@ def make_judge(target: Target, config: Any) -> Judge:
     soft = target.n_bins > 0 and config.decode == "soft"
     cells = kld_cells(target, config.kld_cells)
     masses = target.cell_masses(cells)
-    axes = jnp.asarray(metrics.directions(target.dim), jnp.float32)
+    axes = metrics.directions(target.dim).astype(np.float32)
     levels = metrics.mid_ranks(n)
 
+    def compared(rows):
+        return np.asarray(target.as_compared(jnp.asarray(rows, jnp.float32)))
+
     if target.held_out_rows is not None:
-        rows = target.as_compared(jnp.asarray(target.held_out_rows, jnp.float32))
-        quantiles = metrics.projected_quantiles(rows, axes, levels)
+        quantiles = metrics.projected_quantiles(compared(target.held_out_rows), axes, levels)
     elif target.quantile is not None:
-        exact = jnp.asarray(target.quantile(levels), jnp.float32)[:, None]
-        quantiles = target.as_compared(exact).T
+        quantiles = compared(target.quantile(levels)[:, None]).T
     else:
         # The same rows whatever the run's seed: a distance must not change with its yardstick.
         rows = jax.jit(target.sample, static_argnums=1)(jax.random.key(0), N_REFERENCE_ROWS)
-        quantiles = metrics.projected_quantiles(rows, axes, levels)
+        quantiles = metrics.projected_quantiles(np.asarray(rows), axes, levels)
 
-    def measure(x, quantiles):
-        return metrics.cell_counts(cells.index(x), cells.n_cells), metrics.wasserstein(x, quantiles, axes)
-
-    def finish(raw):
-        counts, wasserstein = raw
+    def score_against(x, masses, quantiles):
+        counts = metrics.cell_counts(cells.index(x), cells.n_cells)
         return {
-            "kld": metrics.kld(masses, counts, config.kld_epsilon),
-            "wasserstein": np.asarray(wasserstein, np.float64),
+            "kld": float(metrics.kld(masses, counts, config.kld_epsilon)),
+            "wasserstein": metrics.wasserstein(x, quantiles, axes),
         }
 
-    scorer = Scorer(
-        n_samples=n,
-        decode=target.codec.decode_mean if soft else target.codec.decode,
-        soft=soft,
-        measure=measure,
-        reference=quantiles,
-        finish=finish,
-    )
+    def score(x):
+        return score_against(x, masses, quantiles)
 
     if target.held_out_rows is None:
-
-        def floor_draw(key, quantiles):
-            return *measure(target.as_compared(target.sample(key, n)), quantiles), ()
-
+        draw = jax.jit(lambda key: target.as_compared(target.sample(key, n)))
+        key_floor = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 1)
+        scores = [score(np.asarray(draw(key))) for key in jax.random.split(key_floor, N_FLOOR_DRAWS)]
     else:
-        table = jnp.asarray(np.concatenate([target.train_rows, target.held_out_rows]), jnp.float32)
-
-        def floor_draw(key, quantiles):
-            del quantiles
-            key_split, key_rows = jax.random.split(key)
-            shuffled = target.as_compared(jax.random.permutation(key_split, table))
-            train, held_out = jnp.split(shuffled, [len(target.train_rows)])
-            x = train[jax.random.randint(key_rows, (n,), 0, len(train))]
-            counts, distance = measure(x, metrics.projected_quantiles(held_out, axes, levels))
-            return counts, distance, metrics.cell_counts(cells.index(held_out), cells.n_cells)
-
-    key_floor = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 1)
-    spread, n_keys, _ = over_seeds(floor_draw, N_FLOOR_DRAWS, (True, False))
-    counts, distances, held_out_counts = jax.tree.map(
-        np.asarray, jax.jit(spread)(jax.random.split(key_floor, n_keys), quantiles)
-    )
-    if isinstance(held_out_counts, tuple):
-        klds = metrics.kld(masses, counts, config.kld_epsilon)
-    else:
-        shares = held_out_counts / held_out_counts.sum(-1, keepdims=True)
-        klds = [metrics.kld(p, c, config.kld_epsilon) for p, c in zip(shares, counts, strict=True)]
-    floors = {"kld": _floor(klds), "wasserstein": _floor(distances)}
+        # A split of its own a draw: which rows were held out is part of what a perfect score depends on.
+        table = compared(np.concatenate([target.train_rows, target.held_out_rows]))
+        generator = np.random.default_rng([config.seed, 1])
+        scores = []
+        for _ in range(N_FLOOR_DRAWS):
+            train, held_out = np.split(generator.permutation(table), [len(target.train_rows)])
+            x = train[generator.integers(len(train), size=n)]
+            reference = metrics.projected_quantiles(held_out, axes, levels)
+            scores.append(score_against(x, row_masses(held_out, cells), reference))
 
     discretisation_error = None
     if target.n_bins:
         points = target.held_out_rows
         if points is None:
             points = target.quantile(metrics.mid_ranks(N_REFERENCE_ROWS))[:, None]
-        moved = np.asarray(target.as_compared(jnp.asarray(points, jnp.float32)))
-        discretisation_error = float(np.mean(np.abs(points - moved)))
-    return Judge(scorer, floors, masses, discretisation_error)
+        discretisation_error = float(np.mean(np.abs(points - compared(points))))
+    return Judge(
+        scorer=Scorer(n, target.codec.decode_mean if soft else target.codec.decode, soft, tuple(scores[0]), score),
+        floors={name: _floor([score[name] for score in scores]) for name in scores[0]},
+        masses=masses,
+        quantiles=quantiles,
+        discretisation_error=discretisation_error,
+    )
 
 
 def mean_log_likelihoods(model: Model, state: Any, target: Target) -> dict[str, float] | None:
@@ -131,6 +115,5 @@ def mean_log_likelihoods(model: Model, state: Any, target: Target) -> dict[str, 
 
 
 def _floor(values: Any) -> Floor:
-    values = np.asarray(values, np.float64)[:N_FLOOR_DRAWS]
     low, high = np.quantile(values, (0.025, 0.975))
-    return Floor(float(values.mean()), float(low), float(high))
+    return Floor(float(np.mean(values)), float(low), float(high))

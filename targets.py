@@ -4,8 +4,12 @@ Data space is [n, D] in the target's own units; every score and picture lives th
 [n, *event_shape]: the data themselves (standardised for a user's own table) or, with bins, one-hot rows.
 """
 
+import contextlib
 import itertools
 import math
+import os
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,21 +67,26 @@ class Cells(NamedTuple):
 
     def index(self, x: jax.Array) -> jax.Array:
         """The cell [n] of every row of x [n, D]; overflow comes after the box (1-D: first below, then above it)."""
+        # NumPy arrays on the host, JAX ones inside compiled code.
+        xp = x.__array_namespace__()
         n = self.n_per_axis
-        low, high = (jnp.asarray(side, jnp.float32)[None] for side in self.box.T)
+        low, high = (xp.asarray(side, dtype=xp.float32)[None] for side in self.box.T)
         # Clipping before the conversion: a float32 beyond the range of int32 (or NaN) has no defined integer.
-        position = jnp.clip(jnp.nan_to_num(jnp.floor((x - low) / (high - low) * n)), -1, n).astype(jnp.int32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            position = xp.clip(xp.nan_to_num(xp.floor((x - low) / (high - low) * n)), -1, n).astype(xp.int32)
+        # The box has its upper edge: a table's largest row lies there, and rounding lifts what is just below it.
+        position = xp.where(x <= high, xp.minimum(position, n - 1), position)
         if self.closed:
-            position = jnp.clip(position, 0, n - 1)
+            position = xp.clip(position, 0, n - 1)
         flat = position[:, 0]
         for axis in range(1, x.shape[1]):
             flat = flat * n + position[:, axis]
         if self.closed:
             return flat
         if x.shape[1] == 1:
-            return jnp.where(flat < 0, n, jnp.where(flat >= n, n + 1, flat))
-        outside = jnp.any((position < 0) | (position >= n), axis=1)
-        return jnp.where(outside, self.n_cells - 1, flat)
+            return xp.where(flat < 0, n, xp.where(flat >= n, n + 1, flat))
+        outside = xp.any((position < 0) | (position >= n), axis=1)
+        return xp.where(outside, self.n_cells - 1, flat)
 
 
 class Codec(NamedTuple):
@@ -208,6 +217,7 @@ def kld_cells(target: Target, n_per_axis: int) -> Cells:
 
 def _gaussian_mixture_1d(name: str, means: tuple[float, ...], deviation: float) -> Target:
     locations = np.asarray(means, np.float64)
+    modes = Modes(np.full(len(means), 1 / len(means)), locations[:, None], np.full((len(means), 1, 1), deviation**2))
     reach = np.array([locations.min() - 12 * deviation, locations.max() + 12 * deviation])
 
     def cdf(x):
@@ -228,7 +238,7 @@ def _gaussian_mixture_1d(name: str, means: tuple[float, ...], deviation: float) 
 
     def sample(key, n):
         key_mode, key_noise = jax.random.split(key)
-        mode = jax.random.randint(key_mode, (n,), 0, len(means))
+        mode = _draw_mode(key_mode, n, modes.weights)
         return (jnp.asarray(locations, jnp.float32)[mode] + deviation * jax.random.normal(key_noise, (n,)))[:, None]
 
     return Target(
@@ -241,12 +251,8 @@ def _gaussian_mixture_1d(name: str, means: tuple[float, ...], deviation: float) 
         log_prob=log_prob,
         cdf=cdf,
         quantile=quantile,
-        modes=Modes(
-            np.full(len(means), 1 / len(means)),
-            locations[:, None],
-            np.full((len(means), 1, 1), deviation**2),
-        ),
-        entropy=_entropy(log_prob, reach[None]),
+        modes=modes,
+        entropy=_entropy(log_prob, modes),
     )
 
 
@@ -310,16 +316,11 @@ def _gaussian_mixture_2d(name: str, modes: Modes, box: np.ndarray) -> Target:
 
     def sample(key, n):
         key_mode, key_noise = jax.random.split(key)
-        mode = jnp.sum(
-            jax.random.uniform(key_mode, (n, 1)) >= jnp.asarray(np.cumsum(modes.weights)[:-1], jnp.float32)[None],
-            axis=-1,
-        )
+        mode = _draw_mode(key_mode, n, modes.weights)
         normal = jax.random.normal(key_noise, (n, 2))
         factor = jnp.asarray(factors, jnp.float32)[mode]
         return jnp.asarray(modes.means, jnp.float32)[mode] + jnp.sum(factor * normal[:, None, :], axis=-1)
 
-    deviations = np.sqrt(np.diagonal(modes.covariances, axis1=1, axis2=2))
-    reach = np.stack([(modes.means - 10 * deviations).min(0), (modes.means + 10 * deviations).max(0)], axis=-1)
     return Target(
         name=name,
         dim=2,
@@ -329,7 +330,7 @@ def _gaussian_mixture_2d(name: str, modes: Modes, box: np.ndarray) -> Target:
         cell_masses=lambda cells: _mixture_masses_2d(modes, cells),
         log_prob=log_prob,
         modes=modes,
-        entropy=_entropy(log_prob, reach),
+        entropy=_entropy(log_prob, modes),
     )
 
 
@@ -339,9 +340,23 @@ def _square_mixture(name: str) -> Target:
     return _gaussian_mixture_2d(name, modes, np.array([[-3.5, 3.5]] * 2))
 
 
+def _numbers(what: str, values: Any, entry: tuple[int, ...]) -> np.ndarray:
+    """The constant as [M, *entry] float64."""
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        array = None
+    if array is None or array.ndim != 1 + len(entry) or array.shape[1:] != entry:
+        one = "a number" if not entry else "×".join(map(str, entry)) + " numbers"
+        raise UserError(f"{what} = {values!r} must hold {one} for every component")
+    return array
+
+
 def _edited_mixture(config: Any) -> Target:
-    components = (config.mixture_weights, config.mixture_means, config.mixture_covariances)
-    weights, means, covariances = (np.asarray(values, np.float64) for values in components)
+    weights, means, covariances = (
+        _numbers(f"MIXTURE_{what}", getattr(config, f"mixture_{what.lower()}"), entry)
+        for what, entry in (("WEIGHTS", ()), ("MEANS", (2,)), ("COVARIANCES", (2, 2)))
+    )
     n = len(weights)
     if not n or len(means) != n or len(covariances) != n:
         raise UserError(
@@ -351,19 +366,24 @@ def _edited_mixture(config: Any) -> Target:
         if not np.all(np.isfinite(values)):
             raise UserError(f"MIXTURE_{what} must be finite numbers, but holds {values.tolist()}")
     if np.any(weights <= 0) or not math.isclose(weights.sum(), 1, abs_tol=1e-6):
-        nearest = np.round(np.abs(weights) / max(np.abs(weights).sum(), 1e-300), 6).tolist()
+        shares = np.abs(weights) if np.all(weights) else np.ones(n)
+        nearest = np.round(shares / shares.sum(), 9).tolist()
         raise UserError(
             f"MIXTURE_WEIGHTS = {weights.tolist()} sum to {weights.sum():g}: they must be positive and sum to 1, "
             f"such as {nearest}"
         )
     for i, covariance in enumerate(covariances):
-        if covariance[0, 1] != covariance[1, 0] or np.linalg.eigvalsh(covariance)[0] <= 0:
+        smallest, largest = np.linalg.eigvalsh(covariance)
+        # Below this share a covariance is singular to the rounding of its own eigenvalues.
+        if covariance[0, 1] != covariance[1, 0] or smallest <= 1e-9 * largest:
+            variances = np.abs(np.diag(covariance))
+            nearest = np.diag(np.where(variances == 0, 1, variances)).tolist()
             raise UserError(
                 f"MIXTURE_COVARIANCES[{i}] = {covariance.tolist()} is not symmetric and positive definite; "
-                f"the nearest choice without correlation is {np.diag(np.abs(np.diag(covariance))).tolist()}"
+                f"the nearest choice without correlation is {nearest}"
             )
     box = np.array([[-3.5, 3.5]] * 2)
-    if components != DEFAULT_MIXTURE:
+    if not all(map(np.array_equal, (weights, means, covariances), DEFAULT_MIXTURE)):
         margins = 4 * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
         box = np.stack([(means - margins).min(0), (means + margins).max(0)], axis=-1)
     return _gaussian_mixture_2d("2D_GMM", Modes(weights / weights.sum(), means, covariances), box)
@@ -385,6 +405,12 @@ def _custom(config: Any) -> Target:
         if np.ptp(train[:, column]) == 0:
             raise UserError(
                 f"CUSTOM_FILE {config.custom_file!r}: column {column + 1} is the same in every training row"
+            )
+        magnitude, deviation = float(np.abs(train[:, column]).max()), float(train[:, column].std())
+        if deviation < 1e-4 * magnitude:
+            raise UserError(
+                f"CUSTOM_FILE {config.custom_file!r}: column {column + 1} varies by {deviation:.3g} around numbers of "
+                f"{magnitude:.3g}, too little for float32; subtract {train[:, column].mean():.9g} from it"
             )
     device_rows = jnp.asarray(train, jnp.float32)
     return Target(
@@ -429,10 +455,11 @@ def read_rows(path: str, what: str) -> np.ndarray:
     file = Path(path)
     if not str(path):
         raise UserError(f"{what} is empty: name a .npy or .csv file of 1 or 2 columns")
-    if not file.is_file():
-        siblings = (
-            [p.name for p in file.parent.iterdir() if p.suffix in (".npy", ".csv")] if file.parent.is_dir() else []
-        )
+    # os.path never raises where a folder cannot be entered or a name is too long.
+    if not os.path.isfile(path):
+        siblings = []
+        with contextlib.suppress(OSError):
+            siblings = [p.name for p in file.parent.iterdir() if p.suffix in (".npy", ".csv")]
         raise UserError(f"{place} is not a file{nearest_choice(file.name, siblings)}")
     if file.suffix not in (".npy", ".csv"):
         raise UserError(f"{place} is neither .npy nor .csv: choose one of the two")
@@ -440,13 +467,22 @@ def read_rows(path: str, what: str) -> np.ndarray:
         raise UserError(f"{place} is empty: it needs rows of 1 or 2 numbers")
     try:
         if file.suffix == ".npy":
-            rows = np.load(file, mmap_mode="r", allow_pickle=False)
+            # np.load would open a zip archive of that name too; this reads an array or fails, and never unpickles.
+            rows = np.lib.format.open_memmap(file, mode="r")
         else:
-            rows = np.loadtxt(file, delimiter=",", ndmin=2, dtype=np.float64, encoding="utf-8-sig")
+            with warnings.catch_warnings():
+                # That a file holds no rows is said below, in one line.
+                warnings.simplefilter("ignore", UserWarning)
+                rows = np.loadtxt(file, delimiter=",", ndmin=2, dtype=np.float64, encoding="utf-8-sig")
     except (ValueError, OSError, EOFError, SyntaxError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        if "Object arrays" in reason or "pickle" in reason.lower():
+        # NumPy counts a text file's rows from 0, and every other message here from 1.
+        reason = re.sub(
+            r"at row (\d+), column", lambda m: f"at row {int(m[1]) + 1}, column", " ".join(str(error).split())
+        )
+        if "Python objects" in reason:
             reason = "it holds pickled objects, which are never loaded; save a plain array of numbers"
+        elif "magic string" in reason:
+            reason = "it is not what numpy.save writes"
         raise UserError(f"{place} cannot be read as numbers: {reason}") from None
     if rows.dtype.kind not in "fiub":
         raise UserError(f"{place} holds {rows.dtype} entries: it needs real numbers")
@@ -475,7 +511,13 @@ def split_rows(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def row_masses(rows: np.ndarray, cells: Cells) -> np.ndarray:
     """The share of rows [N, D] in every cell, float64."""
-    return np.bincount(np.asarray(cells.index(jnp.asarray(rows, jnp.float32))), minlength=cells.n_cells) / len(rows)
+    return np.bincount(cells.index(np.asarray(rows, np.float32)), minlength=cells.n_cells) / len(rows)
+
+
+def _draw_mode(key: jax.Array, n: int, weights: np.ndarray) -> jax.Array:
+    """Component numbers [n]: one uniform each, where `randint` and `categorical` take more of what bounds training."""
+    bounds = jnp.asarray(np.cumsum(weights)[:-1], jnp.float32)
+    return jnp.sum(jax.random.uniform(key, (n, 1)) >= bounds[None], axis=-1)
 
 
 def _masses_from_cdf(cdf: Callable[[np.ndarray], np.ndarray], cells: Cells) -> np.ndarray:
@@ -489,29 +531,44 @@ def _masses_from_cdf(cdf: Callable[[np.ndarray], np.ndarray], cells: Cells) -> n
 def _mixture_masses_2d(modes: Modes, cells: Cells) -> np.ndarray:
     """Cell masses of a 2-D mixture: Gauss–Legendre over x of the exact conditional masses in y.
 
-    Sixteen nodes a cell: the integrand is entire, and the rule is exact to rounding for cells up to about two standard
-    deviations wide (the test halves the cells).
+    Cells are cut to nine standard deviations about a component and into pieces no wider than the scale on which the
+    integrand changes, so that sixteen nodes a piece are exact to rounding for narrow and for correlated components.
     """
     x_edges, y_edges = cells.edges
     nodes, weights = np.polynomial.legendre.leggauss(16)
-    half = np.diff(x_edges) / 2
-    x = (x_edges[:-1] + half)[:, None] + half[:, None] * nodes  # [n, 16]
     masses = np.zeros((cells.n_per_axis, cells.n_per_axis))
     for weight, mean, covariance in zip(*modes, strict=True):
+        deviation = math.sqrt(covariance[0, 0])
         slope = covariance[0, 1] / covariance[0, 0]
         spread = math.sqrt(covariance[1, 1] - slope * covariance[0, 1])
-        density = scipy.stats.norm.pdf(x, mean[0], math.sqrt(covariance[0, 0]))
-        y_mean = mean[1] + slope * (x - mean[0])
-        conditional = np.diff(scipy.special.ndtr((y_edges - y_mean[..., None]) / spread), axis=-1)  # [n, 16, n]
-        masses += weight * np.einsum("i,ij,j,ijk->ik", half, density, weights, conditional)
+        edges = np.clip(x_edges, mean[0] - 9 * deviation, mean[0] + 9 * deviation)
+        scale = deviation if slope == 0 else min(deviation, spread / abs(slope))
+        for i, (low, high) in enumerate(itertools.pairwise(edges)):
+            if low == high:
+                continue
+            pieces = np.linspace(low, high, math.ceil((high - low) / scale) + 1)
+            half = (pieces[1] - pieces[0]) / 2
+            x = (pieces[:-1] + half)[:, None] + half * nodes  # [pieces, 16]
+            density = scipy.stats.norm.pdf(x, mean[0], deviation) * half * weights
+            y_mean = mean[1] + slope * (x - mean[0])
+            below = scipy.special.ndtr((y_edges - y_mean[..., None]) / spread)  # [pieces, 16, n + 1]
+            masses[i] += weight * np.diff(np.tensordot(density, below, axes=2))
     return np.concatenate([masses.ravel(), [max(0.0, 1 - masses.sum())]])
 
 
-def _entropy(log_prob: Callable[[np.ndarray], np.ndarray], reach: np.ndarray) -> float:
-    """−∫ p ln p over a reach beyond which p is nothing: the trapezoid rule converges faster than any power there."""
-    n = 20_001 if len(reach) == 1 else 1_001
-    axes = [np.linspace(low, high, n) for low, high in reach]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(reach))
-    volume = math.prod(axis[1] - axis[0] for axis in axes)
-    log_density = log_prob(points)
-    return float(-np.sum(np.exp(log_density) * log_density) * volume)
+def _entropy(log_prob: Callable[[np.ndarray], np.ndarray], modes: Modes) -> float:
+    """−∫ p ln p of a mixture by the trapezoid rule, which converges faster than any power for such integrands.
+
+    Every component's share is on a grid of its own, in units of its deviations: a narrow one is not lost beside a wide.
+    """
+    dim = modes.means.shape[1]
+    axis = np.linspace(-9, 9, 181)
+    nodes = np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
+    shares = np.prod(scipy.stats.norm.pdf(nodes) * (axis[1] - axis[0]), axis=-1)
+    factors = np.linalg.cholesky(modes.covariances)
+    return -float(
+        sum(
+            weight * (shares @ log_prob(mean + nodes @ factor.T))
+            for weight, mean, factor in zip(modes.weights, modes.means, factors, strict=True)
+        )
+    )

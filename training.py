@@ -43,14 +43,13 @@ class Feed(NamedTuple):
 
 
 class Scorer(NamedTuple):
-    """How a sample is judged. `reference` travels into compiled code as an argument."""
+    """How a sample is judged."""
 
     n_samples: int
     decode: Callable[[jax.Array], jax.Array]  # events -> [n, D] in data space
     soft: bool  # decode expected events instead of drawn ones
-    measure: Callable[[jax.Array, Any], Any]  # (x[n, D], reference) -> arrays, on the device
-    reference: Any
-    finish: Callable[[Any], Mapping[str, np.ndarray]]  # arrays with a leading seed axis -> metric name -> [S] float64
+    metrics: tuple[str, ...]
+    score: Callable[[np.ndarray], Mapping[str, float]]  # x [n, D], finite, on the host -> metric name -> value
 
 
 class Streams(NamedTuple):
@@ -115,7 +114,8 @@ def over_seeds(function: Callable, n_seeds: int, in_seeds: tuple[bool, ...]) -> 
     """
     devices = jax.local_devices()
     per_device = math.ceil(n_seeds / len(devices))
-    used = devices[: math.ceil(n_seeds / per_device)]
+    # Never one of several: for a single device XLA compiles another program, which would give a lone seed other bits.
+    used = devices[: max(2, math.ceil(n_seeds / per_device))]
     mesh = Mesh(np.array(used), ("seed",))
 
     def of_device(*args):
@@ -194,19 +194,27 @@ def data_key(keys: Streams) -> jax.Array:
     return jax.random.fold_in(keys.key_data, 2**31)
 
 
-def train(
-    model: Model,
-    feed: Feed,
-    scorer: Scorer,
-    *,
-    n_steps: int,
-    n_evaluations: int,
-    n_seeds: int,
-    seed: int,
-    snapshot_steps: frozenset[int] = frozenset(),
-    on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
-) -> Run:
-    """Trains all seeds of one family and scores them at step 0 and after each of n_evaluations equal intervals.
+class Program(NamedTuple):
+    """One family's training, compiled for all seeds and ready to run."""
+
+    model: Model
+    scorer: Scorer
+    rows: jax.Array | None
+    n_steps: int
+    n_evaluations: int
+    n_seeds: int
+    keys: Streams  # [n_seeds, rounded up to fill the devices]
+    states: Any  # the initial states; `advance` consumes them
+    advance: Callable  # (states, keys, rows, first_step) -> (states, info, bad_step)
+    evaluate: Callable  # (states, keys, step) -> (x [S, n, D], finite [S])
+    evaluate_last: Callable
+    compile_seconds: float
+
+
+def prepare(
+    model: Model, feed: Feed, scorer: Scorer, *, n_steps: int, n_evaluations: int, n_seeds: int, seed: int
+) -> Program:
+    """Compiles one family's training. Safe to call from several threads at once.
 
     Args:
       model: the family, built for the target.
@@ -216,20 +224,14 @@ def train(
       n_evaluations: intervals.
       n_seeds: independent repetitions.
       seed: the root of all randomness.
-      snapshot_steps: the steps whose samples are kept; the last step's always are.
-      on_evaluation: called after every evaluation.
-
-    Returns:
-      The run. A diverged seed has NaN metrics from the evaluation at which it was found on.
     """
-    interval = n_steps // n_evaluations
 
-    def evaluate(state, keys, reference, step, last):
+    def evaluate(state, keys, step, last):
         draw = model.sample_mean if scorer.soft else model.sample if last else model.sample_quick or model.sample
         events = draw(jax.random.fold_in(keys.key_eval, step), state, scorer.n_samples)
         x = scorer.decode(events)
         finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state.params, x))]))
-        return x, scorer.measure(x, reference), finite
+        return x, finite
 
     def init(keys, rows):
         return model.init(keys.key_init, feed.rows_for_init(data_key(keys), rows))
@@ -239,40 +241,80 @@ def train(
     keys = jax.device_put(streams(seed, n_padded), sharding)
     states = jax.jit(spread_init)(keys, feed.rows)
     first_step = jnp.int32(0)
-    spread_advance, _, _ = over_seeds(advance(model, feed, interval), n_seeds, (True, True, False, False))
-    advance_all = jax.jit(spread_advance, donate_argnums=0).lower(states, keys, feed.rows, first_step).compile()
+    spread_advance, _, _ = over_seeds(
+        advance(model, feed, n_steps // n_evaluations), n_seeds, (True, True, False, False)
+    )
+    compiled_advance = jax.jit(spread_advance, donate_argnums=0).lower(states, keys, feed.rows, first_step).compile()
 
     def compiled_evaluation(last):
-        spread, _, _ = over_seeds(lambda *args: evaluate(*args, last), n_seeds, (True, True, False, False))
-        return jax.jit(spread).lower(states, keys, scorer.reference, first_step).compile()
+        spread, _, _ = over_seeds(lambda *args: evaluate(*args, last), n_seeds, (True, True, False))
+        return jax.jit(spread).lower(states, keys, first_step).compile()
 
     evaluate_mid = compiled_evaluation(last=False)
-    evaluate_last = compiled_evaluation(last=True) if model.sample_quick and not scorer.soft else evaluate_mid
-    compile_seconds = time.perf_counter() - started
+    return Program(
+        model=model,
+        scorer=scorer,
+        rows=feed.rows,
+        n_steps=n_steps,
+        n_evaluations=n_evaluations,
+        n_seeds=n_seeds,
+        keys=keys,
+        states=states,
+        advance=compiled_advance,
+        evaluate=evaluate_mid,
+        evaluate_last=compiled_evaluation(last=True) if model.sample_quick and not scorer.soft else evaluate_mid,
+        compile_seconds=time.perf_counter() - started,
+    )
 
+
+def train(
+    program: Program,
+    *,
+    snapshot_steps: frozenset[int] = frozenset(),
+    on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
+) -> Run:
+    """Trains all seeds of one family and scores them at step 0 and after each interval.
+
+    Args:
+      program: what `prepare` compiled; it can be run once, since training reuses the memory of its initial states.
+      snapshot_steps: the steps whose samples are kept; the last step's always are.
+      on_evaluation: called after every evaluation.
+
+    Returns:
+      The run. A diverged seed has NaN metrics from the evaluation at which it was found on.
+    """
+    n_seeds, n_steps = program.n_seeds, program.n_steps
+    interval = n_steps // program.n_evaluations
+    states = program.states
     diverged_at_step: list[int | None] = [None] * n_seeds
 
     def evaluation_at(step, info):
         last = step == n_steps
-        evaluate_all = evaluate_last if last else evaluate_mid
-        x, raw, finite = evaluate_all(states, keys, scorer.reference, jnp.int32(step))
-        for i in np.flatnonzero(~np.asarray(finite)[:n_seeds]):
+        evaluate_all = program.evaluate_last if last else program.evaluate
+        x, finite = (np.asarray(values)[:n_seeds] for values in evaluate_all(states, program.keys, jnp.int32(step)))
+        for i in np.flatnonzero(~finite):
             if diverged_at_step[i] is None:
                 diverged_at_step[i] = step
-        sound = np.array([at is None for at in diverged_at_step])
-        metrics = scorer.finish(jax.tree.map(lambda values: np.asarray(values)[:n_seeds], raw))
-        kept = np.asarray(x)[:n_seeds] if last or step in snapshot_steps else None
-        evaluation = Evaluation(
-            step, {name: np.where(sound, values, np.nan) for name, values in metrics.items()}, info, kept
-        )
+        lost = dict.fromkeys(program.scorer.metrics, np.nan)
+        scores = [
+            program.scorer.score(rows) if at is None else lost for rows, at in zip(x, diverged_at_step, strict=True)
+        ]
+        metrics = {name: np.array([score[name] for score in scores]) for name in program.scorer.metrics}
+        # A copy: on a CPU the samples of all evaluations would else keep the devices' memory.
+        evaluation = Evaluation(step, metrics, info, x.copy() if last or step in snapshot_steps else None)
         on_evaluation(evaluation)
         return evaluation
 
     evaluations = [evaluation_at(0, None)]
     train_seconds = 0.0
     for step in range(interval, n_steps + 1, interval):
+        if program.model.max_steps is not None and step - interval >= program.model.max_steps:
+            evaluations.append(evaluation_at(step, evaluations[-1].info))
+            continue
         started = time.perf_counter()
-        states, info, bad_step = jax.block_until_ready(advance_all(states, keys, feed.rows, jnp.int32(step - interval)))
+        states, info, bad_step = jax.block_until_ready(
+            program.advance(states, program.keys, program.rows, jnp.int32(step - interval))
+        )
         train_seconds += time.perf_counter() - started
         for i, bad in enumerate(np.asarray(bad_step)[:n_seeds]):
             if diverged_at_step[i] is None and bad <= n_steps:
@@ -282,10 +324,10 @@ def train(
 
     host_states = jax.tree.map(np.asarray, states)
     return Run(
-        model=model,
+        model=program.model,
         states=[jax.tree.map(lambda leaf, i=i: leaf[i], host_states) for i in range(n_seeds)],
         evaluations=evaluations,
         diverged_at_step=diverged_at_step,
         train_seconds=train_seconds,
-        compile_seconds=compile_seconds,
+        compile_seconds=program.compile_seconds,
     )

@@ -7,8 +7,9 @@ one-sided label smoothing s the discriminator's loss is
 
 minimised over D by D*(x) = s·p(x) / (p(x) + q(x)): at equilibrium D is s/2 everywhere, and ½ only without smoothing.
 
-With bins the generator's outputs are logits and it draws a category by straight-through Gumbel-softmax: the one-hot
-argmax of logits + g forwards, the softmax at temperature τ backwards. It samples exactly as it was trained.
+With bins the generator's outputs are logits of a category. Its own update draws by straight-through Gumbel-softmax: the
+one-hot argmax of logits + g forwards, the softmax at temperature τ backwards. The argmax has the distribution
+softmax(logits), from which everything else is drawn: it samples what it was trained to be.
 
 References:
   Goodfellow et al., Generative Adversarial Nets, 2014 (eq. 1 and §3; the non-saturating loss).
@@ -30,7 +31,7 @@ from flax import linen as nn
 from budget import solve_width
 from errors import check_range
 from models.base import Model, View, count_params
-from models.networks import MLP
+from models.networks import MLP, draw_one_hot
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,14 @@ class State(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """The randomness of one step: latent noise of both updates and, with bins, their Gumbel variables."""
+    """The randomness of one step: latent noise of both updates and, with bins, what their draws of a category take.
+
+    The discriminator's update needs no gradient through its generated batch, so that a plain draw does.
+    """
 
     z_discriminator: jax.Array  # [B, latent_dim] float32
     z_generator: jax.Array  # [B, latent_dim] float32
-    gumbel_discriminator: jax.Array  # [B, n_bins] float32; [B, 0] without bins
+    uniform_discriminator: jax.Array  # [B, 1] float32; [B, 0] without bins
     gumbel_generator: jax.Array  # [B, n_bins] float32; [B, 0] without bins
 
 
@@ -106,7 +110,6 @@ def build(config: Any, target: Any) -> Model:
     settings: Config = config.gan
     codec = target.codec
     (event_dim,) = codec.event_shape
-    gumbel_dim = event_dim if codec.one_hot else 0
 
     def networks(width):
         mlp = functools.partial(MLP, width=width, hidden_layers=config.hidden_layers, activation=nn.leaky_relu)
@@ -141,12 +144,17 @@ def build(config: Any, target: Any) -> Model:
         return State(params, opt_state, params.generator if settings.generator_average else ())
 
     def noise(key):
-        key_z, key_gumbel = jax.random.split(key)
+        key_z, key_uniform, key_gumbel = jax.random.split(key, 3)
         z = jax.random.normal(key_z, (2, config.batch_size, settings.latent_dim))
-        gumbel = jax.random.gumbel(key_gumbel, (2, config.batch_size, gumbel_dim))
-        return Noise(z[0], z[1], gumbel[0], gumbel[1])
+        uniform = jax.random.uniform(key_uniform, (config.batch_size, int(codec.one_hot)))
+        gumbel = jax.random.gumbel(key_gumbel, (config.batch_size, event_dim if codec.one_hot else 0))
+        return Noise(z[0], z[1], uniform, gumbel)
 
-    def generate(params, z, gumbel):
+    def generate(params, z, uniform):
+        output = nets.generator.apply(params, z)
+        return draw_one_hot(output, uniform) if codec.one_hot else output
+
+    def generate_with_gradient(params, z, gumbel):
         output = nets.generator.apply(params, z)
         return straight_through(output + gumbel, settings.gumbel_temperature) if codec.one_hot else output
 
@@ -163,11 +171,11 @@ def build(config: Any, target: Any) -> Model:
         return loss + penalty, (loss, jnp.mean(nn.sigmoid(logit_real)), jnp.mean(nn.sigmoid(logit_fake)))
 
     def generator_objective(params, params_discriminator, z, gumbel):
-        return generator_loss(logit(params_discriminator, generate(params, z, gumbel)))
+        return generator_loss(logit(params_discriminator, generate_with_gradient(params, z, gumbel)))
 
     def step(state, batch, noise):
         generator, discriminator = state.params
-        fake = generate(generator, noise.z_discriminator, noise.gumbel_discriminator)
+        fake = generate(generator, noise.z_discriminator, noise.uniform_discriminator)
         gradient, (loss, d_real, d_fake) = jax.grad(discriminator_objective, has_aux=True)(discriminator, batch, fake)
         updates, opt_discriminator = optimisers.discriminator.update(gradient, state.opt_state.discriminator)
         discriminator = optax.apply_updates(discriminator, updates)
@@ -187,9 +195,9 @@ def build(config: Any, target: Any) -> Model:
         return state.average if settings.generator_average else state.params.generator
 
     def sample(key, state, n):
-        key_z, key_gumbel = jax.random.split(key)
+        key_z, key_uniform = jax.random.split(key)
         z = jax.random.normal(key_z, (n, settings.latent_dim))
-        return generate(sampling_params(state), z, jax.random.gumbel(key_gumbel, (n, gumbel_dim)))
+        return generate(sampling_params(state), z, jax.random.uniform(key_uniform, (n, 1)))
 
     def sample_mean(key, state, n):
         output = nets.generator.apply(sampling_params(state), jax.random.normal(key, (n, settings.latent_dim)))

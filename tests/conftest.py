@@ -23,3 +23,11 @@ def make_config():
         return dataclasses.replace(from_constants(vars(script)), **{**small, **fields})
 
     return make
+
+
+@pytest.fixture
+def quick_compilation():
+    """Leaves out most of the compiler's optimisations: half the time, where no speed and no last bit is tested."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -1,0 +1,506 @@
+"""The RBM against enumeration: everything about a small one can be written down exactly."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.special
+import scipy.stats
+
+from models import rbm
+from targets import make_target
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def gaussian_params(n_visible=2, n_hidden=4, scale=0.8, seed=0):
+    """Random weights, and a σ of its own for every visible unit."""
+    draw = np.random.default_rng(seed).normal
+    return rbm.Params(
+        weights=scale * draw(size=(n_visible, n_hidden)),
+        visible_bias=draw(size=n_visible),
+        hidden_bias=draw(size=n_hidden),
+        log_sigma=np.log(np.linspace(0.6, 0.9, n_visible)),
+    )
+
+
+def softmax_params(n_visible=5, n_hidden=4, seed=1):
+    draw = np.random.default_rng(seed).normal
+    return rbm.Params(draw(size=(n_visible, n_hidden)), draw(size=n_visible), draw(size=n_hidden), ())
+
+
+def on_device(params, dtype=jnp.float32):
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+
+
+def states(n_units):
+    """Every binary state [2^n, n]."""
+    return np.array(list(itertools.product((0.0, 1.0), repeat=n_units)))
+
+
+def energy_gaussian(params, v, h):
+    """E(v, h) of one pair, term by term as the module's docstring has it."""
+    variance = np.exp(2 * params.log_sigma)
+    return (
+        np.sum((v - params.visible_bias) ** 2 / (2 * variance))
+        - np.sum(v[:, None] * params.weights * h[None] / variance[:, None])
+        - params.hidden_bias @ h
+    )
+
+
+def energy_softmax(params, v, h):
+    return -params.visible_bias @ v - v @ params.weights @ h - params.hidden_bias @ h
+
+
+def mixture(params):
+    """The Gaussian RBM's marginal as a mixture: ln of the unnormalised weights [2^H], and the centres [2^H, V].
+
+    b_h·h + Σᵢ ((b_v + W h)ᵢ² − b_vᵢ²)/2σᵢ² is what is left of −E when the square in v is completed.
+    """
+    h = states(len(params.hidden_bias))
+    centres = params.visible_bias + h @ params.weights.T
+    variance = np.exp(2 * params.log_sigma)
+    return h @ params.hidden_bias + np.sum((centres**2 - params.visible_bias**2) / (2 * variance), axis=-1), centres
+
+
+def exact_log_partition(params):
+    """ln Z: each component of the mixture integrates to its weight times √(2π σ²) a coordinate."""
+    return (
+        scipy.special.logsumexp(mixture(params)[0]) + np.sum(params.log_sigma) + len(params.visible_bias) / 2 * LOG_2PI
+    )
+
+
+def test_gaussian_free_energy_is_the_sum_over_hidden_states():
+    params = gaussian_params()
+    rows = np.random.default_rng(2).normal(size=(6, 2)) * 2
+    expected = [-scipy.special.logsumexp([-energy_gaussian(params, v, h) for h in states(4)]) for v in rows]
+    with jax.enable_x64(True):
+        found = rbm.free_energy_gaussian(on_device(params, jnp.float64), jnp.asarray(rows))
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_softmax_free_energy_is_the_sum_over_hidden_states():
+    params = softmax_params()
+    expected = [-scipy.special.logsumexp([-energy_softmax(params, v, h) for h in states(4)]) for v in np.eye(5)]
+    with jax.enable_x64(True):
+        found = rbm.free_energy_softmax(on_device(params, jnp.float64), jnp.eye(5))
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_conditionals_are_those_of_the_joint():
+    gaussian, softmax = gaussian_params(), softmax_params()
+    h = states(4)
+    v = np.array([0.4, -1.1])
+    joint = scipy.special.softmax([-energy_gaussian(gaussian, v, each) for each in h])
+    with jax.enable_x64(True):
+        logits = rbm.hidden_input(on_device(gaussian, jnp.float64), jnp.asarray(v)[None], False)[0]
+        np.testing.assert_allclose(scipy.special.expit(logits), joint @ h, rtol=1e-12)
+        for each in h[[3, 9]]:
+            table = scipy.special.softmax([-energy_softmax(softmax, one, each) for one in np.eye(5)])
+            mean = rbm.visible_mean(on_device(softmax, jnp.float64), jnp.asarray(each)[None], True)[0]
+            np.testing.assert_allclose(mean, table, rtol=1e-12)
+
+
+def test_gaussian_rbm_is_a_mixture_of_gaussians():
+    params = gaussian_params(n_hidden=5)
+    axis = np.linspace(-4, 4, 17)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    log_weights, centres = mixture(params)
+    each = scipy.stats.norm.logpdf(grid[:, None], centres[None], np.exp(params.log_sigma)).sum(-1)
+    expected = scipy.special.logsumexp(each + scipy.special.log_softmax(log_weights), axis=-1)
+    with jax.enable_x64(True):
+        on64 = on_device(params, jnp.float64)
+        log_density = -rbm.free_energy_gaussian(on64, jnp.asarray(grid)) - rbm.log_partition_gaussian(on64)
+        np.testing.assert_allclose(log_density, expected, atol=1e-10)
+
+
+def test_mixture_weights_are_those_of_the_design():
+    # For one σ in all coordinates: exp(b_h·h + (‖b_v + W h‖² − ‖b_v‖²)/2σ²).
+    params = gaussian_params()._replace(log_sigma=np.full(2, np.log(0.7)))
+    h = states(4)
+    norms = np.sum((params.visible_bias + h @ params.weights.T) ** 2, axis=-1) - np.sum(params.visible_bias**2)
+    np.testing.assert_allclose(mixture(params)[0], h @ params.hidden_bias + norms / (2 * 0.7**2), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_visible", [1, 2])
+def test_log_partition_is_exact_and_depends_on_neither_spacing_nor_margin(n_visible):
+    params = gaussian_params(n_visible, n_hidden=5)
+    exact = exact_log_partition(params)
+    with jax.enable_x64(True):
+        on64 = on_device(params, jnp.float64)
+        # A trapezoid rule of spacing d misses a Gaussian by 2 exp(−2π²σ²/d²), 1e-34 at two nodes a σ, and a margin of
+        # 8 σ by 1.2e-15 a coordinate: what is left is float64's rounding of a sum over at most a few 10⁴ nodes.
+        for settings in ({}, {"nodes_per_sigma": 8}, {"margin": 12.0}, {"nodes_per_sigma": 2}):
+            assert float(rbm.log_partition_gaussian(on64, **settings)) == pytest.approx(exact, abs=1e-11)
+    # In float32 the same to the rounding of free energies of order 10.
+    assert float(rbm.log_partition_gaussian(on_device(params))) == pytest.approx(exact, abs=1e-5)
+
+
+def sufficient_statistics(params, v, hidden, variance):
+    """−∂E/∂θ of rows v [n, V] with hidden probabilities [n, H], in the order of the leaves of Params."""
+    field = hidden @ params.weights.T
+    return [
+        (v / variance)[:, :, None] * hidden[:, None, :],
+        (v - params.visible_bias) / variance,
+        hidden,
+        (v - params.visible_bias) ** 2 / variance - 2 * v * field / variance,
+    ]
+
+
+def test_gaussian_likelihood_gradient_is_data_less_model():
+    params = gaussian_params()
+    rows = np.random.default_rng(2).normal(size=(7, 2)) * 2
+    variance = np.exp(2 * params.log_sigma)
+
+    def log_likelihood(p, v):
+        h = jnp.asarray(states(4))
+        centres = p.visible_bias[None] + h @ p.weights.T
+        squares = (centres**2 - p.visible_bias[None] ** 2) / (2 * jnp.exp(2 * p.log_sigma)[None])
+        log_z = jax.nn.logsumexp(h @ p.hidden_bias + squares.sum(-1)) + p.log_sigma.sum() + LOG_2PI
+        return -rbm.free_energy_gaussian(p, v).mean() - log_z
+
+    with jax.enable_x64(True):
+        gradient = jax.grad(log_likelihood)(on_device(params, jnp.float64), jnp.asarray(rows))
+
+    hidden = scipy.special.expit(rows / variance @ params.weights + params.hidden_bias)
+    data = [term.mean(0) for term in sufficient_statistics(params, rows, hidden, variance)]
+    # The model's part by enumeration: given h, v is Gaussian about its centre, and E[v²] has σ² besides.
+    log_weights, centres = mixture(params)
+    probability = scipy.special.softmax(log_weights)
+    of_states = sufficient_statistics(params, centres, states(4), variance)
+    of_states[3] = of_states[3] + 1.0
+    model = [np.tensordot(probability, term, 1) for term in of_states]
+    for found, positive, negative in zip(gradient, data, model, strict=True):
+        np.testing.assert_allclose(found, positive - negative, rtol=1e-9, atol=1e-11)
+        assert np.abs(found).max() > 1e-2
+
+
+def test_softmax_likelihood_gradient_is_data_less_model():
+    params = softmax_params()
+    counts = np.array([3, 1, 0, 4, 2])
+    rows = np.eye(5)[np.repeat(np.arange(5), counts)]
+
+    def log_likelihood(p, v):
+        return -rbm.free_energy_softmax(p, v).mean() - jax.nn.logsumexp(-rbm.free_energy_softmax(p, jnp.eye(5)))
+
+    with jax.enable_x64(True):
+        gradient = jax.grad(log_likelihood)(on_device(params, jnp.float64), jnp.asarray(rows))
+    joint = np.array([[-energy_softmax(params, v, h) for h in states(4)] for v in np.eye(5)])
+    joint = np.exp(joint - scipy.special.logsumexp(joint))  # P(v, h)
+    hidden = (joint / joint.sum(1, keepdims=True)) @ states(4)  # E[h | v]
+    for share, sign in ((counts / counts.sum(), 1), (joint.sum(1), -1)):
+        part = [share[:, None] * hidden, share, share @ hidden]
+        gradient = [np.asarray(g) - sign * term for g, term in zip(gradient[:3], part, strict=True)]
+    for left in gradient:
+        np.testing.assert_allclose(left, 0, atol=1e-12)
+
+
+def build(make_config, target_type="2D_GMM", num_bins=0, budget=30, batch_size=8, **settings):
+    config = make_config(
+        target_type=target_type,
+        num_bins=num_bins,
+        parameter_budget=budget,
+        batch_size=batch_size,
+        rbm=rbm.Config(**{"algorithm": "CD", "k": 1, "sigma": 0.5, "learn_sigma": True, **settings}),
+    )
+    target = make_target(config)
+    model = rbm.build(config, target)
+    batch = target.codec.encode(target.sample(jax.random.key(11), batch_size))
+    return model, jax.jit(model.init)(jax.random.key(10), batch), batch
+
+
+def with_random_weights(state):
+    """Weights as large as trained ones, where those at the start are all but zero."""
+    noise = np.random.default_rng(3).normal(size=state.params.weights.shape)
+    return state._replace(params=state.params._replace(weights=jnp.asarray(noise, jnp.float32)))
+
+
+def step_gradient(state_after):
+    """The gradient of one first step: Adam's first moment is then 0.1 times it."""
+    moment = optax.tree_utils.tree_get(state_after.opt_state, "mu")
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(moment)]) / 0.1
+
+
+def sweeps_by_hand(params, v, noise, one_hot):
+    sweep = rbm.sweep_softmax if one_hot else rbm.sweep_gaussian
+    for hidden, visible in zip(noise.hidden, noise.visible, strict=True):
+        v = sweep(params, v, hidden, visible)
+    return v
+
+
+EVENTS = pytest.mark.parametrize(("target_type", "num_bins"), [("2D_GMM", 0), ("1D_TRIMODAL", 5)])
+
+
+@EVENTS
+@pytest.mark.parametrize("k", [1, 2])
+def test_cd_starts_at_the_data_and_does_k_sweeps(make_config, target_type, num_bins, k):
+    model, state, batch = build(make_config, target_type, num_bins, k=k)
+    state = with_random_weights(state)
+    noise = model.noise(jax.random.key(5))
+    assert noise.hidden.shape == (k, 8, model.width)
+    after, info = jax.jit(model.step)(state, batch, noise)
+    assert after.chains == ()
+    energy = rbm.free_energy_softmax if num_bins else rbm.free_energy_gaussian
+    chains = sweeps_by_hand(state.params, batch, noise, num_bins > 0)
+    by_hand = energy(state.params, batch).mean() - energy(state.params, chains).mean()
+    assert float(info.loss) == pytest.approx(float(by_hand), rel=1e-4, abs=1e-5)
+    # The gradient has the likelihood's form, with the chains in the model's place.
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
+    variance = 1.0 if num_bins else np.exp(2 * p.log_sigma)
+
+    def statistics(v):
+        v = np.asarray(v, np.float64)
+        hidden = scipy.special.expit(v / variance @ p.weights + p.hidden_bias)
+        if num_bins:
+            return [v[:, :, None] * hidden[:, None, :], v, hidden]
+        return sufficient_statistics(p, v, hidden, variance)
+
+    expected = [a.mean(0) - b.mean(0) for a, b in zip(statistics(batch), statistics(chains), strict=True)]
+    expected = np.concatenate([np.ravel(term) for term in expected])
+    np.testing.assert_allclose(-step_gradient(after), expected, rtol=2e-4, atol=2e-4)
+    assert np.abs(expected).max() > 0.1
+
+
+@EVENTS
+@pytest.mark.parametrize("k", [1, 2])
+def test_pcd_goes_on_from_the_persistent_chains(make_config, target_type, num_bins, k):
+    model, state, batch = build(make_config, target_type, num_bins, algorithm="PCD", k=k)
+    state = with_random_weights(state)
+    step = jax.jit(model.step)
+    n_visible = batch.shape[1]
+    energy = rbm.free_energy_softmax if num_bins else rbm.free_energy_gaussian
+    for i in range(2):
+        noise = model.noise(jax.random.key(i))
+        after, info = step(state, batch, noise)
+        assert after.chains.shape == state.chains.shape == (8, n_visible)
+        chains = sweeps_by_hand(state.params, state.chains, noise, num_bins > 0)
+        np.testing.assert_allclose(after.chains, chains, rtol=1e-5, atol=1e-5)
+        assert np.any(after.chains != state.chains)
+        by_hand = energy(state.params, batch).mean() - energy(state.params, chains).mean()
+        assert float(info.loss) == pytest.approx(float(by_hand), rel=1e-4, abs=1e-5)
+        state = after
+
+
+def test_pcd_chains_start_on_data(make_config):
+    model, _, _ = build(make_config, algorithm="PCD")
+    data = jax.random.normal(jax.random.key(0), (50, 2))
+    chains = np.asarray(model.init(jax.random.key(1), data).chains)
+    assert len(np.unique(chains, axis=0)) == 8
+    assert all((row == np.asarray(data)).all(-1).any() for row in chains)
+    # Also where the data set is smaller than a minibatch.
+    assert model.init(jax.random.key(1), data[:3]).chains.shape == (8, 2)
+
+
+def test_fixed_sigma_is_no_parameter(make_config):
+    learned, state, _ = build(make_config, learn_sigma=True, sigma=0.7)
+    np.testing.assert_allclose(state.params.log_sigma, np.log([0.7, 0.7]), rtol=1e-6)
+    fixed, fixed_state, batch = build(make_config, learn_sigma=False, sigma=0.7, budget=learned.n_params - 2)
+    assert fixed_state.params.log_sigma == ()
+    assert fixed.width == learned.width
+    # W, b_v and b_h; and with a learned σ one more a visible unit.
+    assert fixed.n_params == 2 * fixed.width + 2 + fixed.width
+    assert learned.n_params == fixed.n_params + 2
+    # The same model at the same σ.
+    same = state.params._replace(log_sigma=())
+    np.testing.assert_allclose(
+        learned.log_prob(state, batch), fixed.log_prob(fixed_state._replace(params=same), batch), rtol=1e-5
+    )
+    binned, binned_state, _ = build(make_config, "1D_TRIMODAL", 5, learn_sigma=True)
+    assert binned_state.params.log_sigma == ()
+    assert binned.n_params == 5 * binned.width + 5 + binned.width
+
+
+def test_softmax_sweep_leaves_the_exact_distribution_unchanged():
+    params, h = softmax_params(), states(4)
+    with jax.enable_x64(True):
+        on64 = on_device(params, jnp.float64)
+        on = scipy.special.expit(rbm.hidden_input(on64, jnp.eye(5), True))  # P(hⱼ = 1 | v)
+        hidden = np.prod(np.where(h[None] > 0, on[:, None], 1 - on[:, None]), axis=-1)  # P(h | v)
+        transition = hidden @ np.asarray(rbm.visible_mean(on64, jnp.asarray(h), True))
+        exact = scipy.special.softmax(-np.asarray(rbm.free_energy_softmax(on64, jnp.eye(5))))
+    np.testing.assert_allclose(transition.sum(1), 1, atol=1e-12)
+    np.testing.assert_allclose(exact @ transition, exact, atol=1e-12)
+    # The sweep that training uses draws from just these rows; 4.5 standard errors of a frequency.
+    n = 20_000
+    key_hidden, key_visible = jax.random.split(jax.random.key(0))
+    start = jnp.asarray(np.repeat(np.eye(5), n, axis=0), jnp.float32)
+    swept = rbm.sweep_softmax(
+        on_device(params),
+        start,
+        jax.random.uniform(key_hidden, (5 * n, 4)),
+        jax.random.uniform(key_visible, (5 * n, 1)),
+    )
+    assert np.all(np.asarray(swept).sum(-1) == 1)
+    frequency = np.asarray(swept).reshape(5, n, 5).mean(1)
+    assert np.all(np.abs(frequency - transition) < 4.5 * np.sqrt(transition * (1 - transition) / n))
+
+
+def cell_masses(log_weights, centres, sigma, edges):
+    """Exact masses of a 1-D mixture between the edges, with what lies outside in the end cells."""
+    inner = scipy.stats.norm.cdf(edges[1:-1], centres, sigma)  # [2^H, n − 1]
+    each = np.diff(np.concatenate([np.zeros_like(inner[:, :1]), inner, np.ones_like(inner[:, :1])], axis=1))
+    return scipy.special.softmax(log_weights) @ each
+
+
+def histogram(rows, edges):
+    return np.bincount(np.searchsorted(edges[1:-1], np.ravel(rows)), minlength=len(edges) - 1)
+
+
+def test_gaussian_sweep_leaves_the_exact_distribution_unchanged():
+    n = 200_000
+    params = gaussian_params(n_visible=2)
+    log_weights, centres = mixture(params)
+    generator = np.random.default_rng(4)
+    component = generator.choice(len(centres), size=n, p=scipy.special.softmax(log_weights))
+    exact = centres[component] + np.exp(params.log_sigma) * generator.normal(size=(n, 2))
+    key_hidden, key_visible = jax.random.split(jax.random.key(0))
+    swept = np.asarray(
+        rbm.sweep_gaussian(
+            on_device(params),
+            jnp.asarray(exact, jnp.float32),
+            jax.random.uniform(key_hidden, (n, 4)),
+            jax.random.normal(key_visible, (n, 2)),
+        ),
+        np.float64,
+    )
+    assert np.all(swept != exact)
+    # Cell masses of each coordinate are known exactly, before the sweep and after it; 4.5 standard errors.
+    for coordinate in range(2):
+        sigma = math.exp(params.log_sigma[coordinate])
+        edges = np.linspace(centres[:, coordinate].min() - 2 * sigma, centres[:, coordinate].max() + 2 * sigma, 13)
+        masses = cell_masses(log_weights, centres[:, coordinate, None], sigma, edges)
+        error = np.sqrt(masses * (1 - masses) / n)
+        for rows in (exact, swept):
+            assert np.all(np.abs(histogram(rows[:, coordinate], edges) / n - masses) < 4.5 * error + 1e-12)
+    # And so is what the coordinates share.
+    product = (swept[:, 0] * swept[:, 1]).mean()
+    expected = scipy.special.softmax(log_weights) @ (centres[:, 0] * centres[:, 1])
+    assert abs(product - expected) < 4.5 * (swept[:, 0] * swept[:, 1]).std() / math.sqrt(n)
+
+
+def test_gaussian_sweep_from_one_point_is_its_exact_conditional_mixture():
+    n, params, start = 100_000, gaussian_params(n_visible=1), 0.4
+    key_hidden, key_visible = jax.random.split(jax.random.key(1))
+    swept = rbm.sweep_gaussian(
+        on_device(params),
+        jnp.full((n, 1), start),
+        jax.random.uniform(key_hidden, (n, 4)),
+        jax.random.normal(key_visible, (n, 1)),
+    )
+    # P(h | v) ∝ exp(−E(v, h)), then N(b_v + W h, σ²).
+    log_weights = np.array([-energy_gaussian(params, np.array([start]), h) for h in states(4)])
+    _, centres = mixture(params)
+    edges = np.linspace(-3, 4, 15)
+    masses = cell_masses(log_weights, centres, math.exp(params.log_sigma[0]), edges)
+    error = np.sqrt(masses * (1 - masses) / n)
+    assert np.all(np.abs(histogram(swept, edges) / n - masses) < 4.5 * error + 2 / n)
+
+
+def two_modes(make_config):
+    """A 1-D RBM of four hidden units whose modes near ∓1.5 hold about 0.3 and 0.7, and which chains cross slowly."""
+    model, state, _ = build(make_config, "1D_BIMODAL", budget=11, sample_steps=1000, sample_steps_training=3)
+    assert model.width == 4
+    # The first unit is the jump between the modes, and its bias their log odds; the others shape them a little.
+    params = rbm.Params(
+        weights=np.array([[3.0, 0.2, -0.2, 0.1]]),
+        visible_bias=np.array([-1.5]),
+        hidden_bias=np.array([math.log(7 / 3), 0.0, 0.0, 0.0]),
+        log_sigma=np.log([0.65]),
+    )
+    return model, state._replace(params=on_device(params)), params
+
+
+def crossing(params):
+    """The second largest eigenvalue of one sweep's transitions between hidden states, by quadrature over v."""
+    h = states(4)
+    _, centres = mixture(params)
+    sigma = math.exp(params.log_sigma[0])
+    v = np.linspace(centres.min() - 8 * sigma, centres.max() + 8 * sigma, 2001)
+    density = scipy.stats.norm.pdf(v, centres, sigma)  # [2^H, n]
+    on = scipy.special.expit(v[:, None] / sigma**2 @ params.weights + params.hidden_bias)
+    hidden = np.prod(np.where(h[None] > 0, on[:, None], 1 - on[:, None]), axis=-1)
+    transition = density @ hidden * (v[1] - v[0])
+    np.testing.assert_allclose(transition.sum(1), 1, atol=1e-9)
+    return np.sort(np.abs(np.linalg.eigvals(transition)))[-2]
+
+
+def test_long_chains_follow_log_prob(make_config):
+    n = 20_000
+    # Here it is running that takes the time.
+    jax.config.update("jax_disable_most_optimizations", False)
+    model, state, params = two_modes(make_config)
+    edges = np.linspace(-3, 3, 13)
+    # Cell masses by integrating the model's own density, with Simpson's rule of 32 intervals a cell.
+    fine = np.linspace(-6, 6, 24 * 32 + 1)
+    density = np.exp(np.asarray(model.log_prob(state, jnp.asarray(fine[:, None], jnp.float32)), np.float64))
+    weights = np.tile([2.0, 4.0], len(fine) // 2)[: len(fine) - 1]
+    cells = np.add.reduceat(density[:-1] * weights, np.arange(0, len(fine) - 1, 32))
+    # Each cell's closing node counts once, as its opening one does.
+    cells += density[32::32] - density[:-1:32]
+    cells *= (fine[1] - fine[0]) / 3
+    masses = np.concatenate([[cells[:7].sum()], cells[7:17], [cells[17:].sum()]])
+    assert masses.sum() == pytest.approx(1, abs=1e-5)
+    log_weights, centres = mixture(params)
+    np.testing.assert_allclose(masses, cell_masses(log_weights, centres, 0.65, edges), atol=1e-5)
+    # Two modes with little in between, so that it takes long to cross; but 1000 sweeps are many crossings.
+    left, right = masses[:6].sum(), masses[6:].sum()
+    assert min(left, right) > 0.1
+    assert masses[5:7].max() < 0.5 * min(masses[:5].max(), masses[7:].max())
+    second = crossing(params)
+    assert second**3 > 0.3
+    assert second**1000 < 1e-6
+
+    error = np.sqrt(masses * (1 - masses) / n)
+    long = histogram(jax.jit(model.sample, static_argnums=2)(jax.random.key(0), state, n), edges) / n
+    assert np.all(np.abs(long - masses) < 4.5 * error)
+    # Three sweeps are not enough, which shows what the test can see.
+    short = histogram(jax.jit(model.sample_quick, static_argnums=2)(jax.random.key(0), state, n), edges) / n
+    assert np.max(np.abs(short - masses) / error) > 20
+
+
+def test_binned_samples_are_exact(make_config):
+    n = 40_000
+    model, state, _ = build(make_config, "1D_TRIMODAL", 5)
+    state = with_random_weights(state)
+    probability = scipy.special.softmax(-np.asarray(rbm.free_energy_softmax(state.params, jnp.eye(5)), np.float64))
+    assert np.ptp(probability) > 0.1
+    np.testing.assert_allclose(model.log_prob(state, jnp.eye(5)), np.log(probability), atol=1e-5)
+    counts = np.asarray(model.sample(jax.random.key(0), state, n)).sum(0)
+    # A true sampler fails this for one key in a thousand; the key is fixed.
+    assert scipy.stats.chisquare(counts, n * probability).pvalue > 1e-3
+    # No shorter way is needed in mid-training.
+    assert model.sample_quick is None
+    # Soft decoding reads E[v | h] of the model's own hidden states, whose average is the distribution itself.
+    mean = np.asarray(model.sample_mean(jax.random.key(1), state, n), np.float64)
+    assert np.all(np.abs(mean.mean(0) - probability) < 4.5 * mean.std(0) / math.sqrt(n))
+
+
+def test_log_prob_is_minus_the_free_energy_less_log_z(make_config):
+    model, state, batch = build(make_config)
+    state = with_random_weights(state)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
+    free = np.asarray(rbm.free_energy_gaussian(state.params, batch), np.float64)
+    np.testing.assert_allclose(model.log_prob(state, batch), -free - exact_log_partition(params), atol=2e-5)
+
+
+def test_energy_landscape_is_minus_log_q(make_config):
+    model, state, _ = build(make_config, "1D_TRIMODAL")
+    arrays = model.views["rbm_energy_landscape"].arrays(state)
+    np.testing.assert_allclose(arrays["energy"], -model.log_prob(state, arrays["x"]), rtol=1e-5, atol=1e-5)
+
+
+def test_reconstruction_error(make_config):
+    model, state, batch = build(make_config)
+    state = with_random_weights(state)
+    _, info = jax.jit(model.step)(state, batch, model.noise(jax.random.key(5)))
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
+    rows = np.asarray(batch, np.float64)
+    hidden = scipy.special.expit(rows / np.exp(2 * p.log_sigma) @ p.weights + p.hidden_bias)
+    error = np.sum((rows - p.visible_bias - hidden @ p.weights.T) ** 2, axis=-1).mean()
+    assert float(info.reconstruction_error) == pytest.approx(error, rel=1e-5)

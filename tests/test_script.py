@@ -1,0 +1,198 @@
+"""The script from end to end: what it writes, that the numbers agree with the samples, and what it leaves alone."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+from sklearn.datasets import load_iris
+
+import evaluation
+import generative_models_GAN_VAE_RBM_benchmarks as script
+import metrics
+from config import parse
+from models import MODELS
+from targets import TARGETS, kld_cells, make_target
+
+SMALL = (
+    "--n-steps 20 --n-evaluations 4 --snapshot-percent 50 --num-seeds 2 --n-eval-samples 300 --batch-size 16 "
+    "--parameter-budget 120 --hidden-layers 1 --rbm.sample-steps 5 --rbm.sample-steps-training 2"
+)
+FIXED_FILES = {
+    "metrics_comparison.png",
+    "classical_benchmark_comparison_hist.png",
+    "loss_curves.png",
+    "timeline_050pct.png",
+    "timeline_100pct.png",
+    "timeline.gif",
+    "metrics.json",
+    "metrics.csv",
+    "samples.npz",
+    "parameters.npz",
+}
+FAMILY_FILES = {
+    "GAN": "gan_discriminator.png",
+    "VAE": "vae_latent_manifold_sweep.png",
+    "RBM": "rbm_energy_landscape.png",
+}
+# Every target as its users would run it: in 1-D with bins and without, the tables of one and of two columns.
+CASES = [
+    *((name, "--num-bins", str(bins)) for name in TARGETS if name.startswith("1D") for bins in (0, 12)),
+    ("2D_MIX_GAUSS", "--num-bins", "0"),
+    ("2D_GMM", "--num-bins", "0"),
+    ("CUSTOM", "--num-bins", "0", "--custom-file", "petal_length.csv"),
+    ("CUSTOM", "--num-bins", "12", "--custom-file", "petal_length.csv"),
+    ("CUSTOM", "--num-bins", "0", "--custom-file", "petal_length_width.npy"),
+]
+# All families once in each kind of event, else one in turn: a run is mostly compilation.
+ALL_FAMILIES = {0, 1, 11, 14}
+
+
+@pytest.fixture
+def iris(tmp_path, monkeypatch):
+    """The petal columns of the iris table as files in the working directory."""
+    petals = load_iris().data[:, 2:]
+    np.savetxt(tmp_path / "petal_length.csv", petals[:, 0], fmt="%.1f")
+    np.save(tmp_path / "petal_length_width.npy", petals)
+    monkeypatch.chdir(tmp_path)
+    return petals
+
+
+def arguments(case, families, out_dir="out"):
+    return ["--target-type", *case, *SMALL.split(), "--models", *families, "--out-dir", str(out_dir)]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: " ".join(CASES[n][::2]))
+def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number, iris, tmp_path):
+    families = list(MODELS) if number in ALL_FAMILIES else [list(MODELS)[number % len(MODELS)]]
+    args = arguments(CASES[number], families)
+    assert script.main(args) == 0
+
+    out = tmp_path / "out"
+    expected = FIXED_FILES | {FAMILY_FILES[family] for family in families}
+    assert {path.name for path in out.iterdir()} == expected
+    report = json.loads((out / "metrics.json").read_text())
+    assert set(report["files"]) == expected
+    for name in expected:
+        if name.endswith((".png", ".gif")):
+            Image.open(out / name).verify()
+
+    assert report["schema"] == 1
+    config = parse(vars(script), args, "")
+    target = make_target(config)
+    cells = kld_cells(target, config.kld_cells)
+    masses = target.cell_masses(cells)
+    directions = metrics.directions(target.dim)
+    quantiles = evaluation.make_judge(target, config).quantiles
+    assert list(report["models"]) == families
+    with np.load(out / "samples.npz") as samples, np.load(out / "parameters.npz") as parameters:
+        reference = samples["target"].astype(float)
+        assert len(reference) == (45 if target.name == "CUSTOM" else 300)
+        reference_error = np.mean(
+            [stats.wasserstein_distance(q, reference @ axis) for q, axis in zip(quantiles, directions, strict=True)]
+        )
+        for family in families:
+            model = report["models"][family]
+            x = samples[family]
+            assert x.shape == (2, 300, target.dim)
+            for seed in range(2):
+                counts = np.bincount(np.asarray(cells.index(x[seed])), minlength=cells.n_cells)
+                recomputed = float(metrics.kld(masses, counts, config.kld_epsilon))
+                assert model["final"]["kld"]["seeds"][seed] == pytest.approx(recomputed, rel=1e-9, abs=1e-12)
+                # Against draws of the target the distance differs from the one against its exact quantiles by no more
+                # than those draws' own distance from them: the triangle inequality.
+                two_sample = np.mean(
+                    [stats.wasserstein_distance(x[seed] @ axis, reference @ axis) for axis in directions]
+                )
+                assert abs(model["final"]["wasserstein"]["seeds"][seed] - two_sample) <= reference_error + 1e-5
+            assert model["final"]["kld"]["median"] == pytest.approx(np.median(model["final"]["kld"]["seeds"]))
+            assert [seed[-1] for seed in model["history"]["kld"]] == model["final"]["kld"]["seeds"]
+            assert model["history"]["step"] == [0, 5, 10, 15, 20]
+            assert model["history"]["loss"][0][0] is None
+            assert len(model["history"]["loss"][1]) == 5
+            assert model["diverged_at_step"] == [None, None]
+            sizes = [parameters[name][0].size for name in parameters if name.startswith(f"{family}/")]
+            assert sum(sizes) == model["n_params"]
+
+    rows = list(csv.DictReader((out / "metrics.csv").open()))
+    last = [row for row in rows if row["quantity"] == "kld" and row["step"] == "20" and row["model"] == families[0]]
+    assert [float(row["value"]) for row in last] == report["models"][families[0]]["final"]["kld"]["seeds"]
+    assert report["config"]["target_type"] == CASES[number][0]
+    if target.name == "CUSTOM":
+        assert report["target"]["split"]["n_train"] == 105
+        assert report["target"]["split"]["n_held_out"] == 45
+
+
+def test_the_next_run_removes_the_last_one_s_files_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert script.main(arguments(("1D_BIMODAL", "--num-bins", "8"), ["GAN", "VAE"])) == 0
+    (tmp_path / "out" / "notes.png").write_bytes(b"mine")
+    assert script.main(arguments(("1D_BIMODAL", "--num-bins", "8"), ["VAE"])) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == FIXED_FILES | {FAMILY_FILES["VAE"], "notes.png"}
+
+
+def test_the_same_command_gives_the_same_numbers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("one", "two"):
+        assert script.main(arguments(("1D_BETA", "--num-bins", "0"), ["VAE"], folder)) == 0
+    one, two = (np.load(tmp_path / folder / "samples.npz") for folder in ("one", "two"))
+    with one, two:
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_soft_decoding_is_marked_and_lands_between_the_cells(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    case = ("1D_TRIMODAL", "--num-bins", "8", "--decode", "soft")
+    assert script.main(arguments(case, ["VAE"])) == 0
+    report = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert report["config"]["decode"] == "soft"
+    target = make_target(parse(vars(script), arguments(case, ["VAE"]), ""))
+    centres = kld_cells(target, 0).centres[0]
+    with np.load(tmp_path / "out" / "samples.npz") as samples:
+        distance = np.abs(samples["VAE"].reshape(-1, 1) - centres[None]).min(axis=1)
+    # Hard decoding would put every sample on a centre, to rounding.
+    assert np.median(distance) > 1e-3 * (centres[1] - centres[0])
+
+
+def test_a_fixed_training_set_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    case = ("1D_BIMODAL", "--num-bins", "0", "--n-samples-train", "50")
+    assert script.main(arguments(case, ["VAE"])) == 0
+
+
+def test_importing_the_script_does_nothing():
+    code = (
+        "import sys, generative_models_GAN_VAE_RBM_benchmarks\nprint('jax' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    root = Path(script.__file__).parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+    assert done.stderr == ""
+
+
+def test_the_script_runs_as_a_program_from_another_folder_without_a_display(tmp_path):
+    done = subprocess.run(
+        [sys.executable, script.__file__, *arguments(("1D_BIMODAL", "--num-bins", "8"), ["RBM"], "a folder")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("device: ")
+    for word in ("compiling", "RBM", "floor", "KLD", "W₁", "a folder/"):
+        assert word in done.stdout
+    assert (tmp_path / "a folder" / "metrics.json").is_file()
+
+
+def test_two_cpu_devices_are_what_the_tests_run_on():
+    assert len(jax.local_devices()) == 2

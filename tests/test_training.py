@@ -1,0 +1,476 @@
+"""The engine, on toy models whose arithmetic is known, and on every family of the registry."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import training
+from models import MODELS
+from models.base import Model
+from targets import make_target
+from training import N_DATA_ROWS, Evaluation, Feed, Run, Scorer, block_length, prepare, streams, train
+
+SEED = 7
+BATCH_SIZE = 4
+
+
+class ToyState(NamedTuple):
+    params: jax.Array  # [1] float32: the number of steps done
+    flag: jax.Array  # bool: whether this seed is one that goes wrong
+    batches: jax.Array  # [n_steps, *batch] what every step was given
+    noises: jax.Array  # [n_steps, 2]
+
+
+class ToyInfo(NamedTuple):
+    loss: jax.Array  # the square of the step's number, counted from 1: its means are exact
+    other: jax.Array  # the number itself
+
+
+def toy(
+    n_steps: int,
+    batch_shape: tuple[int, ...] = (BATCH_SIZE, 1),
+    *,
+    bad_key=None,
+    bad_loss=None,
+    bad_params=None,
+    **fields,
+) -> Model:
+    """A model that writes down what it is given and counts its steps.
+
+    Args:
+      bad_key: `key_init` of the seed that goes wrong.
+      bad_loss: the step, counted from 1, at which that seed's loss is NaN.
+      bad_params: the step at which its parameters become NaN.
+    """
+
+    def init(key, data):
+        assert data.shape[1:] == (1,)
+        flag = False if bad_key is None else jnp.all(jax.random.key_data(key) == jax.random.key_data(bad_key))
+        return ToyState(
+            jnp.zeros(1), jnp.asarray(flag), jnp.full((n_steps, *batch_shape), -1.0), jnp.full((n_steps, 2), -1.0)
+        )
+
+    def step(state, batch, noise):
+        done = state.params[0]
+        row = jnp.nan_to_num(done).astype(int)
+        number = done + 1
+        loss = number**2
+        if bad_loss is not None:
+            loss = jnp.where(state.flag & (number == bad_loss), jnp.nan, loss)
+        params = state.params + 1
+        if bad_params is not None:
+            params = jnp.where(state.flag & (number == bad_params), jnp.nan, params)
+        new = ToyState(params, state.flag, state.batches.at[row].set(batch), state.noises.at[row].set(noise))
+        return new, ToyInfo(loss, number)
+
+    def constant(of_state):
+        return lambda key, state, n: jnp.broadcast_to(of_state(state)[None], (n, 1))
+
+    model = Model(
+        name="TOY",
+        n_params=1,
+        width=1,
+        init=init,
+        # Uniforms, whose bits do not depend on how wide the call is that draws them.
+        noise=lambda key: jax.random.uniform(key, (2,)),
+        step=step,
+        sample=constant(lambda state: state.params),
+        sample_mean=constant(lambda state: state.params + 1000),
+    )
+    return model._replace(**fields)
+
+
+FEED = Feed(lambda key, n: jax.random.uniform(key, (n, 1)), None, BATCH_SIZE)
+SCORER = Scorer(
+    n_samples=4,
+    decode=lambda events: events,
+    soft=False,
+    metrics=("mean",),
+    score=lambda x: {"mean": float(x.mean())},
+)
+
+
+def run_model(
+    model: Model,
+    feed: Feed = FEED,
+    scorer: Scorer = SCORER,
+    *,
+    snapshot_steps: frozenset[int] = frozenset(),
+    on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
+    **settings: int,
+) -> Run:
+    settings = {"n_steps": 8, "n_evaluations": 2, "n_seeds": 1, "seed": SEED, **settings}
+    return train(prepare(model, feed, scorer, **settings), snapshot_steps=snapshot_steps, on_evaluation=on_evaluation)
+
+
+def keys_of(seed_index: int) -> training.Streams:
+    return jax.tree.map(lambda leaf: leaf[seed_index], streams(SEED, seed_index + 1))
+
+
+def minibatch_key(keys: training.Streams, i: int, j: int = 0) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(keys.key_data, i), j)
+
+
+def assert_same_bits(first: Any, second: Any) -> None:
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def assert_close(first: Any, second: Any) -> None:
+    """Equal up to a few float32 roundings of numbers of order 1, as the weights and moments of eight steps are."""
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
+
+
+def test_two_devices():
+    # The statements below about seeds are about seeds that are spread.
+    assert jax.local_device_count() == 2
+
+
+class Traces:
+    """A model whose step counts how often Python runs it, that is, how often it is traced."""
+
+    def __init__(self, model: Model):
+        self.count = 0
+
+        def step(state, batch, noise):
+            self.count += 1
+            return model.step(state, batch, noise)
+
+        self.model = model._replace(step=step)
+
+
+@pytest.mark.parametrize(("n_steps", "n_evaluations"), [(8, 1), (8, 2), (8, 8), (16, 2)])
+def test_one_trace(n_steps, n_evaluations):
+    traces = Traces(toy(n_steps))
+    run_model(traces.model, n_steps=n_steps, n_evaluations=n_evaluations, n_seeds=3)
+    assert traces.count == 1
+
+
+def test_no_retrace_in_mid_run_with_max_steps():
+    # Here the engine also evaluates the step's shapes, so more than one trace; none of them depends on the intervals.
+    counts = set()
+    for n_evaluations in (1, 2, 4):
+        traces = Traces(toy(8, max_steps=6))
+        run_model(traces.model, n_evaluations=n_evaluations)
+        counts.add(traces.count)
+    assert len(counts) == 1
+
+
+class FamilyRuns(NamedTuple):
+    """One family trained in several ways, and how often each traced its step."""
+
+    model: Model
+    feed: Feed
+    runs: dict[str, Run]
+    traces: dict[str, int]
+
+
+FAMILY_RUNS: dict[str, FamilyRuns] = {}
+
+
+@pytest.fixture
+def family_runs(name, make_config):
+    if name not in FAMILY_RUNS:
+        config = make_config(target_type="1D_BIMODAL", num_bins=0, parameter_budget=60, hidden_layers=1)
+        target = make_target(config)
+        # One way to sample at every step, so that what a longer run drew on its way can be compared with a last draw.
+        model = MODELS[name].build(config, target)._replace(sample_quick=None)
+        feed = Feed(target.sample, None, config.batch_size)
+        runs, counts = {}, {}
+        for what, settings in {
+            "one seed": {"n_seeds": 1},
+            "two seeds, twice as long": {"n_seeds": 2, "n_steps": 16, "n_evaluations": 4},
+            "three seeds": {"n_seeds": 3},
+        }.items():
+            traces = Traces(model)
+            runs[what] = run_model(traces.model, feed, snapshot_steps=frozenset({0, 4, 8}), **settings)
+            counts[what] = traces.count
+        FAMILY_RUNS[name] = FamilyRuns(model, feed, runs, counts)
+    return FAMILY_RUNS[name]
+
+
+# Module scope keeps what needs one family's runs together.
+every_family = pytest.mark.parametrize("name", MODELS, scope="module")
+
+
+@every_family
+def test_one_trace_per_family(name, family_runs):
+    assert len(set(family_runs.traces.values())) == 1
+    if family_runs.model.max_steps is None:
+        assert set(family_runs.traces.values()) == {1}
+
+
+@every_family
+def test_a_seed_does_not_depend_on_how_many_there_are(name, family_runs):
+    one, three = family_runs.runs["one seed"], family_runs.runs["three seeds"]
+    assert_same_bits(one.states[0], three.states[0])
+    for alone, among in zip(one.evaluations, three.evaluations, strict=True):
+        assert_same_bits(alone.samples[0], among.samples[0])
+        assert alone.metrics["mean"][0] == among.metrics["mean"][0]
+    # The others are not copies of it.
+    for i in (1, 2):
+        assert np.all(three.evaluations[-1].samples[0] != three.evaluations[-1].samples[i])
+
+
+@every_family
+def test_first_steps_depend_neither_on_how_many_follow_nor_on_the_number_of_seeds(name, family_runs):
+    short, long = family_runs.runs["three seeds"], family_runs.runs["two seeds, twice as long"]
+    assert [e.step for e in long.evaluations] == [0, 4, 8, 12, 16]
+    for before, after in zip(short.evaluations, long.evaluations, strict=False):
+        assert before.step == after.step
+        assert_same_bits(before.samples[:2], after.samples)
+        if before.step:
+            for field in before.info:
+                assert_same_bits(before.info[field][:2], after.info[field])
+
+
+# One family is enough: that the keys do not depend on the block is tested on the toy.
+@pytest.mark.parametrize("name", list(MODELS)[:1], scope="module")
+def test_block_length_does_not_change_the_result(name, family_runs, monkeypatch):
+    monkeypatch.setattr(training, "BLOCK_BYTES", 1)
+    one_at_a_time = run_model(family_runs.model, family_runs.feed)
+    # The uniforms behind the noise have the same bits whatever the block (the toy's test); the polynomial that makes
+    # normals of them is vectorised, and what a vector leaves over rounds its last bit differently.
+    assert_close(one_at_a_time.states, family_runs.runs["one seed"].states)
+
+
+@every_family
+def test_training_is_the_plain_loop(name, family_runs):
+    model, feed = family_runs.model, family_runs.feed
+    keys = keys_of(0)
+    state = jax.jit(model.init)(keys.key_init, feed.draw(training.data_key(keys), N_DATA_ROWS))
+
+    @jax.jit
+    def step(state, i):
+        batch = feed.draw(minibatch_key(keys, i), feed.batch_size)
+        return model.step(state, batch, model.noise(jax.random.fold_in(keys.key_step, i)))
+
+    losses = []
+    for i in range(8):
+        state, info = step(state, i)
+        losses.append(float(info.loss))
+    run = family_runs.runs["one seed"]
+    # Another program: sums may be taken in another order.
+    assert_close(state, run.states[0])
+    assert run.evaluations[1].info["loss"][0] == pytest.approx(np.mean(losses[:4]), abs=2e-6)
+    assert run.evaluations[2].info["loss"][0] == pytest.approx(np.mean(losses[4:]), abs=2e-6)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2 * 2**20])
+def test_step_i_has_keys_of_its_own(block_bytes, monkeypatch):
+    monkeypatch.setattr(training, "BLOCK_BYTES", block_bytes)
+    states = run_model(toy(8), n_seeds=3).states
+    for index, state in enumerate(states):
+        keys = keys_of(index)
+        for i in range(8):
+            assert_same_bits(state.batches[i], FEED.draw(minibatch_key(keys, i), BATCH_SIZE))
+            assert_same_bits(state.noises[i], jax.random.uniform(jax.random.fold_in(keys.key_step, i), (2,)))
+    assert len({float(state.batches[0, 0, 0]) for state in states}) == 3
+
+
+def test_streams_of_a_seed_are_distinct_and_do_not_depend_on_the_number_of_seeds():
+    few, many = streams(SEED, 1), streams(SEED, 5)
+    assert_same_bits(jax.random.key_data(jnp.stack(few)), jax.random.key_data(jnp.stack(many))[:, :1])
+    every = np.asarray(jax.random.key_data(jnp.stack(many))).reshape(-1, 2)
+    assert len(np.unique(every, axis=0)) == 4 * 5
+    assert not np.any(every[0] == np.asarray(jax.random.key_data(streams(SEED + 1, 1).key_init))[0])
+
+
+def test_all_families_see_the_same_data(make_config):
+    # Real families' noise, whose sizes differ and with them the blocks; the step only writes down what it is given.
+    config = make_config(target_type="2D_GMM", num_bins=0, parameter_budget=100)
+    target = make_target(config)
+    seen = []
+    for family in MODELS.values():
+        real = family.build(config, target)
+        recorder = toy(8, (config.batch_size, 2))
+
+        def step(state, batch, noise, recorder=recorder):
+            del noise
+            return recorder.step(state, batch, jnp.zeros(2))
+
+        model = recorder._replace(
+            init=lambda key, data, recorder=recorder: recorder.init(key, data[:, :1]), noise=real.noise, step=step
+        )
+        seen.append(run_model(model, Feed(target.sample, None, config.batch_size)).states[0].batches)
+    for batches in seen[1:]:
+        np.testing.assert_array_equal(batches, seen[0])
+    assert np.all(seen[0] != -1)
+
+
+ROWS = jnp.arange(10, 17, dtype=jnp.float32)[:, None]
+
+
+def refuse(key, n):
+    raise AssertionError("a fixed training set must not be drawn afresh")
+
+
+def test_minibatches_of_a_fixed_training_set():
+    feed = Feed(refuse, ROWS, BATCH_SIZE)
+    (state,) = run_model(toy(40), feed, n_steps=40).states
+    assert set(state.batches.ravel().tolist()) == set(ROWS.ravel().tolist())
+    # Drawn with replacement: some batch of 4 out of 7 repeats a row.
+    assert any(len(set(batch.ravel().tolist())) < BATCH_SIZE for batch in state.batches)
+    for i in (0, 17, 39):
+        chosen = jax.random.randint(minibatch_key(keys_of(0), i), (BATCH_SIZE,), 0, len(ROWS))
+        assert_same_bits(state.batches[i], ROWS[chosen])
+
+
+def test_init_sees_the_fixed_training_set_or_fresh_rows():
+    shapes = []
+
+    def init(key, data):
+        shapes.append(data.shape)
+        return ToyState(data[:1, 0], jnp.asarray(False), jnp.zeros((8, BATCH_SIZE, 1)), jnp.zeros((8, 2)))
+
+    model = toy(8, max_steps=0)._replace(init=init)
+    fixed = run_model(model, Feed(refuse, ROWS, BATCH_SIZE)).states[0]
+    fresh = run_model(model).states[0]
+    assert shapes == [(7, 1), (N_DATA_ROWS, 1)]
+    assert fixed.params[0] == ROWS[0, 0]
+    assert 0 <= fresh.params[0] < 1
+    # None of the steps' rows is among them: their key lies outside the numbering of the steps.
+    drawn = run_model(toy(8)).states[0].batches
+    assert not np.isin(drawn, FEED.draw(training.data_key(keys_of(0)), N_DATA_ROWS)).any()
+
+
+def test_batches_per_step_stacks_distinct_minibatches():
+    (state,) = run_model(toy(8, (5, BATCH_SIZE, 1), batches_per_step=5)).states
+    for i, j in itertools.product((0, 7), range(5)):
+        assert_same_bits(state.batches[i, j], FEED.draw(minibatch_key(keys_of(0), i, j), BATCH_SIZE))
+    assert len(np.unique(state.batches)) == state.batches.size
+    # The first of the five is the batch of a family that takes one.
+    np.testing.assert_array_equal(state.batches[:, 0], run_model(toy(8)).states[0].batches)
+
+
+def test_batches_per_step_none_is_the_whole_data_set():
+    (state,) = run_model(toy(8, (len(ROWS), 1), batches_per_step=None), Feed(refuse, ROWS, BATCH_SIZE)).states
+    for batch in state.batches:
+        assert_same_bits(batch, ROWS)
+    (state,) = run_model(toy(2, (N_DATA_ROWS, 1), batches_per_step=None), n_steps=2).states
+    for batch in state.batches:
+        assert_same_bits(batch, FEED.draw(training.data_key(keys_of(0)), N_DATA_ROWS))
+
+
+def test_max_steps_holds_the_last_value():
+    run = run_model(toy(8, max_steps=3), n_evaluations=4, n_seeds=2)
+    for index, state in enumerate(run.states):
+        reference = run_model(toy(8), n_steps=3, n_evaluations=1, n_seeds=2).states[index]
+        assert_same_bits(state, reference)
+        assert state.params[0] == 3
+    # The mean is over the steps that were done: 1 and 2, then 3 alone.
+    assert [float(e.info["loss"][0]) for e in run.evaluations[1:3]] == [2.5, 9.0]
+    assert [e.metrics["mean"][0] for e in run.evaluations] == [0, 2, 3, 3, 3]
+    assert run.diverged_at_step == [None, None]
+
+
+def test_max_steps_zero_trains_nothing():
+    (state,) = run_model(toy(8, max_steps=0)).states
+    assert state.params[0] == 0
+    assert np.all(state.batches == -1)
+
+
+def test_info_is_the_mean_over_the_interval():
+    run = run_model(toy(12), n_steps=12, n_evaluations=3, n_seeds=2)
+    assert [e.step for e in run.evaluations] == [0, 4, 8, 12]
+    assert run.evaluations[0].info is None
+    for k, evaluation in enumerate(run.evaluations[1:]):
+        numbers = np.arange(4 * k + 1, 4 * k + 5)
+        assert list(evaluation.info) == ["loss", "other"]
+        np.testing.assert_array_equal(evaluation.info["loss"], np.full(2, np.mean(numbers**2)))
+        np.testing.assert_array_equal(evaluation.info["other"], np.full(2, np.mean(numbers)))
+
+
+def test_snapshots_are_kept_where_asked_and_at_the_end():
+    seen = []
+    run = run_model(toy(8), n_evaluations=4, n_seeds=3, snapshot_steps=frozenset({4}), on_evaluation=seen.append)
+    assert [e.step for e in run.evaluations if e.samples is not None] == [4, 8]
+    for evaluation in run.evaluations:
+        if evaluation.samples is not None:
+            np.testing.assert_array_equal(evaluation.samples, np.full((3, 4, 1), evaluation.step))
+        assert evaluation.metrics["mean"].dtype == np.float64
+        np.testing.assert_array_equal(evaluation.metrics["mean"], np.full(3, evaluation.step))
+    assert seen == run.evaluations
+
+
+def quick(key, state, n):
+    return jnp.broadcast_to(state.params[None] + 100, (n, 1))
+
+
+@pytest.mark.parametrize(
+    ("fields", "soft", "expected"),
+    [
+        ({}, False, [0, 4, 8]),
+        ({"sample_quick": quick}, False, [100, 104, 8]),
+        ({}, True, [1000, 1004, 1008]),
+        ({"sample_quick": quick}, True, [1000, 1004, 1008]),
+    ],
+)
+def test_which_sample_is_scored(fields, soft, expected):
+    run = run_model(toy(8, **fields), scorer=SCORER._replace(soft=soft))
+    assert [e.metrics["mean"][0] for e in run.evaluations] == expected
+
+
+def test_evaluation_has_a_key_of_its_own_each_time():
+    def sample(key, state, n):
+        return jax.random.uniform(key, (n, 1))
+
+    run = run_model(toy(8)._replace(sample=sample), n_seeds=2, snapshot_steps=frozenset({0, 4}))
+    for evaluation in run.evaluations:
+        for index in range(2):
+            expected = jax.random.uniform(jax.random.fold_in(keys_of(index).key_eval, evaluation.step), (4, 1))
+            assert_same_bits(evaluation.samples[index], expected)
+
+
+@pytest.mark.parametrize("bad_step", [1, 4, 6])
+def test_a_loss_that_is_not_finite_is_found_at_its_step(bad_step):
+    # The loss is sound again afterwards: the first bad one counts.
+    model = toy(12, bad_key=keys_of(1).key_init, bad_loss=bad_step)
+    run = run_model(model, n_steps=12, n_evaluations=3, n_seeds=3)
+    assert run.diverged_at_step == [None, bad_step, None]
+    for evaluation in run.evaluations:
+        expected = [evaluation.step] * 3
+        if evaluation.step >= bad_step:
+            expected[1] = np.nan
+        np.testing.assert_array_equal(evaluation.metrics["mean"], expected)
+    assert_same_bits(run.states[0].batches, run_model(toy(12), n_steps=12).states[0].batches)
+
+
+def test_parameters_that_are_not_finite_are_found_at_the_next_evaluation():
+    # The loss of step 6 is taken before the update that breaks the weights, and the next one shows it.
+    model = toy(8, bad_key=keys_of(0).key_init, bad_params=6)
+    run = run_model(model, n_evaluations=4, n_seeds=2)
+    assert run.diverged_at_step == [6, None]
+    np.testing.assert_array_equal(run.evaluations[2].metrics["mean"], [4, 4])
+    np.testing.assert_array_equal(run.evaluations[3].metrics["mean"], [np.nan, 6])
+    np.testing.assert_array_equal(run.evaluations[4].metrics["mean"], [np.nan, 8])
+
+
+def test_samples_that_are_not_finite_are_found():
+    def sample(key, state, n):
+        return jnp.broadcast_to(jnp.where(state.params > 3, jnp.inf, state.params)[None], (n, 1))
+
+    run = run_model(toy(8)._replace(sample=sample))
+    assert run.diverged_at_step == [4]
+
+
+def test_block_length_is_the_largest_divisor_that_fits(monkeypatch):
+    monkeypatch.setattr(training, "BLOCK_BYTES", 1000)
+    for n_steps, bytes_per_step in itertools.product((1, 7, 12, 500, 512), (0, 1, 2, 30, 99, 100, 334, 1000, 1001)):
+        fitting = [d for d in range(1, n_steps + 1) if n_steps % d == 0 and d * bytes_per_step <= 1000]
+        assert block_length(n_steps, bytes_per_step) == max(fitting, default=1)
+
+
+def test_times_are_recorded():
+    run = run_model(toy(8))
+    assert run.train_seconds > 0
+    assert run.compile_seconds > 0
+    assert run.model.name == "TOY"
