@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import metrics
+from cells import row_masses
 from models.base import Model
-from targets import Target, kld_cells, row_masses
+from targets import Target, kld_cells
 from training import Scorer
 
 N_FLOOR_DRAWS = 200
@@ -48,8 +49,11 @@ def make_judge(target: Target, config: Any) -> Judge:
     axes = metrics.directions(target.dim).astype(np.float32)
     levels = metrics.mid_ranks(n)
 
+    # Compiled as one: operation by operation every one of them would be compiled by itself.
+    as_compared = jax.jit(target.as_compared)
+
     def compared(rows):
-        return np.asarray(target.as_compared(jnp.asarray(rows, jnp.float32)))
+        return np.asarray(as_compared(np.asarray(rows, np.float32)))
 
     if target.held_out_rows is not None:
         quantiles = metrics.projected_quantiles(compared(target.held_out_rows), axes, levels)
@@ -71,9 +75,13 @@ def make_judge(target: Target, config: Any) -> Judge:
         return score_against(x, masses, quantiles)
 
     if target.held_out_rows is None:
-        draw = jax.jit(lambda key: target.as_compared(target.sample(key, n)))
-        key_floor = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 1)
-        scores = [score(np.asarray(draw(key))) for key in jax.random.split(key_floor, N_FLOOR_DRAWS)]
+
+        @jax.jit
+        def draw(i):
+            key_floor = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 1)
+            return target.as_compared(target.sample(jax.random.fold_in(key_floor, i), n))
+
+        scores = [score(np.asarray(draw(i))) for i in range(N_FLOOR_DRAWS)]
     else:
         # A split of its own a draw: which rows were held out is part of what a perfect score depends on.
         table = compared(np.concatenate([target.train_rows, target.held_out_rows]))

@@ -37,7 +37,7 @@ MIXTURE_COVARIANCES = (
 # fmt: off
 GAN = dict(learning_rate=1e-3, discriminator_learning_rate=0.0, adam_b1=0.5, latent_dim=16, label_smoothing=0.9, gumbel_temperature=1.0, r1_penalty=1.0, generator_average=0.0)  # noqa: E501
 VAE = dict(learning_rate=1e-3, latent_dim=2, reconstruction="auto", beta=0.0, learn_sigma=False)
-RBM = dict(learning_rate=1e-3, algorithm="CD", k=1, sigma=0.5, learn_sigma=True, sample_steps=1000, sample_steps_training=100)  # noqa: E501
+RBM = dict(learning_rate=3e-4, algorithm="CD", k=1, sigma=0.5, learn_sigma=True, sample_steps=1000, sample_steps_training=100)  # noqa: E501
 # fmt: on
 
 

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.stats
+
+# Stands in for +∞ where a square must not overflow.
+_ALMOST_INFINITE = 1e100
 
 
 def cell_counts(index: np.ndarray, n_cells: int) -> np.ndarray:
@@ -70,19 +74,27 @@ def wasserstein(x: np.ndarray, quantiles: np.ndarray, axes: np.ndarray) -> float
 
 
 def summarise(values: Sequence[float]) -> dict[str, Any]:
-    """Median and range over seeds; a diverged seed (NaN) counts as +∞, so that it is never averaged away.
+    """Median over seeds with its spread; a diverged seed (NaN) counts as +∞, so that it is never averaged away.
 
     Returns:
-      `median`, `low`, `high` and `seeds`, with None wherever the value is not finite.
+      `median`; `low` and `high`, the range of the seeds, or from ten seeds on the 95 % bootstrap interval of the
+      median; and `seeds`, every value. None wherever a value is not finite.
     """
-    seeds = [float(value) if np.isfinite(value) else np.inf for value in values]
-    low, high = (min(seeds), max(seeds)) if seeds else (np.inf, np.inf)
+    seeds = np.where(np.isfinite(values), values, np.inf).astype(np.float64)
+    if not len(seeds):
+        return {"median": None, "low": None, "high": None, "seeds": []}
+    low, high = seeds.min(), seeds.max()
+    if len(seeds) >= 10:
+        # The resampled medians are interpolated, and between infinities there is nothing to interpolate.
+        finite = np.minimum(seeds, _ALMOST_INFINITE)
+        interval = scipy.stats.bootstrap((finite,), np.median, method="percentile", rng=np.random.default_rng(0))
+        low, high = interval.confidence_interval
 
     def or_none(value):
-        return float(value) if np.isfinite(value) else None
+        return float(value) if value < _ALMOST_INFINITE / 1e6 else None
 
     return {
-        "median": or_none(np.median(seeds)) if seeds else None,
+        "median": or_none(np.median(seeds)),
         "low": or_none(low),
         "high": or_none(high),
         "seeds": [or_none(value) for value in seeds],

@@ -22,7 +22,8 @@ import numpy as np
 import metrics
 from errors import UserError
 from evaluation import Judge
-from targets import TRAIN_SHARE, Target
+from tables import TRAIN_SHARE
+from targets import Target
 from training import Run
 
 SCHEMA = 1

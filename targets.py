@@ -1,17 +1,8 @@
-"""Target distributions, and the codecs between data space and the events that families train on.
+"""Target distributions, each with everything about it that is known exactly."""
 
-Data space is [n, D] in the target's own units; every score and picture lives there. A family sees *events*
-[n, *event_shape]: the data themselves (standardised for a user's own table) or, with bins, one-hot rows.
-"""
-
-import contextlib
 import itertools
 import math
-import os
-import re
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,10 +12,10 @@ import scipy.special
 import scipy.stats
 from scipy.optimize import elementwise
 
-from errors import UserError, nearest_choice, unknown_choice
+from cells import Cells, Codec, binning, identity, row_masses, standardising
+from errors import UserError, unknown_choice
+from tables import MIN_ROWS, read_rows, split_rows
 
-TRAIN_SHARE = 0.7  # of a user's table; the rest is held out and is what the metrics see
-MIN_CUSTOM_ROWS = 20
 POISSON_RATE = 4
 # Mixture of the 2D_GMM that the box of ±3.5 belongs to; users edit theirs in the config block.
 DEFAULT_MIXTURE = (
@@ -40,100 +31,6 @@ class Modes(NamedTuple):
     weights: np.ndarray  # [M], sum 1
     means: np.ndarray  # [M, D]
     covariances: np.ndarray  # [M, D, D]
-
-
-class Cells(NamedTuple):
-    """Equal cells over a box. `open` ones count what lies outside apart; `closed` ones put it into the end cells."""
-
-    box: np.ndarray  # [D, 2] low and high of every coordinate
-    n_per_axis: int
-    closed: bool
-
-    @property
-    def n_cells(self) -> int:
-        """Cells in all, with two overflow cells in 1-D and one in more dimensions unless closed."""
-        dim = len(self.box)
-        return self.n_per_axis**dim + (0 if self.closed else 2 if dim == 1 else 1)
-
-    @property
-    def edges(self) -> list[np.ndarray]:
-        """The n_per_axis + 1 cell boundaries of every axis."""
-        return [np.linspace(low, high, self.n_per_axis + 1) for low, high in self.box]
-
-    @property
-    def centres(self) -> list[np.ndarray]:
-        """The n_per_axis cell centres of every axis."""
-        return [(edges[1:] + edges[:-1]) / 2 for edges in self.edges]
-
-    def index(self, x: jax.Array) -> jax.Array:
-        """The cell [n] of every row of x [n, D]; overflow comes after the box (1-D: first below, then above it)."""
-        # NumPy arrays on the host, JAX ones inside compiled code.
-        xp = x.__array_namespace__()
-        n = self.n_per_axis
-        low, high = (xp.asarray(side, dtype=xp.float32)[None] for side in self.box.T)
-        # Clipping before the conversion: a float32 beyond the range of int32 (or NaN) has no defined integer.
-        with np.errstate(over="ignore", invalid="ignore"):
-            position = xp.clip(xp.nan_to_num(xp.floor((x - low) / (high - low) * n)), -1, n).astype(xp.int32)
-        # The box has its upper edge: a table's largest row lies there, and rounding lifts what is just below it.
-        position = xp.where(x <= high, xp.minimum(position, n - 1), position)
-        if self.closed:
-            position = xp.clip(position, 0, n - 1)
-        flat = position[:, 0]
-        for axis in range(1, x.shape[1]):
-            flat = flat * n + position[:, axis]
-        if self.closed:
-            return flat
-        if x.shape[1] == 1:
-            return xp.where(flat < 0, n, xp.where(flat >= n, n + 1, flat))
-        outside = xp.any((position < 0) | (position >= n), axis=1)
-        return xp.where(outside, self.n_cells - 1, flat)
-
-
-class Codec(NamedTuple):
-    """Between data space [n, D] and events [n, *event_shape]."""
-
-    event_shape: tuple[int, ...]
-    one_hot: bool
-    encode: Callable[[jax.Array], jax.Array]  # [n, D] -> [n, *event_shape]
-    decode: Callable[[jax.Array], jax.Array]  # [n, *event_shape] -> [n, D]; with bins the centre of the largest entry
-    decode_mean: Callable[[jax.Array], jax.Array]  # the same for expected events; with bins Σ pᵢ cᵢ
-    log_volume: float  # ln |∂ data / ∂ event|: the log density of data is that of the event minus this
-
-
-def standardising(mean: np.ndarray, deviation: np.ndarray) -> Codec:
-    """Events are the rows less `mean` [D], over `deviation` [D]."""
-    shift, scale = (jnp.asarray(values, jnp.float32)[None] for values in (mean, deviation))
-
-    def decode(events):
-        return events * scale + shift
-
-    return Codec(
-        event_shape=(len(mean),),
-        one_hot=False,
-        encode=lambda x: (x - shift) / scale,
-        decode=decode,
-        decode_mean=decode,
-        log_volume=float(np.sum(np.log(deviation))),
-    )
-
-
-def identity(dim: int) -> Codec:
-    """Events are the rows themselves."""
-    return Codec((dim,), False, lambda x: x, lambda x: x, lambda x: x, 0.0)
-
-
-def binning(cells: Cells) -> Codec:
-    """Events are one-hot rows over closed cells of a 1-D box: no sample is lost at the edges."""
-    centres = jnp.asarray(cells.centres[0], jnp.float32)
-    n_bins = cells.n_per_axis
-    return Codec(
-        event_shape=(n_bins,),
-        one_hot=True,
-        encode=lambda x: jax.nn.one_hot(cells.index(x), n_bins, dtype=jnp.float32),
-        decode=lambda events: centres[jnp.argmax(events, axis=-1)][:, None],
-        decode_mean=lambda events: (events @ centres)[:, None],
-        log_volume=0.0,
-    )
 
 
 class Target(NamedTuple):
@@ -169,7 +66,7 @@ class Target(NamedTuple):
             axes = [np.linspace(low, high, 400 if self.dim == 1 else 100) for low, high in self.box]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dim)
         x = jnp.asarray(points, jnp.float32)
-        return x, self.codec.encode(x)
+        return x, jax.jit(self.codec.encode)(x)
 
 
 def make_target(config: Any) -> Target:
@@ -391,10 +288,8 @@ def _edited_mixture(config: Any) -> Target:
 
 def _custom(config: Any) -> Target:
     rows = read_rows(config.custom_file, "CUSTOM_FILE")
-    if len(rows) < MIN_CUSTOM_ROWS:
-        raise UserError(
-            f"CUSTOM_FILE {config.custom_file!r} has {len(rows)} rows: at least {MIN_CUSTOM_ROWS} are needed"
-        )
+    if len(rows) < MIN_ROWS:
+        raise UserError(f"CUSTOM_FILE {config.custom_file!r} has {len(rows)} rows: at least {MIN_ROWS} are needed")
     if config.n_samples_train > 0:
         raise UserError(
             f"N_SAMPLES_TRAIN = {config.n_samples_train} has no meaning with TARGET_TYPE = CUSTOM, "
@@ -436,82 +331,6 @@ TARGETS: dict[str, Callable[[Any], Target]] = {
     "2D_GMM": _edited_mixture,
     "CUSTOM": _custom,
 }
-
-
-def read_rows(path: str, what: str) -> np.ndarray:
-    """Reads a table of samples.
-
-    Args:
-      path: a `.npy` file (never unpickled) or a `.csv` file of numbers without a header; 1 or 2 columns.
-      what: the constant that names the file, for messages.
-
-    Returns:
-      [N, D] float64, every entry finite, D in {1, 2}.
-
-    Raises:
-      UserError: the file is missing, empty, of another kind, or holds anything but finite numbers.
-    """
-    place = f"{what} {str(path)!r}"
-    file = Path(path)
-    if not str(path):
-        raise UserError(f"{what} is empty: name a .npy or .csv file of 1 or 2 columns")
-    # os.path never raises where a folder cannot be entered or a name is too long.
-    if not os.path.isfile(path):
-        siblings = []
-        with contextlib.suppress(OSError):
-            siblings = [p.name for p in file.parent.iterdir() if p.suffix in (".npy", ".csv")]
-        raise UserError(f"{place} is not a file{nearest_choice(file.name, siblings)}")
-    if file.suffix not in (".npy", ".csv"):
-        raise UserError(f"{place} is neither .npy nor .csv: choose one of the two")
-    if file.stat().st_size == 0:
-        raise UserError(f"{place} is empty: it needs rows of 1 or 2 numbers")
-    try:
-        if file.suffix == ".npy":
-            # np.load would open a zip archive of that name too; this reads an array or fails, and never unpickles.
-            rows = np.lib.format.open_memmap(file, mode="r")
-        else:
-            with warnings.catch_warnings():
-                # That a file holds no rows is said below, in one line.
-                warnings.simplefilter("ignore", UserWarning)
-                rows = np.loadtxt(file, delimiter=",", ndmin=2, dtype=np.float64, encoding="utf-8-sig")
-    except (ValueError, OSError, EOFError, SyntaxError, UnicodeDecodeError) as error:
-        # NumPy counts a text file's rows from 0, and every other message here from 1.
-        reason = re.sub(
-            r"at row (\d+), column", lambda m: f"at row {int(m[1]) + 1}, column", " ".join(str(error).split())
-        )
-        if "Python objects" in reason:
-            reason = "it holds pickled objects, which are never loaded; save a plain array of numbers"
-        elif "magic string" in reason:
-            reason = "it is not what numpy.save writes"
-        raise UserError(f"{place} cannot be read as numbers: {reason}") from None
-    if rows.dtype.kind not in "fiub":
-        raise UserError(f"{place} holds {rows.dtype} entries: it needs real numbers")
-    if rows.ndim == 1:
-        rows = rows[:, None]
-    if rows.ndim != 2 or rows.shape[1] not in (1, 2):
-        shape = "×".join(map(str, rows.shape))
-        raise UserError(f"{place} has shape {shape}: it needs rows of 1 or 2 columns")
-    if not len(rows):
-        raise UserError(f"{place} has no rows: at least {MIN_CUSTOM_ROWS} are needed")
-    rows = np.array(rows, np.float64)
-    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if len(wrong):
-        raise UserError(
-            f"{place}: row {wrong[0] + 1} holds {rows[wrong[0]].tolist()}; every entry must be a finite number"
-        )
-    return rows
-
-
-def split_rows(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits rows [N, D] at random into a training part (70 %) and a held-out one, as the seed says."""
-    order = np.random.default_rng(seed).permutation(len(rows))
-    n_train = round(TRAIN_SHARE * len(rows))
-    return rows[order[:n_train]], rows[order[n_train:]]
-
-
-def row_masses(rows: np.ndarray, cells: Cells) -> np.ndarray:
-    """The share of rows [N, D] in every cell, float64."""
-    return np.bincount(cells.index(np.asarray(rows, np.float32)), minlength=cells.n_cells) / len(rows)
 
 
 def _draw_mode(key: jax.Array, n: int, weights: np.ndarray) -> jax.Array:

@@ -203,14 +203,15 @@ def build(config: Any, target: Any) -> Model:
         output = nets.generator.apply(sampling_params(state), jax.random.normal(key, (n, settings.latent_dim)))
         return nn.softmax(output) if codec.one_hot else output
 
+    @jax.jit
+    def discriminator(params, events):
+        return nn.sigmoid(logit(params, events))
+
     def discriminator_view(state):
         """D over the box."""
-        grid, events = target.grid()
-        return {
-            "x": grid,
-            "d": nn.sigmoid(logit(state.params.discriminator, events)),
-            "equilibrium": settings.label_smoothing / 2,
-        }
+        x, events = target.grid()
+        d = discriminator(state.params.discriminator, events)
+        return {"x": x, "d": d, "equilibrium": settings.label_smoothing / 2}
 
     return Model(
         name="GAN",

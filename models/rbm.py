@@ -44,7 +44,7 @@ _CHAINS_AT_ONCE = 128
 class Config:
     """Settings of the RBM."""
 
-    learning_rate: float = 1e-3  # of Adam
+    learning_rate: float = 3e-4  # of Adam
     algorithm: Literal["CD", "PCD"] = "CD"  # where the negative phase's chains start: the data, or where they stood
     k: int = 1  # Gibbs sweeps of the negative phase a step
     sigma: float = 0.5  # σ of the Gaussian visibles at the start, in units of the events
@@ -202,7 +202,7 @@ def build(config: Any, target: Any) -> Model:
     def log_prob(state, x):
         params = units(state.params)
         if codec.one_hot:
-            return x @ softmax_log_probs(params)
+            return x @ jax.jit(softmax_log_probs)(params)
         return -_free_energies(params, x) - log_partition_gaussian(params)
 
     def energy_view(state):

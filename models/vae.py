@@ -175,6 +175,7 @@ def build(config: Any, target: Any) -> Model:
         )
         return each
 
+    @jax.jit
     def latent_view(state):
         """E[x|z] over z₁, z₂ in [−3, 3]², the other latents at 0."""
         axis = jnp.linspace(-3.0, 3.0, 61)

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
+import cells as codecs
 import metrics
-import targets
+from cells import Cells
 from evaluation import make_judge
-from targets import Cells, make_target
+from targets import make_target
 
 BOX_1D = np.array([[-2.0, 3.0]])
 BOX_2D = np.array([[-2.0, 3.0], [0.0, 1.0]])
@@ -95,7 +96,7 @@ def test_counts_are_numpys(box):
 
 def test_encode_gives_one_hot_rows_of_the_cell():
     cells = Cells(BOX_1D, 5, closed=True)
-    codec = targets.binning(cells)
+    codec = codecs.binning(cells)
     x = jnp.asarray([[-9.0], [-2.0], [-0.4], [3.0], [1e30]])
     events = codec.encode(x)
     assert codec.one_hot
@@ -107,7 +108,7 @@ def test_encode_gives_one_hot_rows_of_the_cell():
 @pytest.mark.parametrize("box", [BOX_1D, np.array([[-4.5, 5.5]]), np.array([[1e-3, 1.1e-3]])])
 def test_encode_undoes_decode_and_decode_gives_centres(box, n_bins):
     cells = Cells(box, n_bins, closed=True)
-    codec = targets.binning(cells)
+    codec = codecs.binning(cells)
     rows = jnp.eye(n_bins)
     np.testing.assert_allclose(codec.decode(rows), cells.centres[0][:, None], rtol=1e-6, atol=1e-7 * np.abs(box).max())
     np.testing.assert_array_equal(codec.encode(codec.decode(rows)), rows)
@@ -120,7 +121,7 @@ def test_encode_undoes_decode_and_decode_gives_centres(box, n_bins):
 
 def test_decode_takes_the_largest_entry_and_decode_mean_the_expectation():
     cells = Cells(BOX_1D, 5, closed=True)
-    codec = targets.binning(cells)
+    codec = codecs.binning(cells)
     events = jnp.asarray([[0.1, 0.2, 0.4, 0.3, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]])
     np.testing.assert_allclose(codec.decode(events), [[0.5], [-1.5]], atol=1e-6)
     np.testing.assert_allclose(codec.decode_mean(events), [[-0.15 - 0.1 + 0.2 + 0.45], [0.5]], atol=1e-6)

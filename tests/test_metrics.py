@@ -275,3 +275,19 @@ def test_summary_of_no_seeds():
 def test_summary_takes_arrays_and_gives_plain_numbers():
     summary = metrics.summarise(np.array([1.0, 2.0], np.float32))
     assert [type(value) for value in (summary["median"], *summary["seeds"])] == [float] * 3
+
+
+def test_from_ten_seeds_on_the_spread_is_a_bootstrap_interval_of_the_median():
+    values = np.arange(1.0, 12.0)
+    nine, eleven = metrics.summarise(values[:9]), metrics.summarise(values)
+    assert (nine["low"], nine["high"]) == (1, 9)
+    assert eleven["median"] == 6
+    # The resampled median of 1 … 11 is below k when at least six draws are: binomial tails of 2.5 % lie at 3 and at 9.
+    assert 2 <= eleven["low"] <= 4
+    assert 8 <= eleven["high"] <= 10
+
+
+def test_a_bootstrap_interval_reaches_infinity_where_seeds_diverged():
+    summary = metrics.summarise([1.0] * 6 + [np.nan] * 5)
+    assert summary["median"] == summary["low"] == 1
+    assert summary["high"] is None

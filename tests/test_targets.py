@@ -11,10 +11,12 @@ import scipy.stats
 from sklearn.datasets import load_iris
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
+import tables
 import targets
+from cells import Cells
 from errors import UserError
 from metrics import cell_counts
-from targets import Cells, kld_cells, make_target
+from targets import kld_cells, make_target
 
 # The definitions of DESIGN.md, once more and by other means than the module's own.
 MIXTURES_1D = {
@@ -510,7 +512,7 @@ def sorted_rows(rows):
 
 def test_a_table_is_read_back_as_it_was(iris):
     rows, path = iris
-    np.testing.assert_array_equal(targets.read_rows(path, "CUSTOM_FILE"), rows)
+    np.testing.assert_array_equal(tables.read_rows(path, "CUSTOM_FILE"), rows)
 
 
 def test_custom_splits_all_rows_by_the_seed_alone(make, iris):
@@ -527,7 +529,7 @@ def test_custom_splits_all_rows_by_the_seed_alone(make, iris):
 
 def test_the_two_parts_are_disjoint():
     """On rows that are all different, which those of the iris table are not."""
-    train, held_out = targets.split_rows(np.arange(40.0)[:, None], 3)
+    train, held_out = tables.split_rows(np.arange(40.0)[:, None], 3)
     assert (len(train), len(held_out)) == (28, 12)
     assert not set(train.ravel()) & set(held_out.ravel())
 

@@ -11,10 +11,11 @@ import scipy.special
 import scipy.stats
 from flax import linen as nn
 
+from cells import identity
 from errors import UserError
 from models import vae
 from models.networks import MLP
-from targets import Target, identity, make_target
+from targets import Target, make_target
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -1,0 +1,111 @@
+"""Cells over a box, and the codecs between data space and the events that families train on.
+
+Data space is [n, D] in the target's own units; every score and picture lives there. A family sees *events*
+[n, *event_shape]: the data themselves, standardised ones for a user's own table or, with bins, one-hot rows.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Cells(NamedTuple):
+    """Equal cells over a box. `open` ones count what lies outside apart; `closed` ones put it into the end cells."""
+
+    box: np.ndarray  # [D, 2] low and high of every coordinate
+    n_per_axis: int
+    closed: bool
+
+    @property
+    def n_cells(self) -> int:
+        """Cells in all, with two overflow cells in 1-D and one in more dimensions unless closed."""
+        dim = len(self.box)
+        return self.n_per_axis**dim + (0 if self.closed else 2 if dim == 1 else 1)
+
+    @property
+    def edges(self) -> list[np.ndarray]:
+        """The n_per_axis + 1 cell boundaries of every axis."""
+        return [np.linspace(low, high, self.n_per_axis + 1) for low, high in self.box]
+
+    @property
+    def centres(self) -> list[np.ndarray]:
+        """The n_per_axis cell centres of every axis."""
+        return [(edges[1:] + edges[:-1]) / 2 for edges in self.edges]
+
+    def index(self, x: jax.Array) -> jax.Array:
+        """The cell [n] of every row of x [n, D]; overflow comes after the box (1-D: first below, then above it)."""
+        # NumPy arrays on the host, JAX ones inside compiled code.
+        xp = x.__array_namespace__()
+        n = self.n_per_axis
+        low, high = (xp.asarray(side, dtype=xp.float32)[None] for side in self.box.T)
+        # Clipping before the conversion: a float32 beyond the range of int32 (or NaN) has no defined integer.
+        with np.errstate(over="ignore", invalid="ignore"):
+            position = xp.clip(xp.nan_to_num(xp.floor((x - low) / (high - low) * n)), -1, n).astype(xp.int32)
+        # The box has its upper edge: a table's largest row lies there, and rounding lifts what is just below it.
+        position = xp.where(x <= high, xp.minimum(position, n - 1), position)
+        if self.closed:
+            position = xp.clip(position, 0, n - 1)
+        flat = position[:, 0]
+        for axis in range(1, x.shape[1]):
+            flat = flat * n + position[:, axis]
+        if self.closed:
+            return flat
+        if x.shape[1] == 1:
+            return xp.where(flat < 0, n, xp.where(flat >= n, n + 1, flat))
+        outside = xp.any((position < 0) | (position >= n), axis=1)
+        return xp.where(outside, self.n_cells - 1, flat)
+
+
+class Codec(NamedTuple):
+    """Between data space [n, D] and events [n, *event_shape]."""
+
+    event_shape: tuple[int, ...]
+    one_hot: bool
+    encode: Callable[[jax.Array], jax.Array]  # [n, D] -> [n, *event_shape]
+    decode: Callable[[jax.Array], jax.Array]  # [n, *event_shape] -> [n, D]; with bins the centre of the largest entry
+    decode_mean: Callable[[jax.Array], jax.Array]  # the same for expected events; with bins Σ pᵢ cᵢ
+    log_volume: float  # ln |∂ data / ∂ event|: the log density of data is that of the event minus this
+
+
+def standardising(mean: np.ndarray, deviation: np.ndarray) -> Codec:
+    """Events are the rows less `mean` [D], over `deviation` [D]."""
+    shift, scale = (jnp.asarray(values, jnp.float32)[None] for values in (mean, deviation))
+
+    def decode(events):
+        return events * scale + shift
+
+    return Codec(
+        event_shape=(len(mean),),
+        one_hot=False,
+        encode=lambda x: (x - shift) / scale,
+        decode=decode,
+        decode_mean=decode,
+        log_volume=float(np.sum(np.log(deviation))),
+    )
+
+
+def identity(dim: int) -> Codec:
+    """Events are the rows themselves."""
+    return Codec((dim,), False, lambda x: x, lambda x: x, lambda x: x, 0.0)
+
+
+def binning(cells: Cells) -> Codec:
+    """Events are one-hot rows over closed cells of a 1-D box: no sample is lost at the edges."""
+    centres = jnp.asarray(cells.centres[0], jnp.float32)
+    n_bins = cells.n_per_axis
+    return Codec(
+        event_shape=(n_bins,),
+        one_hot=True,
+        encode=lambda x: jax.nn.one_hot(cells.index(x), n_bins, dtype=jnp.float32),
+        decode=lambda events: centres[jnp.argmax(events, axis=-1)][:, None],
+        decode_mean=lambda events: (events @ centres)[:, None],
+        log_volume=0.0,
+    )
+
+
+def row_masses(rows: np.ndarray, cells: Cells) -> np.ndarray:
+    """The share of rows [N, D] in every cell, float64."""
+    return np.bincount(cells.index(np.asarray(rows, np.float32)), minlength=cells.n_cells) / len(rows)
