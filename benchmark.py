@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import Any
 
 import jax
@@ -82,11 +83,16 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
         with console.family_bar(program.model.name, config.n_steps) as bar:
             snapshot_steps = frozenset(config.snapshot_steps.values())
             runs.append(train(program, snapshot_steps=snapshot_steps, on_evaluation=bar.update))
-    likelihoods = {
-        run.model.name: [evaluation.mean_log_likelihoods(run.model, state, target) for state in run.states]
-        for run in runs
-    }
-    console.final_table(runs, judge)
+    with console.waiting("exact divergences and likelihoods …"), ThreadPoolExecutor() as pool:
+        exact = {
+            run.model.name: list(pool.map(evaluation.kl_exact, repeat(run.model), run.states, repeat(target)))
+            for run in runs
+        }
+        likelihoods = {
+            run.model.name: [evaluation.mean_log_likelihoods(run.model, state, target) for state in run.states]
+            for run in runs
+        }
+    console.final_table(runs, judge, exact)
     console.likelihood_table(likelihoods)
 
     files = [*pictures.names(config, runs), *results.FILES]
@@ -96,7 +102,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     results.write_whole(folder / results.SAMPLES_FILE, results.samples_bytes(target_rows, runs))
     results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))
     origin["seconds"] = time.perf_counter() - clock
-    report = results.report(config, target, judge, runs, likelihoods, origin, files)
+    report = results.report(config, target, judge, runs, exact, likelihoods, origin, files)
     results.write_whole(folder / results.CSV_FILE, results.csv_bytes(report))
     results.remove_previous(folder, keep=files)
     results.write_whole(folder / results.METRICS_FILE, results.json_bytes(report))

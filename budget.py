@@ -27,7 +27,7 @@ def solve_width(count_params: Callable[[int], int], budget: int) -> int:
     """
     at_1, at_2, at_3 = (count_params(width) for width in (1, 2, 3))
     if budget < at_1:
-        raise UserError(f"a budget of {budget} is too small: the smallest that works is {at_1}")
+        raise UserError(f"PARAMETER_BUDGET = {budget} is too small: the smallest that works is {at_1}")
     # The second difference of a quadratic is 2a and its first difference at 1 is 3a + b: exact in integers.
     twice_a = at_3 - 2 * at_2 + at_1
     twice_b = 2 * (at_2 - at_1) - 3 * twice_a

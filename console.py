@@ -75,17 +75,20 @@ def _beating(text: str, total: int | None, layout: str) -> Iterator[tqdm]:
             heart.join()
 
 
-def final_table(runs: Sequence[Run], judge: Judge) -> None:
-    """Family, parameters, scores with their range over seeds, and the floor."""
+def final_table(runs: Sequence[Run], judge: Judge, kl_exact: Mapping[str, Sequence[float | None]]) -> None:
+    """Family, parameters, scores with their spread over seeds, the exact divergence if there is one, and the floor."""
     rows = []
     for run in runs:
-        last = run.evaluations[-1].metrics
-        cells = [_with_range(metrics.summarise(last[name])) for name in judge.floors]
-        rows.append((run.model.name, run.model.n_params, *cells, diverged(run.diverged_at_step)))
-    rows.append(("floor", "", *(_floor(floor) for floor in judge.floors.values()), ""))
-    with_notes = any(row[-1] for row in rows)
-    header = ("family", "parameters", *(f"{METRIC_NAMES[name]} (range)" for name in judge.floors), "")
-    say(tabulate([row if with_notes else row[:-1] for row in rows], header, tablefmt="simple", disable_numparse=True))
+        row = {"family": run.model.name, "parameters": run.model.n_params}
+        for name, values in run.evaluations[-1].metrics.items():
+            row[f"{METRIC_NAMES[name]} (range)"] = _with_range(metrics.summarise(values))
+        exact = kl_exact[run.model.name]
+        row["exact KL"] = "none" if None in exact else _score(_median(exact))
+        row["seeds"] = diverged(run.diverged_at_step) or str(len(run.states))
+        rows.append(row)
+    floors = {f"{METRIC_NAMES[name]} (range)": _floor(floor) for name, floor in judge.floors.items()}
+    rows.append({"family": "floor", **floors, "exact KL": "0"})
+    say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 
 def likelihood_table(log_likelihoods: Mapping[str, Sequence[Mapping[str, float] | None]]) -> None:

@@ -140,6 +140,7 @@ def report(
     target: Target,
     judge: Judge,
     runs: Sequence[Run],
+    kl_exact: Mapping[str, Sequence[float | None]],
     log_likelihoods: Mapping[str, Sequence[Mapping[str, float] | None]],
     provenance: Mapping[str, Any],
     files: Sequence[str],
@@ -150,7 +151,10 @@ def report(
     for run in runs:
         last = run.evaluations[-1].metrics
         final = {name: metrics.summarise(values) for name, values in last.items()}
-        final["kl_exact"] = None
+        # A diverged seed has no divergence either; a family without a density has none for any seed.
+        exact = kl_exact[run.model.name]
+        sound = [at is None for at in run.diverged_at_step]
+        final["kl_exact"] = None if None in exact else metrics.summarise(np.where(sound, exact, np.nan))
         n_seeds = len(run.states)
         models[run.model.name] = {
             "n_params": run.model.n_params,

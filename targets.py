@@ -45,6 +45,7 @@ class Target(NamedTuple):
     log_prob: Callable[[np.ndarray], np.ndarray] | None = None  # [n, D] -> [n], nats
     cdf: Callable[[np.ndarray], np.ndarray] | None = None  # 1-D: [...] -> [...]
     quantile: Callable[[np.ndarray], np.ndarray] | None = None  # 1-D: the inverse of cdf
+    quadrature: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None  # nodes [G, D] and weights [G] of ∫ · dx
     modes: Modes | None = None
     entropy: float | None = None  # nats: differential, or of the probabilities where the target is discrete
     discrete: bool = False  # log_prob is a probability, not a density
@@ -148,6 +149,7 @@ def _gaussian_mixture_1d(name: str, means: tuple[float, ...], deviation: float) 
         log_prob=log_prob,
         cdf=cdf,
         quantile=quantile,
+        quadrature=lambda: _mixture_quadrature(modes),
         modes=modes,
         entropy=_entropy(log_prob, modes),
     )
@@ -173,6 +175,7 @@ def _beta(name: str) -> Target:
         log_prob=lambda x: law.logpdf(x[:, 0]),
         cdf=law.cdf,
         quantile=law.ppf,
+        quadrature=lambda: _interval_quadrature(low, high),
         entropy=float(law.entropy()),
     )
 
@@ -226,6 +229,7 @@ def _gaussian_mixture_2d(name: str, modes: Modes, box: np.ndarray) -> Target:
         sample=sample,
         cell_masses=lambda cells: _mixture_masses_2d(modes, cells),
         log_prob=log_prob,
+        quadrature=lambda: _mixture_quadrature(modes),
         modes=modes,
         entropy=_entropy(log_prob, modes),
     )
@@ -373,6 +377,30 @@ def _mixture_masses_2d(modes: Modes, cells: Cells) -> np.ndarray:
             below = scipy.special.ndtr((y_edges - y_mean[..., None]) / spread)  # [pieces, 16, n + 1]
             masses[i] += weight * np.diff(np.tensordot(density, below, axes=2))
     return np.concatenate([masses.ravel(), [max(0.0, 1 - masses.sum())]])
+
+
+def _interval_quadrature(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss–Legendre on an interval; it never meets the ends, where a log density may be infinite."""
+    nodes, weights = np.polynomial.legendre.leggauss(800)
+    return (low + (high - low) * (nodes[:, None] + 1) / 2), weights * (high - low) / 2
+
+
+def _mixture_quadrature(modes: Modes) -> tuple[np.ndarray, np.ndarray]:
+    """A trapezoid rule over every component's ± 7 σ, at a spacing of a third of the narrowest σ in any direction.
+
+    It converges geometrically; what limits it is the logarithm of the mixture between its components, to 1e-7 nats for
+    the 2-D targets here (measured against cross-entropies known exactly). At most 20 001 nodes in 1-D and 401 an axis
+    in 2-D.
+    """
+    deviations = np.sqrt(np.diagonal(modes.covariances, axis1=1, axis2=2))
+    low, high = (modes.means - 7 * deviations).min(0), (modes.means + 7 * deviations).max(0)
+    dim = len(low)
+    # In 1-D a finer rule costs nothing, and a model may be rougher than the target.
+    spacing = math.sqrt(np.linalg.eigvalsh(modes.covariances).min()) / (3 if dim > 1 else 50)
+    most = 20_001 if dim == 1 else 401
+    axes = [np.linspace(a, b, min(most, math.ceil((b - a) / spacing) + 1)) for a, b in zip(low, high, strict=True)]
+    nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dim)
+    return nodes, np.full(len(nodes), math.prod(axis[1] - axis[0] for axis in axes))
 
 
 def _entropy(log_prob: Callable[[np.ndarray], np.ndarray], modes: Modes) -> float:

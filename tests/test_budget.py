@@ -78,7 +78,7 @@ def test_the_smallest_budget_works_and_one_less_names_it():
         return 3 * width**2 + 5 * width + 7
 
     assert solve_width(count, 15) == 1
-    with pytest.raises(UserError, match=r"a budget of 14 is too small: the smallest that works is 15$"):
+    with pytest.raises(UserError, match=r"PARAMETER_BUDGET = 14 is too small: the smallest that works is 15$"):
         solve_width(count, 14)
 
 
