@@ -37,15 +37,16 @@ class Cells(NamedTuple):
 
     def index(self, x: jax.Array) -> jax.Array:
         """The cell [n] of every row of x [n, D]; overflow comes after the box (1-D: first below, then above it)."""
-        # NumPy arrays on the host, JAX ones inside compiled code.
+        # NumPy arrays on the host, JAX ones inside compiled code. Comparing with the edges gives both the same cells,
+        # which dividing by their distance does not: a table's numbers often lie on edges.
         xp = x.__array_namespace__()
         n = self.n_per_axis
-        low, high = (xp.asarray(side, dtype=xp.float32)[None] for side in self.box.T)
-        # Clipping before the conversion: a float32 beyond the range of int32 (or NaN) has no defined integer.
-        with np.errstate(over="ignore", invalid="ignore"):
-            position = xp.clip(xp.nan_to_num(xp.floor((x - low) / (high - low) * n)), -1, n).astype(xp.int32)
-        # The box has its upper edge: a table's largest row lies there, and rounding lifts what is just below it.
-        position = xp.where(x <= high, xp.minimum(position, n - 1), position)
+        edges = [xp.asarray(axis, dtype=xp.float32) for axis in self.edges]
+        position = xp.stack(
+            [xp.sum(x[:, axis, None] >= bounds[None], axis=-1) - 1 for axis, bounds in enumerate(edges)], axis=-1
+        )
+        # The box has its upper edge: a table's largest row lies there.
+        position = xp.where(x == xp.stack([bounds[-1] for bounds in edges])[None], n - 1, position)
         if self.closed:
             position = xp.clip(position, 0, n - 1)
         flat = position[:, 0]

@@ -18,6 +18,7 @@ DASHBOARD = "metrics_comparison.png"
 HISTOGRAM = "classical_benchmark_comparison_hist.png"
 LOSSES = "loss_curves.png"
 TIMELINE_GIF = "timeline.gif"
+_UNITS = {"reconstruction_error": "squared distance"}  # of the fields among the losses that are not in nats
 
 
 def timeline_name(percent: int) -> str:
@@ -82,7 +83,7 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
         for run in runs
     }
     references = {run.model.name: run.model.loss_reference for run in runs if run.model.loss_reference}
-    plotting.loss_curves(folder / LOSSES, losses, colours, references, heading)
+    plotting.loss_curves(folder / LOSSES, losses, colours, references, heading, units=_UNITS)
 
     for run in runs:
         name = run.model.name

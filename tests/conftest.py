@@ -25,9 +25,10 @@ def make_config():
     return make
 
 
-@pytest.fixture
-def quick_compilation():
-    """Leaves out most of the compiler's optimisations: half the time, where no speed and no last bit is tested."""
-    jax.config.update("jax_disable_most_optimizations", True)
+@pytest.fixture(autouse=True)
+def _quick_compilation(request):
+    """Leaves out most of the compiler's optimisations, but for tests of the very bits that ship: half the time."""
+    quick = request.node.get_closest_marker("shipped_compilation") is None
+    jax.config.update("jax_disable_most_optimizations", quick)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

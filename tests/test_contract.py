@@ -45,8 +45,10 @@ SPECS += [
     if target_type not in dict(EVENTS)
 ]
 
-# Module scope groups the checks of one case, which share what is compiled for it.
-pytestmark = pytest.mark.parametrize("spec", SPECS, ids=str, scope="module")
+# The checks of one case share what is compiled for it, so one worker runs them all.
+pytestmark = pytest.mark.parametrize(
+    "spec", [pytest.param(spec, marks=pytest.mark.xdist_group(str(spec))) for spec in SPECS], ids=str, scope="module"
+)
 
 
 class Trial(NamedTuple):
@@ -110,7 +112,7 @@ CASES: dict[Spec, Case] = {}
 
 
 @pytest.fixture
-def case(spec, quick_compilation, make_config, tmp_path):
+def case(spec, make_config, tmp_path):
     if spec not in CASES:
         rows = np.random.default_rng(0).normal(size=(60, 2)) * [1.0, 3.0] + [5.0, -2.0]
         np.save(tmp_path / "rows.npy", rows)

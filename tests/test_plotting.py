@@ -7,6 +7,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
+import figures
 import plotting
 from plotting import Curve, TargetPicture
 
@@ -72,7 +73,7 @@ def opened(path, inches=None):
         pixels = np.asarray(image.convert("RGB"))
     assert pixels.std() > 5
     if inches is not None:
-        assert pixels.shape[1::-1] == tuple(round(side * plotting.DPI) for side in inches)
+        assert pixels.shape[1::-1] == tuple(round(side * figures.DPI) for side in inches)
     # Nothing that is drawn may run over the border.
     for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert border.min() > 200
@@ -82,10 +83,10 @@ def opened(path, inches=None):
 @pytest.fixture
 def shown(monkeypatch):
     """The figures as they are when they are rendered."""
-    figures = []
-    render = plotting._render
-    monkeypatch.setattr(plotting, "_render", lambda fig: (figures.append(fig), render(fig))[1])
-    return figures
+    rendered = []
+    render = figures.render
+    monkeypatch.setattr(figures, "render", lambda fig: (rendered.append(fig), render(fig))[1])
+    return rendered
 
 
 def texts(fig):
@@ -94,7 +95,7 @@ def texts(fig):
 
 def test_colours_are_distinct_and_independent_of_the_selection():
     assert len(set(COLOURS.values())) == 10
-    assert plotting.TARGET_COLOUR not in COLOURS.values()
+    assert figures.TARGET_COLOUR not in COLOURS.values()
     assert [plotting.family_colours(NAMES[:k])["A"] for k in (1, 5, 10)] == [COLOURS["A"]] * 3
     rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS.values()], float)
     apart = np.linalg.norm(rgb[:, None] - rgb[None], axis=-1)[np.triu_indices(10, 1)]
@@ -140,8 +141,21 @@ def test_comparison_and_timeline(tmp_path, kind, n_families):
         same = (still == exact).all(axis=-1)
         assert same.any()
         assert np.abs(last[same] - exact).max() <= 4
-    assert durations == [200, 200, plotting.LAST_FRAME_MS]
+    assert durations == [200, 200, figures.LAST_FRAME_MS]
     assert {path.name for path in tmp_path.iterdir()} == {"t.gif", *(name for name, *_ in frames)}
+
+
+def test_the_animation_is_small_and_shows_every_frame(tmp_path):
+    target, families = make_target("1-D"), NAMES[:3]
+    frames = [(f"{i}.png", f"{i} %", draws(target, families, 5000, i), dict.fromkeys(families, f"KLD 0.0{i}"))
+              for i in range(20)]  # fmt: skip
+    plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, "title")
+    assert (tmp_path / "t.gif").stat().st_size < 400_000
+    with Image.open(tmp_path / "t.gif") as animation:
+        for i, (name, *_) in enumerate(frames):
+            animation.seek(i)
+            pixels = np.asarray(animation.convert("RGB")).astype(int)
+            assert np.abs(pixels - opened(tmp_path / name)).mean() < 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -156,7 +170,7 @@ def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
     target = make_target(kind)
     frames = [(f"{i}.png", f"{i} %", draws(target, ["A"], seed=i), {"A": f"KLD {i}"}) for i in (1, 2)]
     seen = []
-    render = plotting._render
+    render = figures.render
 
     def look(fig):
         ax = fig.axes[1]
@@ -164,7 +178,7 @@ def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
         seen.append((values.copy(), texts(fig)))
         return render(fig)
 
-    monkeypatch.setattr(plotting, "_render", look)
+    monkeypatch.setattr(figures, "render", look)
     plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, "title")
     for (values, words), (_, label, samples, scores) in zip(seen, frames, strict=True):
         np.testing.assert_allclose(np.ravel(values), np.ravel(plotting.cell_heights(samples["A"], target)[0]))
@@ -247,7 +261,7 @@ def test_closed_cells_lose_nothing():
 
 def test_contours_enclose_the_shares_they_name():
     density = make_target("2-D").density
-    for share, level in zip((0.9, 0.5, 0.1), plotting._enclosing_levels(density, (0.9, 0.5, 0.1)), strict=True):
+    for share, level in zip((0.9, 0.5, 0.1), figures.enclosing_levels(density, (0.9, 0.5, 0.1)), strict=True):
         assert density[density >= level].sum() / density.sum() == pytest.approx(share, abs=0.02)
 
 
@@ -275,6 +289,16 @@ def test_loss_curves(tmp_path, n_families, shown):
     assert not any("diverged" in text for text in texts(shown[0]))
 
 
+def test_loss_curves_say_what_is_not_in_nats(tmp_path, shown):
+    curves = {"A": {"loss": course_of(), "a_b": course_of()}, "B": {"loss": course_of()}}
+    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, "title", units={"a_b": "squared distance"})
+    words = texts(shown[0])
+    assert words.count("nats, mean over the interval") == 2
+    assert words.count("loss") == 2
+    assert "a b (squared distance)" in words
+    assert collisions(shown[0]) == []
+
+
 def test_loss_curves_note_diverged_seeds(tmp_path, shown):
     curves = {"A": {"loss": course_of()}}
     curves["A"]["loss"].values[0, 4:] = np.nan
@@ -289,6 +313,20 @@ def test_discriminator(tmp_path, kind):
     curves = {"d_real": course_of(), "d_fake": course_of()}
     plotting.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, d_map, target, COLOURS["A"], BOMB)
     opened(tmp_path / "d.png", (12.5, 5.4))
+
+
+@pytest.mark.parametrize(("real", "fake"), [(0.4501, 0.4499), (0.7, 0.2), (0.45, np.nan)])
+def test_discriminator_lines_can_be_told_from_the_equilibrium(tmp_path, shown, real, fake):
+    target = make_target("1-D")
+    curves = {f"d_{name}": Curve(np.arange(1, 12), np.full((3, 11), d)) for name, d in (("real", real), ("fake", fake))}
+    d_map = np.full(200, 0.45)
+    plotting.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, d_map, target, COLOURS["A"], "title")
+    low, high = shown[0].axes[0].get_ylim()
+    least, most = np.nanmin([0.45, real, fake]), np.nanmax([0.45, real, fake])
+    assert low < least <= most < high
+    assert high - low == pytest.approx(max(0.1, 1.16 * (most - least)))
+    black, coloured = shown[0].axes[0].lines[:2]
+    assert black.get_linewidth() > coloured.get_linewidth()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -349,6 +387,9 @@ def test_texts_neither_collide_nor_leave_the_picture(tmp_path, kind, n_families,
     samples["A"] *= 0.01
     plotting.comparison_hist(tmp_path / "c.png", target, samples, scores, COLOURS, "a title of some words " * 6)
     assert collisions(shown[0]) == []
+    # The title keeps its distance, which a layout of square panels only has once it is settled.
+    names = [ax._left_title.get_window_extent().y1 for ax in shown[0].axes]
+    assert shown[0]._suptitle.get_window_extent().y0 - max(names) > 15
 
 
 @pytest.mark.parametrize("n_families", [1, 3, 6, 10])
@@ -361,6 +402,15 @@ def test_the_dashboard_has_room_for_every_name(tmp_path, n_families, shown):
     assert collisions(shown[0]) == []
     lowest = min(ax.get_tightbbox().y0 for ax in shown[0].axes)
     assert shown[0].legends[0].get_window_extent().y1 <= lowest + 1
+
+
+def test_titles_break_between_their_parts(tmp_path, shown):
+    z = np.linspace(-3, 3, 5)
+    title = "VAE · 1D_POISSON · 14 bins · 1600 parameters · 4 seeds · the seed of median KLD"
+    plotting.latent_sweep(tmp_path / "z.png", z, z[:, None, None] + np.zeros((5, 5, 1)), ["x"], title)
+    first, second = shown[0]._suptitle.get_text().split("\n")
+    assert f"{first} {second}" == title
+    assert first.endswith(" ·")
 
 
 def test_long_titles_are_broken_and_stay_inside(tmp_path, shown):

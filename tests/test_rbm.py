@@ -14,7 +14,6 @@ import scipy.stats
 from models import rbm
 from targets import make_target
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -275,16 +274,18 @@ def test_pcd_goes_on_from_the_persistent_chains(make_config, target_type, num_bi
     step = jax.jit(model.step)
     n_visible = batch.shape[1]
     energy = rbm.free_energy_softmax if num_bins else rbm.free_energy_gaussian
-    for i in range(2):
+    start = state.chains
+    # Eight chains of one softmax unit may all stay where they are in one sweep.
+    for i in range(4):
         noise = model.noise(jax.random.key(i))
         after, info = step(state, batch, noise)
         assert after.chains.shape == state.chains.shape == (8, n_visible)
         chains = sweeps_by_hand(state.params, state.chains, noise, num_bins > 0)
         np.testing.assert_allclose(after.chains, chains, rtol=1e-5, atol=1e-5)
-        assert np.any(after.chains != state.chains)
         by_hand = energy(state.params, batch).mean() - energy(state.params, chains).mean()
         assert float(info.loss) == pytest.approx(float(by_hand), rel=1e-4, abs=1e-5)
         state = after
+    assert np.any(state.chains != start)
 
 
 def test_pcd_chains_start_on_data(make_config):

@@ -15,6 +15,8 @@ from models.base import Model
 from targets import make_target
 from training import N_DATA_ROWS, Evaluation, Feed, Run, Scorer, block_length, prepare, streams, train
 
+pytestmark = pytest.mark.shipped_compilation
+
 SEED = 7
 BATCH_SIZE = 4
 
@@ -197,8 +199,9 @@ def family_runs(name, make_config):
     return FAMILY_RUNS[name]
 
 
-# Module scope keeps what needs one family's runs together.
-every_family = pytest.mark.parametrize("name", MODELS, scope="module")
+# One worker runs all that needs one family's runs.
+FAMILIES = [pytest.param(name, marks=pytest.mark.xdist_group(f"runs of {name}")) for name in MODELS]
+every_family = pytest.mark.parametrize("name", FAMILIES, scope="module")
 
 
 @every_family
@@ -233,7 +236,7 @@ def test_first_steps_depend_neither_on_how_many_follow_nor_on_the_number_of_seed
 
 
 # One family is enough: that the keys do not depend on the block is tested on the toy.
-@pytest.mark.parametrize("name", list(MODELS)[:1], scope="module")
+@pytest.mark.parametrize("name", FAMILIES[:1], scope="module")
 def test_block_length_does_not_change_the_result(name, family_runs, monkeypatch):
     monkeypatch.setattr(training, "BLOCK_BYTES", 1)
     one_at_a_time = run_model(family_runs.model, family_runs.feed)

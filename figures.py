@@ -1,0 +1,378 @@
+"""What pictures are built from: the look, figures that are written whole or not at all, legends, ticks and limits.
+
+Pictures are drawn on an Agg canvas without pyplot, which would bring a display backend and global state.
+"""
+
+import contextlib
+import os
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import ScaledTranslation
+from PIL import Image
+
+# Okabe and Ito's palette without black (the target) and yellow (unreadable on white), then three of Paul Tol's and a
+# brown, for ten in all.
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
+    "#56B4E9", "#332288", "#882255", "#999933", "#6B4A2B",
+)  # fmt: skip
+TARGET_COLOUR = "#1A1A1A"
+FLOOR_COLOUR = "#8C8C8C"
+DENSITY_MAP = "viridis"
+DPI = 120
+FRAME_MS, LAST_FRAME_MS = 200, 2500
+CONTOUR_SHARES = (0.9, 0.5, 0.1)  # of the target's mass, enclosed by its contours
+
+STYLE = {
+    # Names and titles come from users: a `$` in them is a dollar.
+    "text.parse_math": False,
+    "text.usetex": False,
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.labelsize": 12,
+    "figure.titlesize": 15,
+    "legend.fontsize": 11.5,
+    "legend.title_fontsize": 11,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.7,
+    "axes.edgecolor": "#606060",
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
+}
+styled = matplotlib.rc_context(STYLE)
+
+
+def new(width: float, height: float, title: str) -> Figure:
+    """An empty figure of that many inches, with its title."""
+    fig = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(fig)
+    # On the left, so that a frame's changing label does not shift the words before it.
+    fig.suptitle("", x=0.012, ha="left", fontweight="bold")
+    set_title(fig, title)
+    return fig
+
+
+def set_title(fig: Figure, title: str) -> None:
+    """Exchanges the words above the whole picture."""
+    text = fig._suptitle
+    text.set_text(_wrapped(title, fig.get_figwidth(), text.get_fontsize()))
+
+
+def grid(n: int, side: float, title: str, flat: bool) -> tuple[Figure, list[Axes], int]:
+    """A figure of n panels, in one row up to four and then in a grid, and the number of its columns.
+
+    Panels are about `side` inches high; `flat` ones are wider, others are square with room for a colour bar.
+    """
+    columns = n if n <= 4 else 3 if n <= 6 else 4
+    rows = -(-n // columns)
+    width = side * (max(1.12, 1.5 - 0.1 * columns) if flat else 1.05)
+    fig = new(max(columns * width + (0.8 if flat else 1.9), 8.0), rows * (side + (0.75 if flat else 0.95)) + 1.1, title)
+    panels = list(np.ravel(fig.subplots(rows, columns, squeeze=False)))
+    for ax in panels[n:]:
+        ax.remove()
+    return fig, panels[:n], columns
+
+
+def header(ax: Axes, name: str, line: str, colour: str) -> Any:
+    """A panel's name with a smaller line under it; returns that line."""
+    lines = line.count("\n") + 1 if line else 0
+    ax.set_title(name, loc="left", color=colour, fontweight="bold", pad=6 + 15 * lines)
+    return ax.annotate(line, (0, 1), xytext=(0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=11,
+                       va="bottom", ha="left", color="#404040")  # fmt: skip
+
+
+def outer_labels(ax: Axes, i: int, n: int, columns: int, x: str, y: str) -> None:
+    """Labels only the left and lower sides of a grid, whose last row may be shorter."""
+    below, beside = i + columns >= n, i % columns == 0
+    ax.set(xlabel=x if below else "", ylabel=y if beside else "")
+    ax.tick_params(labelbottom=below, labelleft=beside, left=beside)
+
+
+def plane(ax: Axes, box: np.ndarray) -> None:
+    """Makes a panel a map of the two coordinates."""
+    ax.set(xlim=box[0], ylim=box[1], xlabel="x₁", ylabel="x₂")
+    spans = np.ptp(box, axis=1)
+    if spans.max() <= 1.5 * spans.min():
+        ax.set_aspect("equal")
+    else:
+        ax.set_box_aspect(1)
+    round_ticks(ax.xaxis, ax.yaxis)
+    ax.grid(False)
+
+
+def colour_bar(ax: Axes, mesh: Any, label: str, extend: str = "neither") -> Any:
+    """A colour bar beside a panel and of its height, which a bar of its own place in the layout would not keep."""
+    bar = ax.figure.colorbar(mesh, cax=ax.inset_axes((1.03, 0, 0.05, 1)), extend=extend)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+    return bar
+
+
+def band(ax: Axes, steps: np.ndarray, three: Sequence[np.ndarray], colour: Any, label: str, **style: Any) -> None:
+    """Draws a `course`: the median as a line, the range pale behind it."""
+    median, low, high = three
+    ax.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0, zorder=2)
+    ax.plot(steps, median, color=colour, label=label, marker="o" if len(steps) < 4 else "", ms=4, **style)
+
+
+def unseen_note(heights: np.ndarray, inside: float, top: float, expected: float) -> str:
+    """What a panel cannot show of a sample, where that is more than what it cannot show of the target."""
+    if inside == 0 and heights.max() == 0:
+        return "no sample inside the box"
+    parts = [f"{100 * (1 - inside):.2g} % outside the box"] if inside < expected - 0.01 else []
+    if heights.max() > top:
+        parts.append(f"peak {heights.max():.2g} cut")
+    return " · ".join(parts)
+
+
+def contours(ax: Axes, axes: Sequence[np.ndarray], density: np.ndarray, colour: str) -> None:
+    """Draws the lines that enclose CONTOUR_SHARES of the mass."""
+    levels = enclosing_levels(density, CONTOUR_SHARES)
+    if len(levels):
+        ax.contour(*axes, density.T, levels=levels, colors=colour, linewidths=1.2, alpha=0.9)
+
+
+def contour_handle(what: str, colour: str) -> Line2D:
+    """What a legend says of `contours`."""
+    shares = ", ".join(f"{100 * share:.0f}" for share in CONTOUR_SHARES)
+    return Line2D([], [], color=colour, lw=1.5, label=f"contours: {shares} % of the {what}")
+
+
+def smoothed(density: np.ndarray) -> np.ndarray:
+    """A binomial filter of two cells a side, along every axis."""
+    for axis in range(density.ndim):
+        density = np.apply_along_axis(np.convolve, axis, density, np.array([1, 4, 6, 4, 1]) / 16, mode="same")
+    return density
+
+
+def enclosing_levels(density: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """The densities above which lie the given shares of the mass; rising, without repeats."""
+    falling = np.sort(density.ravel())[::-1]
+    enclosed = np.cumsum(falling) / falling.sum()
+    levels = falling[np.minimum(np.searchsorted(enclosed, shares), len(falling) - 1)]
+    return np.unique(levels[levels > 0])
+
+
+def energy_limits(energies: Sequence[np.ndarray], span: float) -> tuple[float, float, bool]:
+    """Low and high to show, and whether something lies above them.
+
+    The last energy is the target's, where it is given; what lies `span` above its lowest value is cut.
+    """
+    finite = [values[np.isfinite(values)] for values in energies]
+    if not any(len(values) for values in finite):
+        return 0.0, span, True
+    low = min(values.min() for values in finite if len(values))
+    base = finite[-1].min() if len(finite[-1]) else low
+    highest = max(np.max(values, initial=-np.inf, where=~np.isnan(values)) for values in energies)
+    high = min(base + span, max(values.max() for values in finite if len(values)))
+    margin = 0.04 * max(high - low, 1e-3)
+    return low - margin, high + margin, bool(highest > high + margin)
+
+
+def without_start(curve: Any) -> Any:
+    """A curve without the points before training, where nothing has been reported yet and nothing has diverged."""
+    kept = (np.asarray(curve.steps) > 0) | np.isfinite(curve.values).any(axis=0)
+    return curve._replace(steps=np.asarray(curve.steps)[kept], values=np.asarray(curve.values)[:, kept])
+
+
+def diverged_note(curves: Iterable[Any]) -> str:
+    """How many seeds a family has lost, to stand behind its name; empty if none."""
+    values = [without_start(curve).values for curve in curves]
+    lost, n_seeds = max(((~np.isfinite(v)).any(axis=1).sum(), len(v)) for v in values)
+    return f" ({lost} of {n_seeds} seeds diverged)" if lost else ""
+
+
+def log_limits(courses: Sequence[Sequence[np.ndarray]], floor: tuple[float, ...] | None) -> tuple[float, float]:
+    """Low and high that show all that a log scale can show."""
+    values = np.concatenate([np.ravel(v) for three in courses for v in three] + [np.ravel(floor or ())])
+    values = values[np.isfinite(values) & (values > 0)]
+    if not len(values):
+        return 1e-3, 1.0
+    return float(values.min()) / 1.5, float(values.max()) * 1.5
+
+
+def robust_limits(ax: Axes, courses: Sequence[np.ndarray], reference: float | None, *, narrowest: float = 0.0) -> None:
+    """Lets a short transient at the start leave the panel where it would flatten all that follows.
+
+    Args:
+      courses: what to show, [E] each.
+      reference: always shown.
+      narrowest: the least distance between the limits, so that noise is not blown up.
+    """
+
+    def span(arrays):
+        values = np.concatenate(
+            [np.ravel(values) for values in arrays] + [[np.nan if reference is None else reference]]
+        )
+        values = values[np.isfinite(values)]
+        return (values.min(), values.max()) if len(values) else (0.0, 1.0)
+
+    low, high = span(courses)
+    later = span([values[len(values) // 10 :] for values in courses])
+    if high - low > 4 * (later[1] - later[0]) > 0:
+        low, high = later
+    margin = max(0.08 * (high - low), (narrowest - (high - low)) / 2) or 0.5
+    ax.set_ylim(low - margin, high + margin)
+
+
+def probability_limits(ax: Axes, arrays: Sequence[np.ndarray], equilibrium: float) -> None:
+    """All of [0, 1], and more where a critic's values leave it."""
+    values = np.concatenate([np.ravel(values) for values in arrays] + [[0.0, 1.0, equilibrium]])
+    values = values[np.isfinite(values)]
+    ax.set_ylim(values.min() - 0.02, values.max() + 0.02)
+
+
+def log_ticks(ax: Axes) -> None:
+    """Decades as 0.01, 1, 10⁻⁵; below two decades also 2 and 5, or an axis could be left with one number."""
+
+    def label(value, _):
+        exponent = round(np.log10(value))
+        if value >= 1e5 or value < 0.9e-3:
+            mantissa = value / 10.0**exponent
+            power = f"10{str(exponent).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+            return power if abs(mantissa - 1) < 1e-6 else f"{value:.0e}"
+        return f"{value:g}"
+
+    low, high = ax.get_ylim()
+    narrow = high / low < 100
+    ax.yaxis.set_major_locator(LogLocator(numticks=8))
+    ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5) if narrow else range(2, 10), numticks=99))
+    ax.yaxis.set_major_formatter(FuncFormatter(label))
+    ax.yaxis.set_minor_formatter(FuncFormatter(label) if narrow else NullFormatter())
+
+
+def round_ticks(*axes: Any) -> None:
+    """Ticks at round numbers, few enough for a small panel."""
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], min_n_ticks=3))
+
+
+def step_axis(ax: Axes) -> None:
+    """Makes the lower axis that of the training steps."""
+    ax.set_xlabel("training step")
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
+    ax.margins(x=0.02)
+
+
+def figure_legend(fig: Figure, entries: Mapping[str, Any], heading: str | None = None) -> None:
+    """A legend of label → handle under all panels."""
+    columns = _legend_columns([*entries], fig.get_figwidth())
+    fig.legend([*entries.values()], [*entries], loc="outside lower center", ncols=columns, title=heading)
+
+
+def legend_below(ax: Axes, width: float, handles: Sequence[Any] = ()) -> None:
+    """A panel's own legend under its axis label, whatever the panel's height; `width` inches are its room."""
+    handles = list(handles) or ax.get_legend_handles_labels()[0]
+    columns = _legend_columns([handle.get_label() for handle in handles], width)
+    shifted = ax.transAxes + ScaledTranslation(0, -44 / 72, ax.figure.dpi_scale_trans)
+    ax.legend(handles=handles, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=shifted,
+              borderaxespad=0)  # fmt: skip
+
+
+def settle(fig: Figure) -> None:
+    """Solves the layout for good: repeatedly, as margins are first measured on panels that are not yet square."""
+    places = [ax.get_window_extent().bounds for ax in fig.axes]
+    for _ in range(6):
+        fig.get_layout_engine().execute(fig)
+        before, places = places, [ax.get_window_extent().bounds for ax in fig.axes]
+        if np.allclose(before, places, atol=0.5):
+            break
+    fig.set_layout_engine("none")
+
+
+def render(fig: Figure) -> Image.Image:
+    """The pixels of a figure."""
+    fig.canvas.draw()
+    return Image.fromarray(np.asarray(fig.canvas.buffer_rgba())).convert("RGB")
+
+
+def save(fig: Figure, path: str | Path) -> None:
+    """Lays a figure out and writes it as a PNG."""
+    settle(fig)
+    save_image(render(fig), path)
+
+
+def save_image(image: Image.Image, path: str | Path) -> None:
+    """Writes pixels as a PNG."""
+    with _whole(path) as temporary:
+        image.save(temporary, "PNG", compress_level=4, dpi=(DPI, DPI))
+
+
+def save_gif(images: Sequence[Image.Image], shades: Sequence[str], path: str | Path) -> None:
+    """Writes one animation of all images; `shades` are colours that must not change."""
+    palette = _shared_palette(images, shades)
+    indexed = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    durations = [FRAME_MS] * (len(indexed) - 1) + [LAST_FRAME_MS]
+    # Optimised, a frame holds only the pixels that changed, the others transparent: 0.15 MB instead of 0.52 for 20
+    # frames of four 1-D panels, without loss.
+    more = {"append_images": indexed[1:], "duration": durations, "loop": 0, "optimize": True}
+    with _whole(path) as temporary:
+        indexed[0].save(temporary, "GIF", save_all=True, **more)
+
+
+def _shared_palette(images: Sequence[Image.Image], shades: Sequence[str]) -> Image.Image:
+    """One palette for all frames, or the same colour would flicker from frame to frame.
+
+    What carries meaning (paper, ink, the families, the density map) keeps its exact colour; the rest is adapted.
+    """
+    fixed = [to_rgb(str(grey)) for grey in np.linspace(0, 1, 18)]
+    for shade in (*shades, FLOOR_COLOUR):
+        fixed += [tuple(1 - share * (1 - c) for c in to_rgb(shade)) for share in (1, 0.6, 0.3)]
+    fixed += [tuple(colour[:3]) for colour in matplotlib.colormaps[DENSITY_MAP](np.linspace(0, 1, 64))]
+    fixed = np.round(255 * np.array([to_rgb(TARGET_COLOUR), *fixed])).astype(int)
+    chosen = [images[i] for i in sorted({0, len(images) // 2, len(images) - 1})]
+    sheet = Image.fromarray(np.concatenate([np.asarray(image)[::2, ::2] for image in chosen]))
+    # One of the 256 is left for transparency.
+    adapted = sheet.quantize(255 - len(fixed), method=Image.Quantize.MEDIANCUT).getpalette()
+    adapted = np.reshape(adapted, (-1, 3))
+    # Pillow looks colours up in steps of four, so that an adapted near-white would win over white itself.
+    apart = np.abs(adapted[:, None] - fixed[None]).max(axis=-1).min(axis=1) > 8
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([fixed, adapted[apart]])[:255].ravel().tolist())
+    return palette
+
+
+def _legend_columns(labels: Sequence[str], width: float) -> int:
+    """How many columns of a legend fit into `width` inches; a legend fills its columns one after the other."""
+    widths = [(0.58 * len(label) + 4.5) * matplotlib.rcParams["legend.fontsize"] / 72 for label in labels]
+    for columns in range(len(labels), 1, -1):
+        if sum(column.max() for column in np.array_split(widths, columns)) <= width:
+            return columns
+    return 1
+
+
+def _wrapped(text: str, width: float, size: float) -> str:
+    """Breaks lines that would run out of `width` inches, after a "·" where that is enough."""
+    room = max(20, int(0.97 * width * 72 / (0.64 * size)))  # 0.64 em is a letter of bold DejaVu Sans
+    parts = text.split(" · ")
+    if len(max(parts, key=len)) < room - 2:
+        text = " · ".join(part.replace(" ", "\u00a0") for part in parts).replace(" · ", "\u00a0· ")
+    return textwrap.fill(text, room).replace("\u00a0", " ")
+
+
+@contextlib.contextmanager
+def _whole(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside `path` that becomes it on success: who reads `path` never sees half a picture."""
+    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
