@@ -14,7 +14,6 @@ from flax import linen as nn
 from models import gan
 from targets import make_target
 
-
 # Two distributions over five categories as integer counts: repeating the categories weighs a mean exactly.
 P = np.array([8, 4, 2, 1, 1])
 Q = np.array([1, 1, 2, 4, 8])

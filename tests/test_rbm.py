@@ -14,7 +14,6 @@ import scipy.stats
 from models import rbm
 from targets import make_target
 
-
 LOG_2PI = math.log(2 * math.pi)
 
 

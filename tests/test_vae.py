@@ -17,7 +17,6 @@ from models import vae
 from models.networks import MLP
 from targets import Target, make_target
 
-
 LOG_2PI = math.log(2 * math.pi)
 
 
