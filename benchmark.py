@@ -84,10 +84,13 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             snapshot_steps = frozenset(config.snapshot_steps.values())
             runs.append(train(program, snapshot_steps=snapshot_steps, on_evaluation=bar.update))
     with console.waiting("exact divergences and likelihoods …"), ThreadPoolExecutor() as pool:
-        exact = {
-            run.model.name: list(pool.map(evaluation.kl_exact, repeat(run.model), run.states, repeat(target)))
-            for run in runs
-        }
+        exact = {}
+        for run in runs:
+            values = pool.map(evaluation.kl_exact, repeat(run.model), run.states, repeat(target))
+            lost = [at is not None for at in run.diverged_at_step]
+            exact[run.model.name] = [
+                np.nan if gone and value is not None else value for gone, value in zip(lost, values, strict=True)
+            ]
         likelihoods = {
             run.model.name: [evaluation.mean_log_likelihoods(run.model, state, target) for state in run.states]
             for run in runs

@@ -94,7 +94,7 @@ def final_table(runs: Sequence[Run], judge: Judge, kl_exact: Mapping[str, Sequen
 def likelihood_table(log_likelihoods: Mapping[str, Sequence[Mapping[str, float] | None]]) -> None:
     """Mean ln q of training rows beside held-out ones, medians over seeds."""
     rows = [
-        (name, *(f"{np.median([seed[part] for seed in seeds]):.3f}" for part in ("train", "held_out")))
+        (name, *(_nats([seed[part] for seed in seeds]) for part in ("train", "held_out")))
         for name, seeds in log_likelihoods.items()
         if seeds and seeds[0]
     ]
@@ -117,6 +117,11 @@ def diverged(at_steps: Sequence[int | None]) -> str:
         return ""
     where = ", ".join(f"{step:,}".replace(",", " ") for step in steps)
     return f"{len(at_steps) - len(steps)} of {len(at_steps)} seeds; {len(steps)} diverged at step {where}"
+
+
+def _nats(values: Sequence[float]) -> str:
+    median = np.median(values)
+    return f"{median:.3f}" if np.isfinite(median) else "diverged"
 
 
 def _median(values: Sequence[float]) -> float | None:

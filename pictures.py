@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import console
+import metrics
 import plotting
 from evaluation import Judge
 from models import MODELS
@@ -18,7 +19,6 @@ DASHBOARD = "metrics_comparison.png"
 HISTOGRAM = "classical_benchmark_comparison_hist.png"
 LOSSES = "loss_curves.png"
 TIMELINE_GIF = "timeline.gif"
-_UNITS = {"reconstruction_error": "squared distance"}  # of the fields among the losses that are not in nats
 
 
 def timeline_name(percent: int) -> str:
@@ -66,9 +66,15 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
         }
         return samples, scores
 
-    last = len(runs[0].evaluations) - 1
-    seed_note = "the seed of median KLD"
-    plotting.comparison_hist(folder / HISTOGRAM, scene, *samples_and_scores(last), colours, f"{heading} · {seed_note}")
+    samples, _ = samples_and_scores(-1)
+    medians = {
+        run.model.name: console.scores_text(
+            {name: metrics.summarise(values)["median"] for name, values in run.evaluations[-1].metrics.items()}
+        )
+        for run in runs
+    }
+    note = " · samples of the middle seed, scores: medians" if config.num_seeds > 1 else ""
+    plotting.comparison_hist(folder / HISTOGRAM, scene, samples, medians, colours, heading + note)
     frames = []
     for percent, step in config.snapshot_steps.items():
         label = f"{percent} % · step {step:,}".replace(",", " ")
@@ -83,7 +89,8 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
         for run in runs
     }
     references = {run.model.name: run.model.loss_reference for run in runs if run.model.loss_reference}
-    plotting.loss_curves(folder / LOSSES, losses, colours, references, heading, units=_UNITS)
+    units = {field: unit for run in runs for field, unit in run.model.info_units.items()}
+    plotting.loss_curves(folder / LOSSES, losses, colours, references, heading, units=units)
 
     for run in runs:
         name = run.model.name
@@ -96,7 +103,7 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
                 scene,
                 target,
                 colours[name],
-                f"{name} · {heading} · {seed_note}",
+                f"{name} · {heading}" + (" · the middle seed" if config.num_seeds > 1 else ""),
             )
 
 
@@ -109,7 +116,7 @@ def title(config: Any, target: Target) -> str:
 
 
 def median_seed(run: Run) -> int:
-    """The seed whose last KLD is the median (the lower one of two), so that pictures show neither luck nor bad luck."""
+    """The middle seed by last KLD (of two middle ones the better), so that pictures show neither luck nor bad luck."""
     last = run.evaluations[-1].metrics["kld"]
     return int(np.argsort(np.where(np.isfinite(last), last, np.inf), kind="stable")[(len(last) - 1) // 2])
 

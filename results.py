@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -104,7 +105,7 @@ def provenance(args: Sequence[str], out_dir: str, started: str) -> dict[str, Any
         inside = folder.is_relative_to(here) and folder != here
         status = git("status", "--porcelain", "--", ".", *([f":(exclude){folder.relative_to(here)}"] if inside else []))
     return {
-        "command": " ".join(["python3", "generative_models_GAN_VAE_RBM_benchmarks.py", *args]),
+        "command": shlex.join(["python3", "generative_models_GAN_VAE_RBM_benchmarks.py", *args]),
         "git": None if status is None else git("rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
@@ -153,8 +154,7 @@ def report(
         final = {name: metrics.summarise(values) for name, values in last.items()}
         # A diverged seed has no divergence either; a family without a density has none for any seed.
         exact = kl_exact[run.model.name]
-        sound = [at is None for at in run.diverged_at_step]
-        final["kl_exact"] = None if None in exact else metrics.summarise(np.where(sound, exact, np.nan))
+        final["kl_exact"] = None if None in exact else metrics.summarise(exact)
         n_seeds = len(run.states)
         models[run.model.name] = {
             "n_params": run.model.n_params,

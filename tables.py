@@ -65,7 +65,7 @@ def read_rows(path: str, what: str) -> np.ndarray:
     if rows.ndim == 1:
         rows = rows[:, None]
     if rows.ndim != 2 or rows.shape[1] not in (1, 2):
-        shape = "×".join(map(str, rows.shape))
+        shape = "×".join(map(str, rows.shape)) or "of a single number"
         raise UserError(f"{place} has shape {shape}: it needs rows of 1 or 2 columns")
     if not len(rows):
         raise UserError(f"{place} has no rows: at least {MIN_ROWS} are needed")

@@ -306,6 +306,11 @@ def _custom(config: Any) -> Target:
                 f"CUSTOM_FILE {config.custom_file!r}: column {column + 1} is the same in every training row"
             )
         magnitude, deviation = float(np.abs(train[:, column]).max()), float(train[:, column].std())
+        if not deviation > 1e-18 or magnitude > 1e18:
+            raise UserError(
+                f"CUSTOM_FILE {config.custom_file!r}: column {column + 1} has numbers of {magnitude:.3g} that vary by "
+                f"{deviation:.3g}, beyond float32's reach; divide it by {deviation or magnitude:.3g}"
+            )
         if deviation < 1e-4 * magnitude:
             raise UserError(
                 f"CUSTOM_FILE {config.custom_file!r}: column {column + 1} varies by {deviation:.3g} around numbers of "

@@ -39,6 +39,7 @@ class Model(NamedTuple):
     log_prob: Callable[..., jax.Array] | None = None  # (state, x[n, *event]) -> [n] in nats
     log_prob_kind: str | None = None  # "exact", "estimate" or None
     views: Mapping[str, View] = {}  # file name of a picture, without its ending -> what it shows
+    info_units: Mapping[str, str] = {}  # of the fields of Info that are neither nats nor shown in a view
     loss_reference: tuple[float, str] | None = None  # what a perfect model's loss would be, and what to call it
     batches_per_step: int | None = 1  # minibatches a step consumes; above 1 they are stacked; None: the whole data set
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train

@@ -48,8 +48,8 @@ class Config:
     learning_rate: float = 3e-4  # of Adam
     algorithm: Literal["CD", "PCD"] = "CD"  # where the negative phase's chains start: the data, or where they stood
     k: int = 1  # Gibbs sweeps of the negative phase a step
-    sigma: float = 0.5  # σ of the Gaussian visibles at the start, in units of the events
-    learn_sigma: bool = True  # train ln σ, one a visible unit
+    sigma: float = 0.5  # without bins: σ of the visibles at the start, in units of the events
+    learn_sigma: bool = True  # without bins: train ln σ, one a visible unit
     sample_steps: int = 1000  # Gibbs sweeps before a chain counts as a sample, for the final score
     sample_steps_training: int = 100  # the same for scores in mid-training
 
@@ -224,6 +224,7 @@ def build(config: Any, target: Any) -> Model:
         log_prob=log_prob,
         log_prob_kind="exact",
         views={"rbm_energy_landscape": View("energy", energy_view)},
+        info_units={"reconstruction_error": "squared distance"},
         loss_reference=(0.0, "equilibrium"),
     )
 

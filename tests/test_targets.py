@@ -18,7 +18,7 @@ from errors import UserError
 from metrics import cell_counts
 from targets import kld_cells, make_target
 
-# The definitions of DESIGN.md, once more and by other means than the module's own.
+# The definitions of the README, once more and by other means than the module's own.
 MIXTURES_1D = {
     "1D_BIMODAL": ((-1.5, 1.5), 0.4),
     "1D_TRIMODAL": ((-2.0, 0.0, 2.0), 0.35),
