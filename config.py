@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import math
 import re
@@ -114,13 +115,22 @@ _LOWEST = {
     "n_samples_train": 0,
 }
 
+
+def _described() -> str:
+    """The docstring that tyro takes --help from: a class made on the fly has no source whose comments it could read."""
+    comments = re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(_Constants), re.MULTILINE)
+    return "Everything that defines a run.\n\nAttributes:\n" + "".join(
+        f"    {name}: {text}\n" for name, text in comments
+    )
+
+
 # The constants and, for every registered family, its own settings under its lower-case name.
 BenchmarkConfig = dataclasses.make_dataclass(
     "BenchmarkConfig",
     [(name.lower(), family.Config, field(default_factory=family.Config)) for name, family in MODELS.items()],
     bases=(_Constants,),
     frozen=True,
-    namespace={"__doc__": "Everything that defines a run."},
+    namespace={"__doc__": _described()},
 )
 
 

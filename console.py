@@ -87,7 +87,8 @@ def final_table(runs: Sequence[Run], judge: Judge, kl_exact: Mapping[str, Sequen
         row["seeds"] = diverged(run.diverged_at_step) or str(len(run.states))
         rows.append(row)
     floors = {f"{METRIC_NAMES[name]} (range)": _floor(floor) for name, floor in judge.floors.items()}
-    rows.append({"family": "floor", **floors, "exact KL": "0"})
+    known = any(None not in exact for exact in kl_exact.values())
+    rows.append({"family": "floor", **floors, "exact KL": "0" if known else "none"})
     say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 

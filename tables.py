@@ -55,6 +55,10 @@ def read_rows(path: str, what: str) -> np.ndarray:
         reason = re.sub(
             r"at row (\d+), column", lambda m: f"at row {int(m[1]) + 1}, column", " ".join(str(error).split())
         )
+        if "could not convert" in reason:
+            reason += "; a .csv has numbers between commas and no header"
+        elif "number of columns" in reason:
+            reason = reason.split(";")[0]
         if "Python objects" in reason:
             reason = "it holds pickled objects, which are never loaded; save a plain array of numbers"
         elif "magic string" in reason:
