@@ -507,7 +507,8 @@ def test_what_is_not_finite_names_its_row(custom, value, suffix):
 @pytest.mark.parametrize("shape", [(30, 3), (30, 0), (5, 3, 2), ()])
 def test_more_than_two_columns(custom, shape):
     line = custom("rows.npy", np.zeros(shape))
-    assert f"has shape {'×'.join(map(str, shape))}: it needs rows of 1 or 2 columns" in line
+    said = "×".join(map(str, shape)) or "of a single number"
+    assert f"has shape {said}: it needs rows of 1 or 2 columns" in line
 
 
 def test_three_columns_of_text(custom):
@@ -598,3 +599,15 @@ def test_an_output_folder_that_cannot_be_made(rejected):
 def test_nothing_is_made_on_the_way_to_a_folder_that_cannot_be(rejected, tmp_path):
     rejected(out_dir=tmp_path / "made" / ("x" * 300))
     assert not (tmp_path / "made").exists()
+
+
+def test_a_header_gets_its_remedy(custom):
+    line = custom("rows.csv", "x\n" + "1.0\n2.0\n" * 20)
+    assert "row 1, column 1" in line
+    assert line.endswith("a .csv has numbers between commas and no header")
+
+
+@pytest.mark.parametrize("scale", [1e39, 1e-42])
+def test_numbers_beyond_float32_are_refused(custom, scale):
+    line = custom("rows.npy", np.random.default_rng(0).normal(size=(40, 1)) * scale)
+    assert "beyond float32's reach; divide it by" in line
