@@ -73,6 +73,7 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
         )
         for run in runs
     }
+    middle = " · the middle seed" if config.num_seeds > 1 else ""
     note = " · samples of the middle seed, scores: medians" if config.num_seeds > 1 else ""
     plotting.comparison_hist(folder / HISTOGRAM, scene, samples, medians, colours, heading + note)
     frames = []
@@ -81,7 +82,7 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
         frames.append(
             (timeline_name(percent), label, *samples_and_scores(step * config.n_evaluations // config.n_steps))
         )
-    plotting.timeline(folder, TIMELINE_GIF, frames, scene, colours, heading)
+    plotting.timeline(folder, TIMELINE_GIF, frames, scene, colours, heading + middle)
 
     in_views = {run.model.name: {f for view in run.model.views.values() for f in view.info_fields} for run in runs}
     losses = {
@@ -103,7 +104,7 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
                 scene,
                 target,
                 colours[name],
-                f"{name} · {heading}" + (" · the middle seed" if config.num_seeds > 1 else ""),
+                f"{name} · {heading}{middle}",
             )
 
 
