@@ -3,7 +3,7 @@ PYTHON ?= python3
 ENV := .venv
 ARGS ?=
 
-.PHONY: run test lint format clean
+.PHONY: run test lint format tuning quality clean
 
 run: $(ENV)/.run-installed
 	$(ENV)/bin/python generative_models_GAN_VAE_RBM_benchmarks.py $(ARGS)
@@ -14,6 +14,13 @@ test: $(ENV)/.dev-installed
 lint: $(ENV)/.dev-installed
 	$(ENV)/bin/ruff check .
 	$(ENV)/bin/ruff format --check .
+
+# An hour and half an hour on two cores.
+tuning: $(ENV)/.run-installed
+	$(ENV)/bin/python -m tuning.search $(ARGS)
+
+quality: $(ENV)/.run-installed
+	$(ENV)/bin/python -m studies.quality $(ARGS)
 
 format: $(ENV)/.dev-installed
 	$(ENV)/bin/ruff check --fix .

@@ -6,22 +6,26 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import assessment
 import config as configuration
 import console
 import evaluation
+import external
 import pictures
 import results
 from errors import UserError
+from evaluation import Judge
 from models import MODELS
+from models.base import Model
+from sensitivity import sensitivity
 from targets import make_target
-from training import Feed, prepare, train
+from training import Feed, Run, prepare, step_cost, train
 
 
 def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: str) -> int:
@@ -42,6 +46,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
         _use_every_core()
         target = make_target(config)
         models = [_build(name, config, target) for name in config.models]
+        entries = external.load(config, target)
         folder = results.open_folder(config.out_dir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -50,9 +55,15 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     origin = results.provenance(args, config.out_dir, started)
     console.say(f"device: {origin['device']}")
     console.say(f"target: {pictures.title(config, target)}, {config.n_steps} steps")
-    if target.held_out_rows is not None:
-        console.say(f"rows: {len(target.train_rows)} to train on, {len(target.held_out_rows)} held out for every score")
-    console.widths(models, config.parameter_budget)
+    if target.train_rows is not None:
+        use = "for every score" if target.empirical else "to see what is memorised; scores are exact of the target"
+        console.say(f"rows: {len(target.train_rows)} to train on, {len(target.held_out_rows)} held out {use}")
+    for entry in entries:
+        if entry.rows is not None and entry.n_in_file != config.n_eval_samples:
+            how = "as many drawn at random" if entry.n_in_file > len(entry.rows) else "with a floor of its own"
+            console.say(f"{entry.name}: {entry.n_in_file} rows in its file, scored at n = {len(entry.rows)}, {how}")
+    if models:
+        console.widths(models, config.parameter_budget)
     with console.waiting("floor: scoring samples of the target itself …"):
         judge = evaluation.make_judge(target, config)
     if judge.discretisation_error is not None:
@@ -62,8 +73,41 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
         rows = target.codec.encode(jnp.asarray(target.train_rows, jnp.float32))
     feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), rows, config.batch_size)
 
+    runs, costs = [], {}
+    if models:
+        runs, costs = _train(models, feed, judge, config)
+    with console.waiting("exact divergences and the metrics of the end …"):
+        closing = assessment.make_closing(target, config, judge)
+        assessments = assessment.assess_runs(runs, target, judge, closing)
+        assessments += assessment.assess_external(entries, config, target, judge, closing)
+    console.final_table(assessments, judge)
+    console.closing_table(assessments, closing.floors)
+    console.held_out_table(assessments, assessment.memoriser(target))
+    console.cost_table(costs)
+
+    files = [*pictures.names(config, runs), *results.FILES]
+    with console.waiting("drawing the pictures …"):
+        grid = sensitivity(assessments, config, target, judge)
+        pictures.draw(folder, config, target, judge, runs, assessments, costs, grid)
+    results.write_whole(folder / results.SAMPLES_FILE, results.samples_bytes(_target_rows(target, config), assessments))
+    results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))
+    origin["seconds"] = time.perf_counter() - clock
+    origin["peak_memory_bytes"] = results.peak_memory()
+    more = {"floors": closing.floors, "metric_seconds": closing.seconds}
+    report = results.report(config, target, judge, runs, assessments, costs, origin, files, more)
+    results.write_whole(folder / results.CSV_FILE, results.csv_bytes(report))
+    results.remove_previous(folder, keep=files)
+    results.write_whole(folder / results.METRICS_FILE, results.json_bytes(report))
+    begin = f"; begin with {pictures.DASHBOARD}" if runs else ""
+    console.say(f"{len(files)} files in {folder}/ after {origin['seconds']:.0f} s{begin}")
+    return 0
+
+
+def _train(models: Sequence[Model], feed: Feed, judge: Judge, config: Any) -> tuple[list[Run], dict[str, dict]]:
+    """Trains every family; returns the runs and what each took."""
     # Compilation uses one core: side by side it takes half the time, and it is over before anything is timed.
-    with console.waiting(f"compiling {', '.join(config.models)} …"), ThreadPoolExecutor() as pool:
+    names = ", ".join(model.name for model in models)
+    with console.waiting(f"compiling {names} …"), ThreadPoolExecutor() as pool:
         programs = list(
             pool.map(
                 lambda model: prepare(
@@ -78,39 +122,16 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
                 models,
             )
         )
-    runs = []
+    runs, costs = [], {}
     for program in programs:
-        with console.family_bar(program.model.name, config.n_steps) as bar:
+        name = program.model.name
+        with console.family_bar(name, config.n_steps) as bar:
             snapshot_steps = frozenset(config.snapshot_steps.values())
-            runs.append(train(program, snapshot_steps=snapshot_steps, on_evaluation=bar.update))
-    with console.waiting("exact divergences and likelihoods …"), ThreadPoolExecutor() as pool:
-        exact = {}
-        for run in runs:
-            values = pool.map(evaluation.kl_exact, repeat(run.model), run.states, repeat(target))
-            lost = [at is not None for at in run.diverged_at_step]
-            exact[run.model.name] = [
-                np.nan if gone and value is not None else value for gone, value in zip(lost, values, strict=True)
-            ]
-        likelihoods = {
-            run.model.name: [evaluation.mean_log_likelihoods(run.model, state, target) for state in run.states]
-            for run in runs
-        }
-    console.final_table(runs, judge, exact)
-    console.likelihood_table(likelihoods)
-
-    files = [*pictures.names(config, runs), *results.FILES]
-    with console.waiting("drawing the pictures …"):
-        pictures.draw(folder, config, target, judge, runs)
-    target_rows = _target_rows(target, config)
-    results.write_whole(folder / results.SAMPLES_FILE, results.samples_bytes(target_rows, runs))
-    results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))
-    origin["seconds"] = time.perf_counter() - clock
-    report = results.report(config, target, judge, runs, exact, likelihoods, origin, files)
-    results.write_whole(folder / results.CSV_FILE, results.csv_bytes(report))
-    results.remove_previous(folder, keep=files)
-    results.write_whole(folder / results.METRICS_FILE, results.json_bytes(report))
-    console.say(f"{len(files)} files in {folder}/ after {origin['seconds']:.0f} s; begin with {pictures.DASHBOARD}")
-    return 0
+            run = train(program, snapshot_steps=snapshot_steps, on_evaluation=bar.update)
+        runs.append(run)
+        cost = step_cost(program.model, feed, program.advance)
+        costs[name] = results.cost_of(run, cost, config.n_eval_samples)
+    return runs, costs
 
 
 def _use_every_core() -> None:
@@ -135,7 +156,7 @@ def _build(name: str, config: Any, target: Any) -> Any:
 
 def _target_rows(target: Any, config: Any) -> np.ndarray:
     """Rows of the target as they are compared: drawn afresh, or the held-out ones of a user's table."""
-    if target.held_out_rows is not None:
+    if target.empirical:
         rows = jnp.asarray(target.held_out_rows, jnp.float32)
     else:
         key = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 2)

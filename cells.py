@@ -42,9 +42,11 @@ class Cells(NamedTuple):
         xp = x.__array_namespace__()
         n = self.n_per_axis
         edges = [xp.asarray(axis, dtype=xp.float32) for axis in self.edges]
-        position = xp.stack(
-            [xp.sum(x[:, axis, None] >= bounds[None], axis=-1) - 1 for axis, bounds in enumerate(edges)], axis=-1
-        )
+        if xp is np:
+            below = [np.searchsorted(bounds, x[:, axis], side="right") for axis, bounds in enumerate(edges)]
+        else:
+            below = [xp.sum(x[:, axis, None] >= bounds[None], axis=-1) for axis, bounds in enumerate(edges)]
+        position = xp.stack(below, axis=-1) - 1
         # The box has its upper edge: a table's largest row lies there.
         position = xp.where(x == xp.stack([bounds[-1] for bounds in edges])[None], n - 1, position)
         if self.closed:

@@ -39,6 +39,8 @@ class _Constants:
     n_samples_train: int  # size of a fixed training set; 0: fresh draws every step
     out_dir: str  # where everything is written
     custom_file: str  # .npy or .csv of 1 or 2 columns for CUSTOM
+    external_samples: tuple[tuple[str, str, int | None], ...]  # name, file of rows, parameters it took (or None), …
+    external_probabilities: tuple[tuple[str, str, int | None], ...]  # name, file of cell probabilities, parameters, …
     mixture_weights: tuple[float, ...]  # of the components of 2D_GMM, sum 1
     mixture_means: tuple[tuple[float, float], ...]  # of the components of 2D_GMM
     mixture_covariances: tuple[tuple[tuple[float, float], tuple[float, float]], ...]  # of the components of 2D_GMM
@@ -51,13 +53,20 @@ class _Constants:
         """
         _check_choice("TARGET_TYPE", self.target_type, TARGETS)
         _check_choice("DECODE", self.decode, ("hard", "soft"))
-        if not isinstance(self.models, tuple | list) or not self.models:
-            raise UserError(f"MODELS = {self.models!r} must name at least one family: choose from {', '.join(MODELS)}")
+        external = self.external_samples + self.external_probabilities
+        if not isinstance(self.models, tuple | list) or not (self.models or external):
+            raise UserError(
+                f"MODELS = {self.models!r} must name at least one family, unless something external is to be scored: "
+                f"choose from {', '.join(MODELS)}"
+            )
         for name in self.models:
             _check_choice("MODELS", name, MODELS)
         if len(set(self.models)) < len(self.models):
             unique = " ".join(dict.fromkeys(self.models))
             raise UserError(f"MODELS = {' '.join(self.models)} names a family twice: choose {unique}")
+        _check_external(external)
+        if self.external_probabilities and not self.num_bins:
+            raise UserError("EXTERNAL_PROBABILITIES are those of NUM_BINS cells, but NUM_BINS = 0; set NUM_BINS")
         for name, low in _LOWEST.items():
             value = getattr(self, name)
             _check_whole(name.upper(), value)
@@ -116,6 +125,9 @@ _LOWEST = {
 }
 
 
+_EXTERNAL = ("external_samples", "external_probabilities")
+
+
 def _described() -> str:
     """The docstring that tyro takes --help from: a class made on the fly has no source whose comments it could read."""
     comments = re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(_Constants), re.MULTILINE)
@@ -147,7 +159,8 @@ def from_constants(constants: Mapping[str, Any]) -> BenchmarkConfig:
             others = [name for name in constants if name.isupper() and name not in known]
             near = nearest_choice(constant.name.upper(), others)
             raise UserError(f"{constant.name.upper()} is missing from the config block{near}")
-        values[constant.name] = constants[constant.name.upper()]
+        value = constants[constant.name.upper()]
+        values[constant.name] = _triples(constant.name.upper(), value) if constant.name in _EXTERNAL else value
     for name in constants:
         if name.isupper() and name not in known:
             raise unknown_choice("the config block's", name, sorted(known))
@@ -235,6 +248,31 @@ def _check_whole(what: str, value: Any) -> None:
         if isinstance(value, float) and math.isfinite(value):
             nearest = f"; the nearest valid choice is {round(value)}"
         raise UserError(f"{what} = {value!r} must be a whole number{nearest}")
+
+
+def _triples(what: str, entries: Any) -> tuple[tuple[str, str, int | None], ...]:
+    """The form that the command line can override, of a dict name -> (file, parameters)."""
+    if isinstance(entries, Mapping) and all(isinstance(e, tuple | list) and len(e) == 2 for e in entries.values()):
+        return tuple((name, *entry) for name, entry in entries.items())
+    raise UserError(
+        f'{what} = {entries!r} must be a dict of (file, parameters or None), such as {{"QCBM": ("qcbm.npy", 120)}}'
+    )
+
+
+def _check_external(entries: Sequence[tuple[str, str, int | None]]) -> None:
+    """Names that can stand beside families, files as text, and parameter counts."""
+    taken = {*MODELS, "target", "floor"}
+    for name, file, n_params in entries:
+        if not isinstance(name, str) or not name.strip() or "/" in name:
+            raise UserError(f"external name {name!r} must be a word or more without a slash, such as QCBM")
+        if name in taken:
+            raise UserError(f"external name {name!r} is taken: choose another, such as {name}-2")
+        taken.add(name)
+        if not isinstance(file, str):
+            raise UserError(f"external {name!r}: {file!r} must be a path in quotes")
+        if n_params is not None:
+            _check_whole(f"external {name!r}: parameters", n_params)
+            check_range(f"external {name!r}: parameters", n_params, low=0)
 
 
 def _check_kind(what: str, value: Any, kind: Any) -> None:

@@ -10,9 +10,10 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 import metrics
+from assessment import Assessment
 from evaluation import Floor, Judge
 from models.base import Model
-from training import Evaluation, Run
+from training import Evaluation
 
 # A long compilation or a slow score must not look like a hang.
 _HEARTBEAT_SECONDS = 1.0
@@ -75,35 +76,80 @@ def _beating(text: str, total: int | None, layout: str) -> Iterator[tqdm]:
             heart.join()
 
 
-def final_table(runs: Sequence[Run], judge: Judge, kl_exact: Mapping[str, Sequence[float | None]]) -> None:
-    """Family, parameters, scores with their spread over seeds, the exact divergence if there is one, and the floor."""
+def final_table(assessments: Sequence[Assessment], judge: Judge) -> None:
+    """The metrics that were followed, and the exact divergence, with their spread over seeds; and the floor."""
     rows = []
-    for run in runs:
-        row = {"family": run.model.name, "parameters": run.model.n_params}
-        for name, values in run.evaluations[-1].metrics.items():
-            row[f"{METRIC_NAMES[name]} (range)"] = _with_range(metrics.summarise(values))
-        exact = kl_exact[run.model.name]
-        row["exact KL"] = "none" if None in exact else _score(_median(exact))
-        row["seeds"] = diverged(run.diverged_at_step) or str(len(run.states))
+    for entry in assessments:
+        row = {"": entry.name, "parameters": "?" if entry.n_params is None else entry.n_params}
+        for name in (*judge.floors, "kl_exact"):
+            row[_heading(name)] = _summary(entry, name)
+        row["seeds"] = diverged(entry.diverged_at_step) or origin(entry) or str(len(entry.diverged_at_step))
         rows.append(row)
-    floors = {f"{METRIC_NAMES[name]} (range)": _floor(floor) for name, floor in judge.floors.items()}
-    known = any(None not in exact for exact in kl_exact.values())
-    rows.append({"family": "floor", **floors, "exact KL": "0" if known else "none"})
+    known = any(entry.scores.get("kl_exact") is not None for entry in assessments)
+    rows += _floor_rows(assessments, judge.floors, {_heading("kl_exact"): "0" if known else "none"})
     say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 
-def likelihood_table(log_likelihoods: Mapping[str, Sequence[Mapping[str, float] | None]]) -> None:
-    """Mean ln q of training rows beside held-out ones, medians over seeds."""
+def closing_table(assessments: Sequence[Assessment], floors: Mapping[str, Floor]) -> None:
+    """The metrics that are computed once, with their floors."""
     rows = [
-        (name, *(_nats([seed[part] for seed in seeds]) for part in ("train", "held_out")))
-        for name, seeds in log_likelihoods.items()
-        if seeds and seeds[0]
+        {"": entry.name, **{_heading(name): _summary(entry, name) for name in floors}}
+        for entry in assessments
+        if any(entry.scores.get(name) is not None for name in floors)
     ]
     if rows:
-        say(tabulate(rows, ("family", "ln q of training rows (nats)", "of held-out rows"), disable_numparse=True))
+        rows += _floor_rows(assessments, floors, {})
+        say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 
-METRIC_NAMES = {"kld": "KLD", "wasserstein": "W₁"}
+def held_out_table(assessments: Sequence[Assessment], repeated: Mapping[str, float] | None) -> None:
+    """Training rows beside held-out ones: distances for everything, mean ln q where there is a density.
+
+    Args:
+      assessments: of families and external entries.
+      repeated: the distances of a model that repeats its training rows; None where data were drawn afresh.
+    """
+    if repeated is None:
+        return
+    rows = []
+    for entry in assessments:
+        if entry.memorisation:
+            row = {"": entry.name}
+            for part in ("train", "held_out"):
+                words = part.replace("_", "-")
+                row[f"W₁ to {words} rows"] = _score(_median([seed[part] for seed in entry.memorisation]))
+                if entry.log_likelihood and entry.log_likelihood[0]:
+                    row[f"ln q of {words} rows"] = _nats([seed[part] for seed in entry.log_likelihood])
+            rows.append(row)
+    repeating = {f"W₁ to {part.replace('_', '-')} rows": _score(value) for part, value in repeated.items()}
+    rows.append({"": "repeating the training rows", **repeating})
+    say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+
+
+def cost_table(costs: Mapping[str, Mapping[str, float | None]]) -> None:
+    """What every family took."""
+    rows = [
+        {
+            "": name,
+            "parameters": cost["n_params"],
+            "operations a step": _count(cost["operations_per_step"]),
+            "rows a step": cost["rows_per_step"],
+            "training": f"{cost['train_seconds']:.1f} s",
+            "compiling": f"{cost['compile_seconds']:.1f} s",
+            "samples a second": _count(cost["samples_per_second"]),
+            "memory": "?" if cost["memory_bytes"] is None else f"{cost['memory_bytes'] / 2**20:.1f} MiB",
+        }
+        for name, cost in costs.items()
+    ]
+    if rows:
+        say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+
+
+def origin(entry: Assessment) -> str:
+    """Of an external entry, how many rows it has; empty for a family."""
+    if entry.masses is not None:
+        return "probabilities"
+    return f"external, n = {entry.n_samples}" if entry.external else ""
 
 
 def scores_text(values: Mapping[str, float | None]) -> str:
@@ -120,6 +166,45 @@ def diverged(at_steps: Sequence[int | None]) -> str:
     return f"{len(at_steps) - len(steps)} of {len(at_steps)} seeds; {len(steps)} diverged at step {where}"
 
 
+def _heading(name: str) -> str:
+    metric = metrics.METRICS[name]
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+
+
+def _floor_rows(
+    assessments: Sequence[Assessment], floors: Mapping[str, Floor], more: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """The floor, and one for every other number of rows that something was scored at."""
+    rows = [{"": "floor", **{_heading(name): _floor(floor) for name, floor in floors.items()}, **more}]
+    seen = {entry.n_samples: entry.floors for entry in assessments if entry.external and entry.floors}
+    for n, own in seen.items():
+        if own[next(iter(floors))] != floors[next(iter(floors))]:
+            rows.append({"": f"floor at n = {n}", **{_heading(name): _floor(own[name]) for name in floors}})
+    return rows
+
+
+def _summary(entry: Assessment, name: str) -> str:
+    values = entry.scores.get(name)
+    if values is None:
+        return "none"
+    summary = metrics.summarise(values, metrics.METRICS[name].higher_is_better)
+    # Only of probabilities can a score be infinite without anything having diverged.
+    missing = "infinite" if entry.external else "diverged"
+    median, low, high = (_score(summary[part], missing) for part in ("median", "low", "high"))
+    approximate = "≈ " if name == "kl_exact" and entry.estimated else ""
+    return approximate + (median if len(values) == 1 else f"{median} ({low} – {high})")
+
+
+def _count(value: float | None) -> str:
+    """A large number in three digits with its prefix."""
+    if value is None:
+        return "?"
+    for factor, prefix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= factor:
+            return f"{value / factor:.3g}{prefix}"
+    return f"{value:.3g}"
+
+
 def _nats(values: Sequence[float]) -> str:
     median = np.median(values)
     return f"{median:.3f}" if np.isfinite(median) else "diverged"
@@ -129,16 +214,14 @@ def _median(values: Sequence[float]) -> float | None:
     return metrics.summarise(values)["median"]
 
 
-def _score(value: float | None) -> str:
-    return "diverged" if value is None or not np.isfinite(value) else f"{value:.2g}" if value < 1e-3 else f"{value:.4f}"
+def _score(value: float | None, missing: str = "diverged") -> str:
+    if value is None or not np.isfinite(value):
+        return missing
+    return f"{value:.2g}" if abs(value) < 1e-3 else f"{value:.4f}"
 
 
 def _score_line(scores: Mapping[str, str]) -> str:
-    return "   ".join(f"{METRIC_NAMES[name]} {score}" for name, score in scores.items())
-
-
-def _with_range(summary: Mapping) -> str:
-    return f"{_score(summary['median'])} ({_score(summary['low'])} – {_score(summary['high'])})"
+    return "   ".join(f"{metrics.METRICS[name].label} {score}" for name, score in scores.items())
 
 
 def _floor(floor: Floor) -> str:

@@ -4,6 +4,8 @@ import difflib
 import math
 from collections.abc import Iterable
 
+import jax
+
 
 class UserError(ValueError):
     """Input that cannot be run. The message is one line: the value, what is allowed, the nearest valid choice."""
@@ -32,7 +34,12 @@ def check_range(
     above: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Raises a UserError unless the value is finite, in [low, high] and strictly between `above` and `below`."""
+    """Raises a UserError unless the value is finite, in [low, high] and strictly between `above` and `below`.
+
+    A traced value passes: a search that shares one compilation among its trials draws them from a valid range.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
     lower, upper = (low if low is not None else above), (high if high is not None else below)
     bounds = []
     if lower is not None:

@@ -1,15 +1,13 @@
 """From a target to what judges samples of it: cells, exact masses, quantiles, and the floor of every metric."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import metrics
-from cells import Cells, row_masses
-from models.base import Model
+from cells import row_masses
 from targets import Target, kld_cells
 from training import Scorer
 
@@ -26,23 +24,26 @@ class Floor(NamedTuple):
 
 
 class Judge(NamedTuple):
-    """Everything that scores samples of one target."""
+    """Everything that scores samples of one size of one target during training."""
 
     scorer: Scorer
     floors: Mapping[str, Floor]
     masses: np.ndarray  # [K] float64, the target's exact cell masses
     quantiles: np.ndarray  # [L, n] float32, the target's along every direction
     discretisation_error: float | None  # W₁(target, binned target); None without bins
+    perfect: Callable[[int], tuple[np.ndarray, np.ndarray | None]]  # floor draw i: what a perfect model would sample
+    # [n, D], and the rows to compare it with where these are redrawn as well (a table's held-out part)
 
 
-def make_judge(target: Target, config: Any) -> Judge:
+def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Judge:
     """Builds the scorer of a target with its floors.
 
     Args:
       target: from `targets.make_target`.
       config: the run's configuration.
+      n_samples: rows of a sample; None: config.n_eval_samples.
     """
-    n = config.n_eval_samples
+    n = n_samples or config.n_eval_samples
     soft = target.n_bins > 0 and config.decode == "soft"
     cells = kld_cells(target, config.kld_cells)
     masses = target.cell_masses(cells)
@@ -55,7 +56,7 @@ def make_judge(target: Target, config: Any) -> Judge:
     def compared(rows):
         return np.asarray(as_compared(np.asarray(rows, np.float32)))
 
-    if target.held_out_rows is not None:
+    if target.empirical:
         quantiles = metrics.projected_quantiles(compared(target.held_out_rows), axes, levels)
     elif target.quantile is not None:
         quantiles = compared(target.quantile(levels)[:, None]).T
@@ -74,80 +75,49 @@ def make_judge(target: Target, config: Any) -> Judge:
     def score(x):
         return score_against(x, masses, quantiles)
 
-    if target.held_out_rows is None:
+    if target.empirical:
+        # A split of its own a draw: which rows were held out is part of what a perfect score depends on.
+        table = compared(np.concatenate([target.train_rows, target.held_out_rows]))
+
+        def perfect(i):
+            generator = np.random.default_rng([config.seed, 1, i])
+            train, held_out = np.split(generator.permutation(table), [len(target.train_rows)])
+            return train[generator.integers(len(train), size=n)], held_out
+
+    else:
 
         @jax.jit
         def draw(i):
             key_floor = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 1)
             return target.as_compared(target.sample(jax.random.fold_in(key_floor, i), n))
 
-        scores = [score(np.asarray(draw(i))) for i in range(N_FLOOR_DRAWS)]
-    else:
-        # A split of its own a draw: which rows were held out is part of what a perfect score depends on.
-        table = compared(np.concatenate([target.train_rows, target.held_out_rows]))
-        generator = np.random.default_rng([config.seed, 1])
-        scores = []
-        for _ in range(N_FLOOR_DRAWS):
-            train, held_out = np.split(generator.permutation(table), [len(target.train_rows)])
-            x = train[generator.integers(len(train), size=n)]
-            reference = metrics.projected_quantiles(held_out, axes, levels)
-            scores.append(score_against(x, row_masses(held_out, cells), reference))
+        def perfect(i):
+            return np.asarray(draw(i)), None
 
+    def score_perfect(i):
+        x, held_out = perfect(i)
+        if held_out is None:
+            return score(x)
+        return score_against(x, row_masses(held_out, cells), metrics.projected_quantiles(held_out, axes, levels))
+
+    scores = [score_perfect(i) for i in range(N_FLOOR_DRAWS)]
     discretisation_error = None
     if target.n_bins:
         points = target.held_out_rows
-        if points is None:
+        if not target.empirical:
             points = target.quantile(metrics.mid_ranks(N_REFERENCE_ROWS))[:, None]
         discretisation_error = float(np.mean(np.abs(points - compared(points))))
     return Judge(
         scorer=Scorer(n, target.codec.decode_mean if soft else target.codec.decode, soft, tuple(scores[0]), score),
-        floors={name: _floor([score[name] for score in scores]) for name in scores[0]},
+        floors={name: floor_of([score[name] for score in scores]) for name in scores[0]},
         masses=masses,
         quantiles=quantiles,
         discretisation_error=discretisation_error,
+        perfect=perfect,
     )
 
 
-def kl_exact(model: Model, state: Any, target: Target) -> float | None:
-    """KL(p ‖ q) = E_p[ln p − ln q] in nats, by enumeration of the bins or by quadrature under the target; float64.
-
-    No sampling is involved: a Monte Carlo error at the values that good models reach is larger than they are. None
-    where the target has no density (a continuous Poisson, a user's table) or the model none.
-    """
-    if model.log_prob is None or target.log_prob is None or (target.discrete and not target.n_bins):
-        return None
-    if target.n_bins:
-        cells = Cells(target.box, target.n_bins, closed=True)
-        p = target.cell_masses(cells)
-        x = np.eye(target.n_bins)
-        x, p = x[p > 0], p[p > 0]
-        log_p = np.log(p)
-    else:
-        x, weights = target.quadrature()
-        log_p = target.log_prob(x)
-        p = weights * np.exp(log_p)
-    with jax.enable_x64(True):
-        exact_state = jax.tree.map(
-            lambda leaf: leaf.astype(np.float64) if np.issubdtype(leaf.dtype, np.floating) else leaf, state
-        )
-        log_q = np.asarray(model.log_prob(exact_state, jnp.asarray(x)))
-    return float(np.sum(p * (log_p - log_q)))
-
-
-def mean_log_likelihoods(model: Model, state: Any, target: Target) -> dict[str, float] | None:
-    """Mean ln q of a user's training rows and of the held-out ones, in nats and in the user's units.
-
-    A family that memorises its training rows has the first far above the second. None without held-out rows or density.
-    """
-    if target.held_out_rows is None or model.log_prob is None:
-        return None
-    means = {}
-    for part, rows in (("train", target.train_rows), ("held_out", target.held_out_rows)):
-        events = target.codec.encode(jnp.asarray(rows, jnp.float32))
-        means[part] = float(jnp.mean(model.log_prob(state, events))) - target.codec.log_volume
-    return means
-
-
-def _floor(values: Any) -> Floor:
+def floor_of(values: Any) -> Floor:
+    """Mean and 95 % range of what perfect samples scored."""
     low, high = np.quantile(values, (0.025, 0.975))
     return Floor(float(np.mean(values)), float(low), float(high))

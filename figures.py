@@ -13,10 +13,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
@@ -32,6 +34,8 @@ FLOOR_COLOUR = "#8C8C8C"
 DENSITY_MAP = "viridis"
 DPI = 120
 FRAME_MS, LAST_FRAME_MS = 200, 2500
+LONGEST_HEAD = 32  # letters over a panel; a longer name is cut
+EXTERNAL_DASH = (0, (6, 2.5))  # of lines for samples that no family here has made
 CONTOUR_SHARES = (0.9, 0.5, 0.1)  # of the target's mass, enclosed by its contours
 
 STYLE = {
@@ -56,6 +60,12 @@ STYLE = {
     "figure.constrained_layout.w_pad": 0.08,
 }
 styled = matplotlib.rc_context(STYLE)
+
+
+def palette_colour(i: int) -> str:
+    """The palette's colours, and then the same once more, darker."""
+    darker = 0.62 ** (i // len(PALETTE))
+    return to_hex([darker * c for c in to_rgb(PALETTE[i % len(PALETTE)])]).upper()
 
 
 def new(width: float, height: float, title: str) -> Figure:
@@ -92,16 +102,39 @@ def grid(n: int, side: float, title: str, flat: bool) -> tuple[Figure, list[Axes
 def header(ax: Axes, name: str, line: str, colour: str) -> Any:
     """A panel's name with a smaller line under it; returns that line."""
     lines = line.count("\n") + 1 if line else 0
+    name = name if len(name) <= LONGEST_HEAD else f"{name[: LONGEST_HEAD - 1].rstrip()}…"
     ax.set_title(name, loc="left", color=colour, fontweight="bold", pad=6 + 15 * lines)
     return ax.annotate(line, (0, 1), xytext=(0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=11,
                        va="bottom", ha="left", color="#404040")  # fmt: skip
+
+
+def fit_heads(heads: Sequence[tuple[Any, Sequence[str]]]) -> None:
+    """Shrinks the words over panels, all alike, where one would run into its neighbour's or out of the picture.
+
+    Args:
+      heads: a text that stands at its panel's left edge, and all that it is going to say. The layout is settled.
+    """
+    rooms = []
+    for text, _ in heads:
+        text.axes.apply_aspect()
+    boxes = [text.axes.get_window_extent() for text, _ in heads]
+    for (text, _), box in zip(heads, boxes, strict=True):
+        beside = [other.x0 - 10 for other in boxes if other.x0 > box.x0 + 1 and abs(other.y0 - box.y0) < 1]
+        rooms.append(min([text.figure.bbox.x1 - 2, *beside]) - box.x0)
+    # Not at once: letters are set to whole pixels, so that a width is not proportional to the size.
+    for _ in range(8):
+        scale = min(room / _widest(text, words) for (text, words), room in zip(heads, rooms, strict=True))
+        if scale >= 1 or heads[0][0].get_fontsize() < 6:
+            break
+        for text, _ in heads:
+            text.set_fontsize(max(0.8, min(scale, 0.98)) * text.get_fontsize())
 
 
 def outer_labels(ax: Axes, i: int, n: int, columns: int, x: str, y: str) -> None:
     """Labels only the left and lower sides of a grid, whose last row may be shorter."""
     below, beside = i + columns >= n, i % columns == 0
     ax.set(xlabel=x if below else "", ylabel=y if beside else "")
-    ax.tick_params(labelbottom=below, labelleft=beside, left=beside)
+    ax.tick_params(which="both", labelbottom=below, labelleft=beside, left=beside)
 
 
 def plane(ax: Axes, box: np.ndarray) -> None:
@@ -129,6 +162,29 @@ def band(ax: Axes, steps: np.ndarray, three: Sequence[np.ndarray], colour: Any, 
     median, low, high = three
     ax.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0, zorder=2)
     ax.plot(steps, median, color=colour, label=label, marker="o" if len(steps) < 4 else "", ms=4, **style)
+
+
+def floor_band(ax: Axes, floor: Sequence[float], low: float) -> None:
+    """Draws a floor's mean as a grey line over its range, which is cut at `low`: a log axis has no zero."""
+    mean, floor_low, floor_high = floor
+    ax.axhspan(max(floor_low, low), max(floor_high, low), color=FLOOR_COLOUR, alpha=0.28, lw=0, zorder=1)
+    ax.axhline(mean, color=FLOOR_COLOUR, lw=1.5, zorder=1.5)
+
+
+def floor_entry() -> dict[str, Any]:
+    """What a legend says of `floor_band`."""
+    line = Line2D([], [], color=FLOOR_COLOUR, lw=1.5)
+    return {"floor: samples of the target itself": (Patch(fc=FLOOR_COLOUR, alpha=0.35), line)}
+
+
+def external_line(ax: Axes, value: float, colour: str, low: float) -> None:
+    """A dashed level; zero runs along `low`, the bottom of a log axis."""
+    ax.axhline(max(value, low), color=colour, lw=2, ls=EXTERNAL_DASH, zorder=2.8)
+
+
+def external_entry(colour: str) -> Line2D:
+    """What a legend shows of `external_line`."""
+    return Line2D([], [], color=colour, lw=2, ls=EXTERNAL_DASH)
 
 
 def unseen_note(heights: np.ndarray, inside: float, top: float, expected: float) -> str:
@@ -238,23 +294,26 @@ def probability_limits(ax: Axes, arrays: Sequence[np.ndarray], equilibrium: floa
     ax.set_ylim(values.min() - 0.02, values.max() + 0.02)
 
 
-def log_ticks(ax: Axes) -> None:
-    """Decades as 0.01, 1, 10⁻⁵; below two decades also 2 and 5, or an axis could be left with one number."""
+def log_ticks(axis: Axis) -> None:
+    """Decades as 0.01, 1, 10⁻⁵; on a short axis also what is between, or it could be left with one number."""
 
     def label(value, _):
-        exponent = round(np.log10(value))
+        exponent = int(np.floor(np.log10(value) + 1e-9))
         if value >= 1e5 or value < 0.9e-3:
             mantissa = value / 10.0**exponent
             power = f"10{str(exponent).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-            return power if abs(mantissa - 1) < 1e-6 else f"{value:.0e}"
+            return power if abs(mantissa - 1) < 1e-6 else f"{mantissa:.2g}·{power}"
         return f"{value:g}"
 
-    low, high = ax.get_ylim()
+    low, high = axis.get_view_interval()
     narrow = high / low < 100
-    ax.yaxis.set_major_locator(LogLocator(numticks=8))
-    ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5) if narrow else range(2, 10), numticks=99))
-    ax.yaxis.set_major_formatter(FuncFormatter(label))
-    ax.yaxis.set_minor_formatter(FuncFormatter(label) if narrow else NullFormatter())
+    between = (1.5, *range(2, 10)) if high / low < 6 else (2, 5) if narrow else range(2, 10)
+    axis.set_major_locator(LogLocator(numticks=8))
+    axis.set_minor_locator(LogLocator(subs=between, numticks=99))
+    axis.set_major_formatter(FuncFormatter(label))
+    axis.set_minor_formatter(FuncFormatter(label) if narrow else NullFormatter())
+    # Their marks are 1.5 points shorter, and yet all numbers stand on one line.
+    axis.set_tick_params(which="minor", pad=5)
 
 
 def round_ticks(*axes: Any) -> None:
@@ -274,7 +333,10 @@ def step_axis(ax: Axes) -> None:
 def figure_legend(fig: Figure, entries: Mapping[str, Any], heading: str | None = None) -> None:
     """A legend of label → handle under all panels."""
     columns = _legend_columns([*entries], fig.get_figwidth())
-    fig.legend([*entries.values()], [*entries], loc="outside lower center", ncols=columns, title=heading)
+    if heading:
+        heading = _wrapped(heading, fig.get_figwidth(), matplotlib.rcParams["legend.title_fontsize"], bold=False)
+    legend = fig.legend([*entries.values()], [*entries], loc="outside lower center", ncols=columns, title=heading)
+    legend.get_title().set_multialignment("center")
 
 
 def legend_below(ax: Axes, width: float, handles: Sequence[Any] = ()) -> None:
@@ -358,9 +420,20 @@ def _legend_columns(labels: Sequence[str], width: float) -> int:
     return 1
 
 
-def _wrapped(text: str, width: float, size: float) -> str:
+def _widest(text: Any, words: Iterable[str]) -> float:
+    """The pixels across that a text takes when it says the widest of `words`."""
+    before, widths = text.get_text(), [1.0]
+    for word in words:
+        text.set_text(word)
+        widths.append(text.get_window_extent().width)
+    text.set_text(before)
+    return max(widths)
+
+
+def _wrapped(text: str, width: float, size: float, *, bold: bool = True) -> str:
     """Breaks lines that would run out of `width` inches, after a "·" where that is enough."""
-    room = max(20, int(0.97 * width * 72 / (0.64 * size)))  # 0.64 em is a letter of bold DejaVu Sans
+    em = 0.64 if bold else 0.56  # of a letter of DejaVu Sans
+    room = max(20, int(0.97 * width * 72 / (em * size)))
     parts = text.split(" · ")
     if len(max(parts, key=len)) < room - 2:
         text = " · ".join(part.replace(" ", "\u00a0") for part in parts).replace(" · ", "\u00a0· ")

@@ -13,15 +13,20 @@ N_EVALUATIONS = 40  # scores during training at equal distances; divides N_STEPS
 BATCH_SIZE = 128  # rows of a minibatch
 NUM_SEEDS = 4  # independent repetitions of every family
 SEED = 42  # root of all randomness, a whole number from 0
-MODELS = ("GAN", "VAE", "RBM")  # families to train: any of GAN, VAE, RBM
+MODELS = ("GAN", "VAE", "RBM")  # families to train: any of GAN, VAE, RBM; () for none
 HIDDEN_LAYERS = 2  # in every multilayer perceptron, from 1
 N_EVAL_SAMPLES = 5_000  # draws from a model for one score
 KLD_CELLS = 0  # histogram cells an axis; 0: 50 in 1-D, 30 in 2-D (with bins: the bins; Poisson: the integers)
 KLD_EPSILON = 1e-10  # what an empty cell is taken to hold, above 0
 DECODE = "hard"  # with bins, score "hard": the drawn cell, or "soft": the expected position
-N_SAMPLES_TRAIN = 0  # size of a fixed training set, drawn once; 0: fresh draws every step
+N_SAMPLES_TRAIN = 0  # rows of a fixed training set, drawn once, and as many held out; 0: fresh draws every step
 OUT_DIR = "results_classical_benchmarks"  # folder that everything is written to
 CUSTOM_FILE = ""  # .npy or .csv of 1 or 2 columns, at least 20 rows, for TARGET_TYPE = "CUSTOM"
+
+# Samples from elsewhere, scored beside the families: name -> (.npy or .csv of rows in data space, parameters or None),
+# and exact probabilities of the NUM_BINS cells. With MODELS = () they are scored alone.
+EXTERNAL_SAMPLES = {}  # such as {"QCBM": ("qcbm.npy", 120)}
+EXTERNAL_PROBABILITIES = {}  # such as {"QCBM exact": ("probabilities.npy", 120)}
 
 # The components of 2D_GMM: weights that sum to 1, means, and symmetric positive definite covariances.
 MIXTURE_WEIGHTS = (0.25, 0.25, 0.25, 0.25)
@@ -35,9 +40,9 @@ MIXTURE_COVARIANCES = (
 
 # The families' own settings; what each means and may be stands beside it in models/<family>.py and in --help.
 # fmt: off
-GAN = dict(learning_rate=1e-3, discriminator_learning_rate=0.0, adam_b1=0.5, latent_dim=16, label_smoothing=0.9, gumbel_temperature=1.0, r1_penalty=1.0, generator_average=0.0)  # noqa: E501
-VAE = dict(learning_rate=1e-3, latent_dim=2, reconstruction="auto", beta=0.0, learn_sigma=False)
-RBM = dict(learning_rate=3e-4, algorithm="CD", k=1, sigma=0.5, learn_sigma=True, sample_steps=1000, sample_steps_training=100)  # noqa: E501
+GAN = dict(learning_rate=9e-4, discriminator_learning_rate=1.5e-3, adam_b1=0.5, latent_dim=16, label_smoothing=0.9, gumbel_temperature=2.3, r1_penalty=2.0, average=0.9999)  # noqa: E501
+VAE = dict(learning_rate=3e-3, latent_dim=2, reconstruction="auto", beta=0.0, learn_sigma=False, average=0.9999)
+RBM = dict(learning_rate=2e-3, algorithm="CD", k=1, sigma=0.25, learn_sigma=True, average=0.9999, sample_steps=1000, sample_steps_training=100)  # noqa: E501
 # fmt: on
 
 

@@ -1,13 +1,34 @@
 """How far a sample is from the target: pure functions of NumPy arrays, on the host."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
 
 # Stands in for +∞ where a square must not overflow.
 _ALMOST_INFINITE = 1e100
+
+
+class Metric(NamedTuple):
+    """What a metric is called."""
+
+    label: str
+    unit: str
+    higher_is_better: bool = False
+
+
+# Everything that a model can be scored by, in the order of tables. The first two are followed during training.
+METRICS = {
+    "kld": Metric("KLD", "nats"),
+    "wasserstein": Metric("W₁", "units of x"),
+    "kl_exact": Metric("exact KL", "nats"),
+    "wasserstein_exact": Metric("exact W₁", "units of x"),
+    "mmd2": Metric("MMD²", ""),
+    "classifier_accuracy": Metric("classifier", "accuracy"),
+    "modes_covered": Metric("modes", "", True),
+    "high_quality": Metric("in modes", "share", True),
+}
 
 
 def cell_counts(index: np.ndarray, n_cells: int) -> np.ndarray:
@@ -73,25 +94,31 @@ def wasserstein(x: np.ndarray, quantiles: np.ndarray, axes: np.ndarray) -> float
     return float(np.mean(np.abs(_sorted_projections(x, axes) - quantiles), dtype=np.float64))
 
 
-def summarise(values: Sequence[float]) -> dict[str, Any]:
-    """Median over seeds with its spread; a diverged seed (NaN) counts as +∞, so that it is never averaged away.
+def summarise(values: Sequence[float], higher_is_better: bool = False) -> dict[str, Any]:
+    """Median over seeds with its spread; a diverged seed (NaN) counts as the worst, so that it is never averaged away.
 
     Returns:
       `median`; `low` and `high`, the range of the seeds, or from ten seeds on the 95 % bootstrap interval of the
       median; and `seeds`, every value. None wherever a value is not finite.
     """
-    seeds = np.where(np.isfinite(values), values, np.inf).astype(np.float64)
+    sign = -1.0 if higher_is_better else 1.0
+    seeds = sign * np.asarray(values, np.float64)
+    seeds = np.where(np.isfinite(seeds), seeds, np.inf)
     if not len(seeds):
         return {"median": None, "low": None, "high": None, "seeds": []}
     low, high = seeds.min(), seeds.max()
     if len(seeds) >= 10:
         # The resampled medians are interpolated, and between infinities there is nothing to interpolate.
         finite = np.minimum(seeds, _ALMOST_INFINITE)
-        interval = scipy.stats.bootstrap((finite,), np.median, method="percentile", rng=np.random.default_rng(0))
-        low, high = interval.confidence_interval
+        low = high = finite[0]
+        if np.ptp(finite) > 0:
+            interval = scipy.stats.bootstrap((finite,), np.median, method="percentile", rng=np.random.default_rng(0))
+            low, high = interval.confidence_interval
+    if higher_is_better:
+        low, high = high, low
 
     def or_none(value):
-        return float(value) if value < _ALMOST_INFINITE / 1e6 else None
+        return float(sign * value) if value < _ALMOST_INFINITE / 1e6 else None
 
     return {
         "median": or_none(np.median(seeds)),

@@ -9,15 +9,20 @@ import numpy as np
 import console
 import metrics
 import plotting
+import scorecards
+from assessment import Assessment
 from evaluation import Judge
 from models import MODELS
 from results import history_of
+from sensitivity import Sensitivity
 from targets import Target, kld_cells
 from training import Run
 
 DASHBOARD = "metrics_comparison.png"
 HISTOGRAM = "classical_benchmark_comparison_hist.png"
 LOSSES = "loss_curves.png"
+COSTS = "cost_quality.png"
+SENSITIVITY = "kld_sensitivity.png"
 TIMELINE_GIF = "timeline.gif"
 
 
@@ -28,17 +33,38 @@ def timeline_name(percent: int) -> str:
 
 def names(config: Any, runs: Sequence[Run]) -> list[str]:
     """The files that `draw` writes."""
+    if not runs:
+        return [HISTOGRAM, SENSITIVITY]
     views = [f"{name}.png" for run in runs for name in run.model.views]
-    return [DASHBOARD, HISTOGRAM, LOSSES, *views, *map(timeline_name, config.snapshot_steps), TIMELINE_GIF]
+    timeline = [*map(timeline_name, config.snapshot_steps), TIMELINE_GIF]
+    return [DASHBOARD, HISTOGRAM, LOSSES, COSTS, SENSITIVITY, *views, *timeline]
 
 
-def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence[Run]) -> None:
-    """Writes every picture of a run into the folder."""
-    colours = plotting.family_colours(list(MODELS))
+def draw(
+    folder: Path,
+    config: Any,
+    target: Target,
+    judge: Judge,
+    runs: Sequence[Run],
+    assessments: Sequence[Assessment],
+    costs: Mapping[str, Mapping[str, Any]],
+    grid: Sensitivity,
+) -> None:
+    """Writes every picture of a run into the folder.
+
+    Args:
+      assessments: the final scores of the families and of what came from elsewhere.
+      costs: per family, from `results.cost_of`.
+      grid: the KLDs over other cells and ε.
+    """
+    external = [entry for entry in assessments if entry.external]
+    colours = plotting.family_colours(list(MODELS), [entry.name for entry in external])
     scene = target_picture(target, judge, config)
     heading = title(config, target)
     histories = {run.model.name: history_of(run) for run in runs}
     shown = {run.model.name: median_seed(run) for run in runs}
+    floors = {name: tuple(floor) for name, floor in judge.floors.items()}
+    floors_text = "floor: " + console.scores_text({name: floor.mean for name, floor in judge.floors.items()})
 
     def curves(run, fields):
         history = histories[run.model.name]
@@ -47,15 +73,6 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
         # Step 0 has scores but no losses.
         start = {field: int(field not in judge.floors) for field in drawn}
         return {f: plotting.Curve(steps[start[f] :], np.asarray(history[f], float)[:, start[f] :]) for f in drawn}
-
-    plotting.metrics_comparison(
-        folder / DASHBOARD,
-        {run.model.name: curves(run, judge.floors) for run in runs},
-        {name: tuple(floor) for name, floor in judge.floors.items()},
-        colours,
-        heading,
-        wasserstein_label="W₁ (units of x)" if target.dim == 1 else "sliced W₁ (units of x)",
-    )
 
     def samples_and_scores(index):
         evaluations = {run.model.name: run.evaluations[index] for run in runs}
@@ -66,23 +83,74 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
         }
         return samples, scores
 
-    samples, _ = samples_and_scores(-1)
-    medians = {
-        run.model.name: console.scores_text(
-            {name: metrics.summarise(values)["median"] for name, values in run.evaluations[-1].metrics.items()}
+    note = " · samples of the middle seed, scores: medians" if config.num_seeds > 1 and runs else ""
+    plotting.comparison_hist(
+        folder / HISTOGRAM,
+        scene,
+        {e.name: e.samples[shown.get(e.name, 0)] for e in assessments if e.samples is not None},
+        {entry.name: _head(entry, judge) for entry in assessments},
+        colours,
+        heading + note,
+        floors_text=floors_text,
+        heights={entry.name: entry.masses for entry in external if entry.masses is not None},
+    )
+    families = {name: np.asarray(values) for name, values in grid.entries.items()}
+    scorecards.kld_sensitivity(
+        folder / SENSITIVITY,
+        scorecards.Sensitivity(
+            np.asarray(grid.cells),
+            np.asarray(grid.epsilons),
+            families,
+            grid.floor,
+            grid.chosen,
+            [entry.name for entry in external],
+        ),
+        colours,
+        heading,
+        cells_label="cells that the bins are merged into"
+        if grid.merged
+        else "cells"
+        if target.dim == 1
+        else "cells an axis",
+    )
+    if not runs:
+        return
+
+    def value_of(entry, name):
+        values = entry.scores.get(name)
+        return None if values is None else values[0]
+
+    plotting.metrics_comparison(
+        folder / DASHBOARD,
+        {run.model.name: curves(run, judge.floors) for run in runs},
+        floors,
+        colours,
+        heading,
+        wasserstein_label="W₁ (units of x)" if target.dim == 1 else "sliced W₁ (units of x)",
+        externals={entry.name: {name: value_of(entry, name) for name in judge.floors} for entry in external},
+    )
+    points = {}
+    for run in runs:
+        cost = costs[run.model.name]
+        operations = cost["operations_per_step"]
+        points[run.model.name] = scorecards.Cost(
+            seconds=cost["train_seconds"] / config.num_seeds,
+            operations=None if operations is None else operations * config.n_steps,
+            kld=run.evaluations[-1].metrics["kld"],
+            course=curves(run, ["kld"])["kld"],
         )
-        for run in runs
-    }
+    scorecards.cost_quality(
+        folder / COSTS, points, {e.name: value_of(e, "kld") for e in external}, floors, colours, heading
+    )
+
     middle = " · the middle seed" if config.num_seeds > 1 else ""
-    note = " · samples of the middle seed, scores: medians" if config.num_seeds > 1 else ""
-    plotting.comparison_hist(folder / HISTOGRAM, scene, samples, medians, colours, heading + note)
     frames = []
     for percent, step in config.snapshot_steps.items():
         label = f"{percent} % · step {step:,}".replace(",", " ")
         frames.append(
             (timeline_name(percent), label, *samples_and_scores(step * config.n_evaluations // config.n_steps))
         )
-    plotting.timeline(folder, TIMELINE_GIF, frames, scene, colours, heading + middle)
+    plotting.timeline(folder, TIMELINE_GIF, frames, scene, colours, heading + middle, floors_text=floors_text)
 
     in_views = {run.model.name: {f for view in run.model.views.values() for f in view.info_fields} for run in runs}
     losses = {
@@ -108,12 +176,28 @@ def draw(folder: Path, config: Any, target: Target, judge: Judge, runs: Sequence
             )
 
 
+def _head(entry: Assessment, judge: Judge) -> str:
+    """The line of scores over an entry's panel: medians; of probabilities what they have; and its own floor."""
+    names = (
+        [name for name in ("kl_exact", *judge.floors) if name in entry.scores]
+        if entry.masses is not None
+        else judge.floors
+    )
+    line = console.scores_text({name: metrics.summarise(entry.scores[name])["median"] for name in names})
+    if entry.external and entry.n_samples not in (None, judge.scorer.n_samples):
+        line += f" (n = {entry.n_samples}, floor {console.scores_text({'kld': entry.floors['kld'].mean})})"
+    return line
+
+
 def title(config: Any, target: Target) -> str:
     """What every picture says of its run."""
     seeds = f"{config.num_seeds} seed{'s' if config.num_seeds > 1 else ''}"
+    if not config.models:
+        seeds = "external entries alone"
     bins = f"{target.n_bins} bins · " if target.n_bins else ""
     soft = "soft decode · " if target.n_bins and config.decode == "soft" else ""
-    return f"{target.name} · {bins}{soft}{config.parameter_budget} parameters · {seeds}"
+    parameters = f"{config.parameter_budget} parameters · " if config.models else ""
+    return f"{target.name} · {bins}{soft}{parameters}{seeds}"
 
 
 def median_seed(run: Run) -> int:

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 import figures
-from figures import DENSITY_MAP, FLOOR_COLOUR, PALETTE, TARGET_COLOUR
+from figures import DENSITY_MAP, FLOOR_COLOUR, TARGET_COLOUR
 
 ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape shows
 
@@ -48,9 +48,14 @@ class Curve(NamedTuple):
     values: np.ndarray  # [S, E], NaN where a seed has diverged
 
 
-def family_colours(names: Sequence[str]) -> dict[str, str]:
-    """One colour a family by its position among all registered `names`, so that selecting fewer changes none."""
-    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+def family_colours(names: Sequence[str], externals: Sequence[str] = ()) -> dict[str, str]:
+    """One colour a family by its position among all registered `names`, so that selecting fewer changes none.
+
+    Args:
+      names: every registered family, selected or not.
+      externals: the names of samples from elsewhere; they take the colours that follow.
+    """
+    return {name: figures.palette_colour(i) for i, name in enumerate(dict.fromkeys([*names, *externals]))}
 
 
 def course(values: np.ndarray, diverged_is_infinite: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -116,6 +121,7 @@ def metrics_comparison(
     title: str,
     *,
     wasserstein_label: str = "W₁ (units of x)",
+    externals: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> None:
     """Draws KLD (left) and Wasserstein distance (right) against the training step, on log scales.
 
@@ -123,20 +129,28 @@ def metrics_comparison(
       curves: per family, `kld` (nats) and `wasserstein` (units of x).
       floors: per metric the mean, low and high that samples of the target itself score.
       wasserstein_label: the right panel's axis label; in 2-D the distance is another one.
+      externals: per set of samples from elsewhere what it scores in each metric; None where it has no score.
     """
+    externals = externals or {}
     fig = figures.new(12.5, 5.4, title)
     panels = fig.subplots(1, 2)
     n_seeds = max((len(c.values) for metrics in curves.values() for c in metrics.values()), default=1)
     crossed = False
+    unscored = {name: [] for name in externals}
     for ax, metric, label in zip(panels, ("kld", "wasserstein"), ("KLD (nats)", wasserstein_label), strict=True):
         floor = floors.get(metric)
         shown = {family: metrics[metric] for family, metrics in curves.items() if metric in metrics}
         courses = {family: course(curve.values) for family, curve in shown.items()}
-        low, high = figures.log_limits([*courses.values()], floor)
+        levels = {name: scores.get(metric) for name, scores in externals.items()}
+        scored = {name: value for name, value in levels.items() if value is not None and np.isfinite(value)}
+        low, high = figures.log_limits([*courses.values(), [*scored.values()]], floor)
         if floor is not None:
-            mean, floor_low, floor_high = floor
-            ax.axhspan(max(floor_low, low), floor_high, color=FLOOR_COLOUR, alpha=0.28, lw=0, zorder=1)
-            ax.axhline(mean, color=FLOOR_COLOUR, lw=1.5, zorder=1.5)
+            figures.floor_band(ax, floor, low)
+        for name in externals:
+            if name in scored:
+                figures.external_line(ax, scored[name], colours[name], low)
+            else:
+                unscored[name].append(label.split(" (")[0])
         for family, curve in shown.items():
             # What is infinite leaves through the top; what is zero runs along the bottom.
             three = [np.clip(values, low, high * 100) for values in courses[family]]
@@ -147,7 +161,7 @@ def metrics_comparison(
                 ax.plot(*last.T, "X", color=colours[family], ms=9, mec="white", zorder=5)
         ax.set_yscale("log")
         ax.set_ylim(low, high)
-        figures.log_ticks(ax)
+        figures.log_ticks(ax.yaxis)
         ax.set_ylabel(label)
         figures.step_axis(ax)
     entries = {
@@ -156,9 +170,11 @@ def metrics_comparison(
     }
     if crossed:
         entries["a seed diverges"] = Line2D([], [], color="#606060", marker="X", ms=9, ls="none")
+    for name, lacks in unscored.items():
+        note = f", no {lacks[0] if len(lacks) == 1 else 'score'}" if lacks else ""
+        entries[f"{name} (external{note})"] = figures.external_entry(colours[name])
     if floors:
-        floor_line = Line2D([], [], color=FLOOR_COLOUR, lw=1.5)
-        entries["floor: samples of the target itself"] = (Patch(fc=FLOOR_COLOUR, alpha=0.35), floor_line)
+        entries |= figures.floor_entry()
     heading = f"line: median over {n_seeds} seeds · shaded: their range" if n_seeds > 1 else "one seed"
     if crossed and n_seeds > 1:
         heading = f"line: median over {n_seeds} seeds, diverged ones as +∞ · shaded: the range of the others"
@@ -174,15 +190,21 @@ def comparison_hist(
     scores: Mapping[str, str],
     colours: Mapping[str, str],
     title: str,
+    *,
+    floors_text: str = "",
+    heights: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Draws the target and every family's samples side by side on one scale.
 
     Args:
       target: drawn first, and in every family's panel as a line (1-D) or as contours (2-D).
       samples: per family [n, D] in units of x.
-      scores: per family one ready line for the head of its panel.
+      scores: per panel one ready line for its head.
+      floors_text: the same line for the target's panel: what samples of the target itself score.
+      heights: of whatever is known as probabilities instead of samples the mass of every cell, [K] in the order of
+        the target's masses; overflow behind them is not drawn. Their panels come last.
     """
-    (image,) = _comparison_images([("", samples, scores)], target, colours, title)
+    (image,) = _comparison_images([("", samples, scores)], target, colours, title, floors_text, heights)
     figures.save_image(image, path)
 
 
@@ -194,6 +216,8 @@ def timeline(
     target: TargetPicture,
     colours: Mapping[str, str],
     title: str,
+    *,
+    floors_text: str = "",
 ) -> None:
     """Draws the comparison at every snapshot: a PNG each, all of one size and scale, and then one animated GIF.
 
@@ -202,11 +226,12 @@ def timeline(
       gif_name: the file name of the animation.
       frames: file name, label ("5 % · step 1 000"), samples and scores (see `comparison_hist`) of every snapshot.
       target: see `comparison_hist`.
+      floors_text: see `comparison_hist`.
     """
     if not frames:
         return
     images = []
-    drawn = _comparison_images([frame[1:] for frame in frames], target, colours, title)
+    drawn = _comparison_images([frame[1:] for frame in frames], target, colours, title, floors_text)
     for (name, *_), image in zip(frames, drawn, strict=True):
         figures.save_image(image, Path(folder) / name)
         images.append(image)
@@ -407,10 +432,13 @@ def _comparison_images(
     target: TargetPicture,
     colours: Mapping[str, str],
     title: str,
+    floors_text: str,
+    exactly: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[Image.Image]:
     """Draws the figure once and then only moves its data: building one for every frame would take most of the time."""
-    families = list(frames[0][1])
-    cells = [{family: cell_heights(samples[family], target) for family in families} for _, samples, _ in frames]
+    known = {name: _known_heights(masses, target) for name, masses in (exactly or {}).items()}
+    families = [*frames[0][1], *known]
+    cells = [{family: cell_heights(x, target) for family, x in samples.items()} | known for _, samples, _ in frames]
     exact, outline = _heights(target.masses, target), _outline(target)
     tallest = float(max(exact.max(), outline.max()))
     peak = max((heights.max() for frame in cells for heights, _ in frame.values()), default=0.0)
@@ -424,7 +452,6 @@ def _comparison_images(
     labelled = [f"{title} — {label}" if label else title for label, _, _ in frames]
     fig, panels, columns = figures.grid(1 + len(families), 2.9, max(labelled, key=len), flat)
     what = "probability per bin" if target.binned else "probability density"
-    figures.header(panels[0], "target", target.name + ("\n " if noted else ""), TARGET_COLOUR)
     movers, heads = {}, {}
     for i, (ax, family) in enumerate(zip(panels, [None, *families], strict=True)):
         heights = exact if family is None else cells[0][family][0]
@@ -439,28 +466,46 @@ def _comparison_images(
             _contours(ax, target, "white")
             figures.plane(ax, target.box)
         figures.outer_labels(ax, i, len(panels), columns, "x" if flat else "x₁", what if flat else "x₂")
-        if family is not None:
-            heads[family] = figures.header(ax, family, " \n " if noted else " ", colours[family])
+        # Where the families' scores stand stands the floor's.
+        name = family or (f"target: {target.name}" if floors_text else "target")
+        colour = TARGET_COLOUR if family is None else colours[family]
+        heads[family] = figures.header(ax, name, " \n " if noted else " ", colour)
+    shown = "samples" + (f", but exact probabilities of {' and '.join(known)}" if known else "")
+    shown = shown if frames[0][1] else "exact probabilities"
     if flat:
         drawn = "exact density" if target.density is not None else "exact probability of every cell"
         entries = {f"target: {drawn}": Line2D([], [], color=TARGET_COLOUR, lw=1.8)}
-        entries["filled: samples"] = Patch(fc="#B0B0B0")
+        entries[f"filled: {shown}"] = Patch(fc="#B0B0B0")
         figures.figure_legend(fig, entries)
     else:
         last = panels[min(columns, len(panels)) - 1]
         figures.colour_bar(last, movers[None], what, "max" if peak > top else "neither")
         contour = _contour_handle(target, "#707070")
-        figures.figure_legend(fig, {contour.get_label(): contour})
+        figures.figure_legend(fig, {contour.get_label(): contour}, f"colours: {shown}" if known else None)
 
     # Solved once, with the longest title and room for every note: frames must not move against each other.
     figures.settle(fig)
-    for i, (_, _, scores) in enumerate(frames):
+    lines = [{None: floors_text or target.name} | {name: scores.get(name, "") for name in families}
+             for _, _, scores in frames]  # fmt: skip
+    if noted:
+        lines = [{name: f"{line}\n{note.get(name) or ' '}" for name, line in frame.items()}
+                 for frame, note in zip(lines, notes, strict=True)]  # fmt: skip
+    figures.fit_heads([(head, {frame[name] for frame in lines}) for name, head in heads.items()])
+    figures.fit_heads([(ax._left_title, [ax._left_title.get_text()]) for ax in panels])
+    for i, frame in enumerate(lines):
         figures.set_title(fig, labelled[i])
+        for name, line in frame.items():
+            heads[name].set_text(line)
         for family in families:
             heights, _ = cells[i][family]
             movers[family].set_data(heights) if flat else movers[family].set_array(heights.T)
-            heads[family].set_text(scores.get(family, "") + ("\n" + (notes[i][family] or " ") if noted else ""))
         yield figures.render(fig)
+
+
+def _known_heights(masses: np.ndarray, target: TargetPicture) -> tuple[np.ndarray, float]:
+    """As `cell_heights`, of probabilities."""
+    masses = np.asarray(masses, np.float64).ravel()[: target.masses.size].reshape(target.masses.shape)
+    return _heights(masses, target), float(masses.sum())
 
 
 def _line_or_steps(ax: Axes, x: np.ndarray, y: np.ndarray, target: TargetPicture, **style: Any) -> None:

@@ -21,11 +21,13 @@ import jax
 import numpy as np
 
 import metrics
+from assessment import Assessment
 from errors import UserError
 from evaluation import Judge
+from models.base import AveragedState
 from tables import TRAIN_SHARE
 from targets import Target
-from training import Run
+from training import Cost, Run
 
 SCHEMA = 1
 METRICS_FILE = "metrics.json"
@@ -33,7 +35,7 @@ CSV_FILE = "metrics.csv"
 SAMPLES_FILE = "samples.npz"
 PARAMETERS_FILE = "parameters.npz"
 FILES = (METRICS_FILE, CSV_FILE, SAMPLES_FILE, PARAMETERS_FILE)
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "matplotlib")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "matplotlib")
 
 
 def open_folder(path: str) -> Path:
@@ -112,6 +114,7 @@ def provenance(args: Sequence[str], out_dir: str, started: str) -> dict[str, Any
         "device": device_name(),
         "started": started,
         "seconds": None,
+        "peak_memory_bytes": None,
     }
 
 
@@ -141,32 +144,47 @@ def report(
     target: Target,
     judge: Judge,
     runs: Sequence[Run],
-    kl_exact: Mapping[str, Sequence[float | None]],
-    log_likelihoods: Mapping[str, Sequence[Mapping[str, float] | None]],
+    assessments: Sequence[Assessment],
+    costs: Mapping[str, Mapping[str, Any]],
     provenance: Mapping[str, Any],
     files: Sequence[str],
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of metrics.json, schema 1."""
-    held_out = target.held_out_rows
+    """The content of metrics.json, schema 1.
+
+    Args:
+      assessments: of the families and of what came from elsewhere.
+      costs: per family, from `cost_of`.
+      more: further entries of the floor (`floors`) and what was timed apart from training (`metric_seconds`).
+    """
+    by_name = {entry.name: entry for entry in assessments}
     models = {}
     for run in runs:
-        last = run.evaluations[-1].metrics
-        final = {name: metrics.summarise(values) for name, values in last.items()}
-        # A diverged seed has no divergence either; a family without a density has none for any seed.
-        exact = kl_exact[run.model.name]
-        final["kl_exact"] = None if None in exact else metrics.summarise(exact)
-        n_seeds = len(run.states)
+        entry = by_name[run.model.name]
         models[run.model.name] = {
-            "n_params": run.model.n_params,
+            **costs[run.model.name],
             "width": run.model.width,
-            "train_seconds": run.train_seconds,
-            "compile_seconds": run.compile_seconds,
-            "seed_steps_per_second": n_seeds * config.n_steps / run.train_seconds if run.train_seconds else None,
+            "seed_steps_per_second": len(run.states) * config.n_steps / run.train_seconds
+            if run.train_seconds
+            else None,
             "history": history_of(run),
-            "final": final,
-            "log_likelihood": log_likelihoods.get(run.model.name),
+            "final": final_of(entry),
+            "log_prob_kind": run.model.log_prob_kind,
+            "log_likelihood": entry.log_likelihood,
+            "memorisation": entry.memorisation,
             "diverged_at_step": run.diverged_at_step,
         }
+    external = {
+        entry.name: {
+            "n_params": entry.n_params,
+            "n_samples": entry.n_samples,
+            "final": final_of(entry),
+            "memorisation": entry.memorisation,
+            "floor": {name: floor._asdict() for name, floor in entry.floors.items()},
+        }
+        for entry in assessments
+        if entry.external
+    }
     return {
         "schema": SCHEMA,
         "files": sorted(files),
@@ -178,18 +196,54 @@ def report(
             "entropy": target.entropy,
             "box": target.box,
             "discretisation_error": judge.discretisation_error,
-            "split": None
-            if held_out is None
-            else {
-                "train_share": TRAIN_SHARE,
-                "n_train": len(target.train_rows),
-                "n_held_out": len(held_out),
-                "mean": target.train_rows.mean(0),
-                "deviation": target.train_rows.std(0),
-            },
+            "split": _split(target, config),
         },
-        "floor": {name: floor._asdict() for name, floor in judge.floors.items()},
+        "floor": {name: floor._asdict() for name, floor in (judge.floors | more["floors"]).items()},
+        "metric_seconds": more["metric_seconds"],
         "models": models,
+        "external": external,
+    }
+
+
+def final_of(entry: Assessment) -> dict[str, Any]:
+    """Every metric of an entry over its seeds; None where it is not defined."""
+    return {
+        name: None if entry.scores.get(name) is None else metrics.summarise(entry.scores[name], metric.higher_is_better)
+        for name, metric in metrics.METRICS.items()
+    }
+
+
+def cost_of(run: Run, cost: Cost, n_samples: int) -> dict[str, Any]:
+    """What one family took; times are wall times of all its seeds together."""
+    return {
+        "n_params": run.model.n_params,
+        **cost._asdict(),
+        "train_seconds": run.train_seconds,
+        "compile_seconds": run.compile_seconds,
+        "samples_per_second": len(run.states) * n_samples / run.sample_seconds if run.sample_seconds else None,
+    }
+
+
+def peak_memory() -> int | None:
+    """The largest resident size of this process so far, in bytes; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    # Linux counts in KiB, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _split(target: Target, config: Any) -> dict[str, Any] | None:
+    if target.train_rows is None:
+        return None
+    return {
+        "train_share": TRAIN_SHARE if target.empirical else 0.5,
+        "seed": config.seed,
+        "n_train": len(target.train_rows),
+        "n_held_out": len(target.held_out_rows),
+        "mean": target.train_rows.mean(0),
+        "deviation": target.train_rows.std(0),
     }
 
 
@@ -213,19 +267,23 @@ def csv_bytes(content: Mapping[str, Any]) -> bytes:
     return text.getvalue().encode()
 
 
-def samples_bytes(target_rows: np.ndarray, runs: Sequence[Run]) -> bytes:
-    """samples.npz: the last samples of every family [S, n, D] beside rows of the target [n, D], in data space."""
-    arrays = {run.model.name: run.evaluations[-1].samples for run in runs}
+def samples_bytes(target_rows: np.ndarray, assessments: Sequence[Assessment]) -> bytes:
+    """samples.npz: the last samples of everything scored [S, n, D] beside rows of the target [n, D], in data space."""
+    arrays = {entry.name: entry.samples for entry in assessments if entry.samples is not None}
     return _npz({"target": np.asarray(target_rows, np.float32), **arrays})
 
 
 def parameters_bytes(runs: Sequence[Run]) -> bytes:
-    """parameters.npz: every trained weight under NAME/path, [S, ...]."""
+    """parameters.npz: every trained weight under NAME/path, [S, ...], and under NAME/average/path what was scored."""
     arrays = {}
     for run in runs:
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(state.params for state in run.states))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(stacked):
-            arrays[f"{run.model.name}/{jax.tree_util.keystr(path, simple=True, separator='/')}"] = leaf
+        scored = {run.model.name: [state.params for state in run.states]}
+        if isinstance(run.states[0], AveragedState):
+            scored[f"{run.model.name}/average"] = [state.average for state in run.states]
+        for name, seeds in scored.items():
+            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *seeds)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(stacked):
+                arrays[f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}"] = leaf
     return _npz(arrays)
 
 

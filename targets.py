@@ -50,7 +50,8 @@ class Target(NamedTuple):
     entropy: float | None = None  # nats: differential, or of the probabilities where the target is discrete
     discrete: bool = False  # log_prob is a probability, not a density
     train_rows: np.ndarray | None = None  # [N, D]: a fixed training set; None: fresh draws
-    held_out_rows: np.ndarray | None = None  # [M, D]: CUSTOM only, rows that no family trains on
+    held_out_rows: np.ndarray | None = None  # [M, D]: beside train_rows, rows that no family trains on
+    empirical: bool = False  # CUSTOM: nothing is known but its rows, and the held-out ones are what is compared with
     n_bins: int = 0
 
     def as_compared(self, x: jax.Array) -> jax.Array:
@@ -80,24 +81,32 @@ def make_target(config: Any) -> Target:
         raise unknown_choice("TARGET_TYPE", config.target_type, TARGETS)
     target = TARGETS[config.target_type](config)
     if config.num_bins > 0:
-        if target.dim != 1:
-            raise UserError(
-                f"NUM_BINS = {config.num_bins} needs a 1-D target, but {target.name} has {target.dim} columns; "
-                "set NUM_BINS = 0"
-            )
-        cells = Cells(target.box, config.num_bins, closed=True)
-        masses = target.cell_masses(cells)
-        target = target._replace(
-            codec=binning(cells),
-            n_bins=config.num_bins,
-            # CUSTOM has no entropy of its own, with bins or without.
-            entropy=None if target.entropy is None else float(scipy.special.entr(masses).sum()),
-        )
+        target = with_bins(target, config.num_bins)
     if config.n_samples_train > 0 and target.train_rows is None:
         key_set = jax.random.fold_in(jax.random.key(config.seed), 2**31)
-        rows = jax.jit(target.sample, static_argnums=1)(key_set, config.n_samples_train)
-        target = target._replace(train_rows=np.asarray(rows))
+        rows = np.asarray(jax.jit(target.sample, static_argnums=1)(key_set, 2 * config.n_samples_train))
+        train, held_out = np.split(rows, 2)
+        target = target._replace(train_rows=train, held_out_rows=held_out)
     return target
+
+
+def with_bins(target: Target, n_bins: int) -> Target:
+    """The target whose events are one-hot rows over n_bins closed cells of its box.
+
+    Raises:
+      UserError: it has two coordinates.
+    """
+    if target.dim != 1:
+        raise UserError(
+            f"NUM_BINS = {n_bins} needs a 1-D target, but {target.name} has {target.dim} columns; set NUM_BINS = 0"
+        )
+    cells = Cells(target.box, n_bins, closed=True)
+    return target._replace(
+        codec=binning(cells),
+        n_bins=n_bins,
+        # CUSTOM has no entropy of its own, with bins or without.
+        entropy=None if target.entropy is None else float(scipy.special.entr(target.cell_masses(cells)).sum()),
+    )
 
 
 def kld_cells(target: Target, n_per_axis: int) -> Cells:
@@ -113,16 +122,60 @@ def kld_cells(target: Target, n_per_axis: int) -> Cells:
     return Cells(target.box, n_per_axis or (50 if target.dim == 1 else 30), closed=False)
 
 
-def _gaussian_mixture_1d(name: str, means: tuple[float, ...], deviation: float) -> Target:
-    locations = np.asarray(means, np.float64)
-    modes = Modes(np.full(len(means), 1 / len(means)), locations[:, None], np.full((len(means), 1, 1), deviation**2))
-    reach = np.array([locations.min() - 12 * deviation, locations.max() + 12 * deviation])
+def sample_mixture(key: jax.Array, n: int, weights: jax.Array, means: jax.Array, factors: jax.Array) -> jax.Array:
+    """Draws [n, D] from a mixture of Gaussians.
 
-    def cdf(x):
-        return scipy.stats.norm.cdf(np.asarray(x, np.float64)[..., None], locations, deviation).mean(-1)
+    Args:
+      key: a PRNG key.
+      n: how many.
+      weights: [M], sum 1.
+      means: [M, D].
+      factors: [M, D, D], lower Cholesky factors of the covariances.
+    """
+    key_mode, key_noise = jax.random.split(key)
+    # One uniform a row, where `randint` and `categorical` take more of what bounds training.
+    bounds = jnp.cumsum(jnp.asarray(weights, jnp.float32))[:-1]
+    mode = jnp.sum(jax.random.uniform(key_mode, (n, 1)) >= bounds[None], axis=-1)
+    normal = jax.random.normal(key_noise, (n, means.shape[1]))
+    factor = jnp.asarray(factors, jnp.float32)[mode]
+    return jnp.asarray(means, jnp.float32)[mode] + jnp.sum(factor * normal[:, None, :], axis=-1)
+
+
+def gaussian_mixture(name: str, modes: Modes, box: np.ndarray | None = None) -> Target:
+    """A mixture of Gaussians in one or two dimensions.
+
+    Args:
+      name: what pictures call it.
+      modes: its components.
+      box: [D, 2]; None, in 1-D: from the quantile at 0.001 to that at 0.999.
+    """
+    factors = np.linalg.cholesky(modes.covariances)
+    dim = modes.means.shape[1]
+    laws = [scipy.stats.multivariate_normal(*mode) for mode in zip(modes.means, modes.covariances, strict=True)]
 
     def log_prob(x):
-        return scipy.special.logsumexp(scipy.stats.norm.logpdf(x, locations, deviation), axis=-1) - math.log(len(means))
+        each = np.stack([law.logpdf(x).reshape(len(x)) for law in laws], axis=-1)
+        return scipy.special.logsumexp(each, axis=-1, b=modes.weights)
+
+    mixture = Target(
+        name=name,
+        dim=dim,
+        box=box,
+        codec=identity(dim),
+        sample=lambda key, n: sample_mixture(key, n, modes.weights, modes.means, factors),
+        cell_masses=lambda cells: _mixture_masses_2d(modes, cells),
+        log_prob=log_prob,
+        quadrature=lambda: _mixture_quadrature(modes),
+        modes=modes,
+        entropy=_entropy(log_prob, modes),
+    )
+    if dim == 2:
+        return mixture
+    locations, deviations = modes.means[:, 0], factors[:, 0, 0]
+    reach = np.array([(locations - 12 * deviations).min(), (locations + 12 * deviations).max()])
+
+    def cdf(x):
+        return scipy.stats.norm.cdf(np.asarray(x, np.float64)[..., None], locations, deviations) @ modes.weights
 
     def quantile(u):
         u = np.asarray(u, np.float64)
@@ -134,25 +187,19 @@ def _gaussian_mixture_1d(name: str, means: tuple[float, ...], deviation: float) 
         )
         return root.x
 
-    def sample(key, n):
-        key_mode, key_noise = jax.random.split(key)
-        mode = _draw_mode(key_mode, n, modes.weights)
-        return (jnp.asarray(locations, jnp.float32)[mode] + deviation * jax.random.normal(key_noise, (n,)))[:, None]
-
-    return Target(
-        name=name,
-        dim=1,
-        box=quantile(np.array([[0.001, 0.999]])),
-        codec=identity(1),
-        sample=sample,
+    return mixture._replace(
+        box=quantile(np.array([[0.001, 0.999]])) if box is None else box,
         cell_masses=lambda cells: _masses_from_cdf(cdf, cells),
-        log_prob=log_prob,
         cdf=cdf,
         quantile=quantile,
-        quadrature=lambda: _mixture_quadrature(modes),
-        modes=modes,
-        entropy=_entropy(log_prob, modes),
     )
+
+
+def _even_mixture(name: str, means: Any, deviation: float, box: np.ndarray | None = None) -> Target:
+    """Equal weights and one variance for all components and directions; means [M, D]."""
+    means = np.asarray(means, np.float64)
+    covariances = np.tile(deviation**2 * np.eye(means.shape[1]), (len(means), 1, 1))
+    return gaussian_mixture(name, Modes(np.full(len(means), 1 / len(means)), means, covariances), box)
 
 
 def _beta(name: str) -> Target:
@@ -206,41 +253,6 @@ def _poisson(name: str, n_cells: int) -> Target:
     )
 
 
-def _gaussian_mixture_2d(name: str, modes: Modes, box: np.ndarray) -> Target:
-    factors = np.linalg.cholesky(modes.covariances)
-    laws = [scipy.stats.multivariate_normal(*mode) for mode in zip(modes.means, modes.covariances, strict=True)]
-
-    def log_prob(x):
-        each = np.stack([law.logpdf(x).reshape(len(x)) for law in laws], axis=-1)
-        return scipy.special.logsumexp(each, axis=-1, b=modes.weights)
-
-    def sample(key, n):
-        key_mode, key_noise = jax.random.split(key)
-        mode = _draw_mode(key_mode, n, modes.weights)
-        normal = jax.random.normal(key_noise, (n, 2))
-        factor = jnp.asarray(factors, jnp.float32)[mode]
-        return jnp.asarray(modes.means, jnp.float32)[mode] + jnp.sum(factor * normal[:, None, :], axis=-1)
-
-    return Target(
-        name=name,
-        dim=2,
-        box=box,
-        codec=identity(2),
-        sample=sample,
-        cell_masses=lambda cells: _mixture_masses_2d(modes, cells),
-        log_prob=log_prob,
-        quadrature=lambda: _mixture_quadrature(modes),
-        modes=modes,
-        entropy=_entropy(log_prob, modes),
-    )
-
-
-def _square_mixture(name: str) -> Target:
-    means = np.array(list(itertools.product((1.5, -1.5), repeat=2)))
-    modes = Modes(np.full(4, 0.25), means, np.tile(0.25 * np.eye(2), (4, 1, 1)))
-    return _gaussian_mixture_2d(name, modes, np.array([[-3.5, 3.5]] * 2))
-
-
 def _numbers(what: str, values: Any, entry: tuple[int, ...]) -> np.ndarray:
     """The constant as [M, *entry] float64."""
     try:
@@ -287,7 +299,7 @@ def _edited_mixture(config: Any) -> Target:
     if not all(map(np.array_equal, (weights, means, covariances), DEFAULT_MIXTURE)):
         margins = 4 * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
         box = np.stack([(means - margins).min(0), (means + margins).max(0)], axis=-1)
-    return _gaussian_mixture_2d("2D_GMM", Modes(weights / weights.sum(), means, covariances), box)
+    return gaussian_mixture("2D_GMM", Modes(weights / weights.sum(), means, covariances), box)
 
 
 def _custom(config: Any) -> Target:
@@ -326,26 +338,23 @@ def _custom(config: Any) -> Target:
         cell_masses=lambda cells: row_masses(held_out, cells),
         train_rows=train,
         held_out_rows=held_out,
+        empirical=True,
     )
 
 
 # Every target by its name in the config block; each entry makes one from the run's configuration.
 TARGETS: dict[str, Callable[[Any], Target]] = {
-    "1D_BIMODAL": lambda config: _gaussian_mixture_1d("1D_BIMODAL", (-1.5, 1.5), 0.4),
-    "1D_TRIMODAL": lambda config: _gaussian_mixture_1d("1D_TRIMODAL", (-2.0, 0.0, 2.0), 0.35),
-    "1D_QUADMODAL": lambda config: _gaussian_mixture_1d("1D_QUADMODAL", (-2.5, -0.8, 0.8, 2.5), 0.3),
+    "1D_BIMODAL": lambda config: _even_mixture("1D_BIMODAL", [[-1.5], [1.5]], 0.4),
+    "1D_TRIMODAL": lambda config: _even_mixture("1D_TRIMODAL", [[-2], [0], [2]], 0.35),
+    "1D_QUADMODAL": lambda config: _even_mixture("1D_QUADMODAL", [[-2.5], [-0.8], [0.8], [2.5]], 0.3),
     "1D_BETA": lambda config: _beta("1D_BETA"),
     "1D_POISSON": lambda config: _poisson("1D_POISSON", config.num_bins or config.kld_cells),
-    "2D_MIX_GAUSS": lambda config: _square_mixture("2D_MIX_GAUSS"),
+    "2D_MIX_GAUSS": lambda config: _even_mixture(
+        "2D_MIX_GAUSS", list(itertools.product((1.5, -1.5), repeat=2)), 0.5, np.array([[-3.5, 3.5]] * 2)
+    ),
     "2D_GMM": _edited_mixture,
     "CUSTOM": _custom,
 }
-
-
-def _draw_mode(key: jax.Array, n: int, weights: np.ndarray) -> jax.Array:
-    """Component numbers [n]: one uniform each, where `randint` and `categorical` take more of what bounds training."""
-    bounds = jnp.asarray(np.cumsum(weights)[:-1], jnp.float32)
-    return jnp.sum(jax.random.uniform(key, (n, 1)) >= bounds[None], axis=-1)
 
 
 def _masses_from_cdf(cdf: Callable[[np.ndarray], np.ndarray], cells: Cells) -> np.ndarray:

@@ -5,6 +5,7 @@ Seeds are spread over the devices. Randomness comes from four streams a seed, in
 that families see the same data and the first k steps depend neither on how many follow nor on how they are blocked.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -70,6 +71,14 @@ class Evaluation(NamedTuple):
     samples: np.ndarray | None  # [S, n, D], kept for snapshots
 
 
+class Cost(NamedTuple):
+    """What one family's training takes, apart from time."""
+
+    operations_per_step: float | None  # floating-point, of one update of one seed, as the compiler counts them
+    rows_per_step: int  # training rows that one update of one seed sees
+    memory_bytes: int | None  # of the compiled training interval, all seeds: arguments, results and temporaries
+
+
 class Run(NamedTuple):
     """One family's training, all seeds."""
 
@@ -79,6 +88,7 @@ class Run(NamedTuple):
     diverged_at_step: list[int | None]
     train_seconds: float  # training alone, all seeds, without compilation and evaluation
     compile_seconds: float
+    sample_seconds: float  # drawing the last evaluation's samples, all seeds
 
 
 def streams(seed: int, n_seeds: int) -> Streams:
@@ -189,6 +199,39 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
     return run
 
 
+def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
+    """Counts one update of one seed: not that of the compiled interval, whose loop over steps counts once.
+
+    Args:
+      model: the family.
+      feed: the training events.
+      compiled: the compiled training, for its memory.
+
+    Returns:
+      The cost. Random numbers and the data draw are not among the operations; what the compiler or the device does not
+      say is None.
+    """
+
+    def arguments(key):
+        rows = feed.rows_for_init(key, feed.rows)
+        batch = feed.minibatch(key, feed.rows)
+        if model.batches_per_step is None:
+            batch = rows
+        elif model.batches_per_step > 1:
+            batch = jnp.stack([batch] * model.batches_per_step)
+        return model.init(key, rows), batch, model.noise(key)
+
+    state, batch, noise = jax.eval_shape(arguments, jax.random.key(0))
+    analysis = jax.jit(model.step).lower(state, batch, noise).cost_analysis() or {}
+    memory = None
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        sizes = compiled.memory_analysis()
+        memory = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+        memory -= sizes.alias_size_in_bytes
+    rows = math.prod(batch.shape[: 1 if model.batches_per_step in (None, 1) else 2])
+    return Cost(analysis.get("flops"), rows, memory)
+
+
 def data_key(keys: Streams) -> jax.Array:
     """The key of the rows that `init` sees: outside the numbering of the steps."""
     return jax.random.fold_in(keys.key_data, 2**31)
@@ -287,11 +330,15 @@ def train(
     interval = n_steps // program.n_evaluations
     states = program.states
     diverged_at_step: list[int | None] = [None] * n_seeds
+    sample_seconds = 0.0
 
     def evaluation_at(step, info):
+        nonlocal sample_seconds
         last = step == n_steps
         evaluate_all = program.evaluate_last if last else program.evaluate
+        started = time.perf_counter()
         x, finite = (np.asarray(values)[:n_seeds] for values in evaluate_all(states, program.keys, jnp.int32(step)))
+        sample_seconds = time.perf_counter() - started
         for i in np.flatnonzero(~finite):
             if diverged_at_step[i] is None:
                 diverged_at_step[i] = step
@@ -330,4 +377,5 @@ def train(
         diverged_at_step=diverged_at_step,
         train_seconds=train_seconds,
         compile_seconds=program.compile_seconds,
+        sample_seconds=sample_seconds,
     )

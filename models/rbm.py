@@ -32,7 +32,7 @@ from flax import linen as nn
 
 from budget import solve_width
 from errors import check_range
-from models.base import Model, View, count_params
+from models.base import Model, View, averaged, count_params
 from models.networks import draw_one_hot
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
@@ -45,11 +45,12 @@ _MOST_NODES = 2**22  # of the quadrature of Z
 class Config:
     """Settings of the RBM."""
 
-    learning_rate: float = 3e-4  # of Adam
+    learning_rate: float = 2e-3  # of Adam
     algorithm: Literal["CD", "PCD"] = "CD"  # where the negative phase's chains start: the data, or where they stood
     k: int = 1  # Gibbs sweeps of the negative phase a step
-    sigma: float = 0.5  # without bins: σ of the visibles at the start, in units of the events
+    sigma: float = 0.25  # without bins: σ of the visibles at the start, in units of the events
     learn_sigma: bool = True  # without bins: train ln σ, one a visible unit
+    average: float = 0.9999  # decay of the averaged weights that sample; 0: off
     sample_steps: int = 1000  # Gibbs sweeps before a chain counts as a sample, for the final score
     sample_steps_training: int = 100  # the same for scores in mid-training
 
@@ -57,6 +58,7 @@ class Config:
         check_range("RBM.learning_rate", self.learning_rate, above=0)
         check_range("RBM.k", self.k, low=1)
         check_range("RBM.sigma", self.sigma, above=0)
+        check_range("RBM.average", self.average, low=0, below=1)
         check_range("RBM.sample_steps", self.sample_steps, low=1)
         check_range("RBM.sample_steps_training", self.sample_steps_training, low=1)
 
@@ -115,7 +117,7 @@ def build(config: Any, target: Any) -> Model:
             weights=0.01 * jax.random.normal(key, (n_visible, width)),
             visible_bias=jnp.zeros(n_visible),
             hidden_bias=jnp.zeros(width),
-            log_sigma=jnp.full(n_visible, math.log(settings.sigma)) if learn_sigma else (),
+            log_sigma=jnp.full(n_visible, jnp.log(settings.sigma)) if learn_sigma else (),
         )
 
     def count(width):
@@ -128,7 +130,7 @@ def build(config: Any, target: Any) -> Model:
 
     def units(params):
         """The parameters with ln σ filled in where it is fixed."""
-        return params if learn_sigma else params._replace(log_sigma=jnp.full(n_visible, math.log(settings.sigma)))
+        return params if learn_sigma else params._replace(log_sigma=jnp.full(n_visible, jnp.log(settings.sigma)))
 
     def init(key, data):
         params = init_params(key, width)
@@ -211,7 +213,7 @@ def build(config: Any, target: Any) -> Model:
         x, events = target.grid()
         return {"x": x, "energy": codec.log_volume - log_prob(state, events)}
 
-    return Model(
+    model = Model(
         name="RBM",
         n_params=count(width),
         width=width,
@@ -227,6 +229,7 @@ def build(config: Any, target: Any) -> Model:
         info_units={"reconstruction_error": "squared distance"},
         loss_reference=(0.0, "equilibrium"),
     )
+    return averaged(model, settings.average)
 
 
 def hidden_input(params: Params, v: jax.Array, one_hot: bool) -> jax.Array:

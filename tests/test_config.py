@@ -243,6 +243,8 @@ def test_constants_become_the_configuration():
     for name, value in CONSTANTS.items():
         if name.isupper():
             field = getattr(config, name.lower())
+            if name.startswith("EXTERNAL"):
+                field = {entry[0]: entry[1:] for entry in field}
             assert (dataclasses.asdict(field) if name in MODELS else field) == value
 
 
@@ -388,10 +390,12 @@ EDGES = {
     ("GAN", "label_smoothing"): ([0, 1.0001], [0.5, 1]),
     ("GAN", "gumbel_temperature"): ([0], [0.1, 5]),
     ("GAN", "r1_penalty"): ([], [0, 10]),
-    ("GAN", "generator_average"): ([1], [0, 0.999]),
+    ("GAN", "average"): ([1], [0, 0.999]),
+    ("VAE", "average"): ([1], [0, 0.999]),
     ("VAE", "learning_rate"): ([0], [1e-9, 10]),
     ("VAE", "latent_dim"): ([0], [1, 500]),
     ("VAE", "beta"): ([], [0, 4]),
+    ("RBM", "average"): ([1], [0, 0.999]),
     ("RBM", "learning_rate"): ([0], [1e-9, 10]),
     ("RBM", "k"): ([0], [1, 50]),
     ("RBM", "sigma"): ([0], [0.01, 2]),

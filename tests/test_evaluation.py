@@ -7,7 +7,8 @@ from sklearn.datasets import load_iris
 
 import evaluation
 import metrics
-from evaluation import N_FLOOR_DRAWS, make_judge, mean_log_likelihoods
+from evaluation import N_FLOOR_DRAWS, make_judge
+from exact import mean_log_likelihoods
 from models import MODELS
 from targets import kld_cells, make_target
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.integrate
 import scipy.stats
 
-from evaluation import kl_exact
+from exact import kl_exact
 from models import MODELS
 from models.base import Model
 from targets import kld_cells, make_target
@@ -85,5 +85,7 @@ def test_a_model_whose_weights_are_not_finite_has_no_log_partition(make_config):
     model = MODELS["RBM"].build(config, target)
     state = model.init(jax.random.key(1), jnp.zeros((20, 1)))
     for value in (np.nan, 1e30):
-        broken = state._replace(params=jax.tree.map(lambda leaf, value=value: jnp.full_like(leaf, value), state.params))
+        broken = state._replace(
+            average=jax.tree.map(lambda leaf, value=value: jnp.full_like(leaf, value), state.average)
+        )
         assert np.isnan(kl_exact(model, broken, target))

@@ -97,7 +97,7 @@ def build(make_config, target_type="2D_GMM", num_bins=0, batch_size=8, hidden_la
         parameter_budget=200,
         hidden_layers=hidden_layers,
         batch_size=batch_size,
-        gan=gan.Config(**settings),
+        gan=gan.Config(**{"average": 0.0, **settings}),
     )
     target = make_target(config)
     model = gan.build(config, target)
@@ -191,28 +191,6 @@ def test_separate_discriminator_rate(make_config):
     # 0 means the generator's rate; and the generator keeps its own whatever the discriminator's.
     for generator, _ in moved.values():
         assert np.abs(generator).max() == pytest.approx(1e-3, rel=1e-3)
-
-
-def test_generator_average_follows_its_recursion(make_config):
-    decay = 0.75
-    model, state, batch = build(make_config, generator_average=decay)
-    step = jax.jit(model.step)
-    expected = flat(state.params.generator)
-    np.testing.assert_array_equal(flat(state.average), expected)
-    for i in range(4):
-        state, _ = step(state, batch, model.noise(jax.random.key(i)))
-        expected = decay * expected + (1 - decay) * flat(state.params.generator)
-        np.testing.assert_allclose(flat(state.average), expected, atol=1e-6)
-    assert np.abs(expected - flat(state.params.generator)).max() > 1e-4
-    # It is what samples, and it alone; it is no trainable weight.
-    drawn = model.sample(jax.random.key(0), state, 8)
-    other = jax.tree.map(lambda leaf: leaf + 1, state.params.generator)
-    weights_changed = state._replace(params=state.params._replace(generator=other))
-    np.testing.assert_array_equal(model.sample(jax.random.key(0), weights_changed, 8), drawn)
-    assert np.all(model.sample(jax.random.key(0), state._replace(average=other), 8) != drawn)
-    without, plain, _ = build(make_config)
-    assert plain.average == ()
-    assert without.n_params == model.n_params
 
 
 def test_noise_of_the_two_updates_differs(make_config):

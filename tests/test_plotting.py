@@ -145,6 +145,14 @@ def test_comparison_and_timeline(tmp_path, kind, n_families):
     assert {path.name for path in tmp_path.iterdir()} == {"t.gif", *(name for name, *_ in frames)}
 
 
+def test_external_samples_follow_every_family_in_colour():
+    both = plotting.family_colours(NAMES[:3], ["mine", "yours"])
+    assert list(both.items())[:3] == list(COLOURS.items())[:3]
+    assert [both["mine"], both["yours"]] == [COLOURS["D"], COLOURS["E"]]
+    # More than the palette holds are still told apart.
+    assert len(set(plotting.family_colours(NAMES, NAMES + [name.lower() for name in NAMES]).values())) == 20
+
+
 def test_the_animation_is_small_and_shows_every_frame(tmp_path):
     target, families = make_target("1-D"), NAMES[:3]
     frames = [(f"{i}.png", f"{i} %", draws(target, families, 5000, i), dict.fromkeys(families, f"KLD 0.0{i}"))
@@ -209,6 +217,58 @@ def test_metrics_comparison_of_odd_values(tmp_path, sizes, values, shown):
         n_lost = 1 if values.startswith("some") else len(kld)
         assert f"A ({n_lost} of {len(kld)} seeds diverged)" in texts(shown[0])
         assert "B" in texts(shown[0])
+
+
+def level_lines(ax):
+    """The heights of the dashed lines across a panel, by colour."""
+    across = [line for line in ax.lines if line.is_dashed() and len(line.get_xdata()) == 2]
+    return {line.get_color(): line.get_ydata()[0] for line in across}
+
+
+def test_metrics_comparison_shows_external_scores_as_levels(tmp_path, shown):
+    externals = {"mine": {"kld": 5.0, "wasserstein": 0.3}, "yours": {"kld": 0.0, "wasserstein": np.inf},
+                 "nobody's": {"kld": None}}  # fmt: skip
+    colours = plotting.family_colours(["A"], list(externals))
+    floors = {"kld": (0.004, 0.002, 0.006)}
+    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(["A"]), floors, colours, "title", externals=externals)
+    opened(tmp_path / "m.png", (12.5, 5.4))
+    left, right = shown[0].axes
+    assert level_lines(left) == {colours["mine"]: 5.0, colours["yours"]: left.get_ylim()[0]}
+    assert level_lines(right) == {colours["mine"]: 0.3}
+    assert left.get_ylim()[1] > 5
+    for entry in ("mine (external)", "yours (external, no W₁)", "nobody's (external, no score)"):
+        assert entry in texts(shown[0])
+    assert collisions(shown[0]) == []
+
+
+def numbers(low, high):
+    """What a log axis with these limits says, from the lowest up."""
+    ax = figures.new(4, 4, "").add_subplot()
+    ax.set(yscale="log", ylim=(low, high))
+    figures.log_ticks(ax.yaxis)
+    said = {}
+    for places, formatter in (
+        (ax.yaxis.get_majorticklocs(), ax.yaxis.get_major_formatter()),
+        (ax.yaxis.get_minorticklocs(), ax.yaxis.get_minor_formatter()),
+    ):
+        said |= dict(zip(places, formatter.format_ticks(places), strict=True))
+    return [text for place, text in sorted(said.items()) if text and low <= place <= high]
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e11])
+@pytest.mark.parametrize("ratio", [2.25, 4, 7, 30, 1e3, 1e7])
+def test_no_log_axis_is_left_without_numbers(scale, ratio):
+    for low in np.geomspace(1, 9.9, 12):
+        said = numbers(scale * low, scale * low * ratio)
+        assert 2 <= len(said) <= 10
+        assert len(set(said)) == len(said)
+
+
+def test_numbers_on_log_axes():
+    assert numbers(1e-4, 20) == ["10⁻⁴", "0.001", "0.01", "0.1", "1", "10"]
+    assert numbers(1.1, 40) == ["2", "5", "10", "20"]
+    assert numbers(1e11, 3e12) == ["10¹¹", "2·10¹¹", "5·10¹¹", "10¹²", "2·10¹²"]
+    assert numbers(2.1e-5, 4.9e-5) == ["3·10⁻⁵", "4·10⁻⁵"]
 
 
 def test_a_median_of_diverged_seeds_leaves_the_panel(tmp_path, shown):
@@ -368,7 +428,7 @@ def test_a_failed_write_leaves_the_old_picture_and_no_temporary_file(tmp_path, m
 
 def collisions(fig):
     """Pairs of titles, notes, labels and legend entries that overlap, and those that leave the figure."""
-    words = [fig._suptitle, *(word for legend in fig.legends for word in legend.get_texts())]
+    words = [fig._suptitle, *(word for legend in fig.legends for word in (legend.get_title(), *legend.get_texts()))]
     for ax in fig.axes:
         words += [ax.title, ax._left_title, *ax.texts, ax.xaxis.label, ax.yaxis.label]
         for child in ax.child_axes:
@@ -390,6 +450,62 @@ def test_texts_neither_collide_nor_leave_the_picture(tmp_path, kind, n_families,
     # The title keeps its distance, which a layout of square panels only has once it is settled.
     names = [ax._left_title.get_window_extent().y1 for ax in shown[0].axes]
     assert shown[0]._suptitle.get_window_extent().y0 - max(names) > 15
+
+
+@pytest.mark.parametrize(("kind", "n_families", "external"), [
+    ("1-D", 3, []), ("binned", 3, ["my-QCBM-300"]), ("2-D", 3, []), ("2-D", 1, ["my-QCBM-300"]),
+    ("1-D", 4, ["my-QCBM-300", "another-circuit-born-machine"]),
+    ("2-D", 4, ["my-QCBM-300", "a name that is longer than any panel can be wide"]),
+])  # fmt: skip
+def test_the_floor_stands_where_scores_stand(tmp_path, kind, n_families, external, shown):
+    target, families = make_target(kind)._replace(name="2D_MIX_GAUSS"), NAMES[:n_families]
+    floor = "floor: KLD 0.0019   sliced W₁ 0.0230"
+    colours = plotting.family_colours(NAMES, external)
+    scores = dict.fromkeys([*families, *external], "KLD 0.0021   sliced W₁ 0.0134")
+    samples = draws(target, families)
+    samples["A"] *= 0.01
+    heights = dict.fromkeys(external, target.masses.ravel())
+    plotting.comparison_hist(tmp_path / "c.png", target, samples, scores, colours, "title", floors_text=floor,
+                             heights=heights)  # fmt: skip
+    plotting.timeline(tmp_path, "t.gif", [("f.png", "5 %", samples, scores)], target, colours, "title",
+                      floors_text=floor)  # fmt: skip
+    for fig, n_panels in zip(shown, (1 + len(families) + len(external), 1 + len(families)), strict=True):
+        assert len(fig.axes) == n_panels
+        assert collisions(fig) == []
+        heads = [ax.texts[0] for ax in fig.axes]
+        assert heads[0].get_text().split("\n")[0] == floor
+        assert len({(head.get_fontsize(), head.get_text().count("\n")) for head in heads}) == 1
+        assert heads[0].get_fontsize() >= 9
+        assert fig.axes[0]._left_title.get_text() == "target: 2D_MIX_GAUSS"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_known_masses_are_drawn_as_they_are(tmp_path, kind, shown):
+    target = make_target(kind)
+    masses = np.random.default_rng(0).dirichlet(np.ones(target.masses.size))
+    samples = draws(target, ["A"])
+    # What lies outside the box comes after the cells.
+    plotting.comparison_hist(tmp_path / "c.png", target, samples, {"B": "KLD 1.2"}, COLOURS, "title",
+                             heights={"B": np.append(0.9 * masses, 0.1)})  # fmt: skip
+    last = shown[0].axes[-1]
+    values = last.patches[0].get_data().values if target.dim == 1 else last.collections[0].get_array().T
+    area = 1.0 if target.binned else np.prod([edges[1] - edges[0] for edges in target.edges])
+    np.testing.assert_allclose(np.ravel(values) * area, 0.9 * masses)
+    assert last._left_title.get_text() == "B"
+    assert last.texts[0].get_text().startswith("KLD 1.2\n10 % outside the box")
+    assert any("samples, but exact probabilities of B" in text for text in texts(shown[0]))
+    assert collisions(shown[0]) == []
+
+
+@pytest.mark.parametrize("kind", ["binned", "2-D"])
+def test_known_masses_need_no_samples_beside_them(tmp_path, kind, shown):
+    target = make_target(kind)
+    plotting.comparison_hist(tmp_path / "c.png", target, {}, {}, COLOURS, "title", floors_text="floor: KLD 0.0019",
+                             heights={"B": target.masses})  # fmt: skip
+    opened(tmp_path / "c.png")
+    assert [ax._left_title.get_text() for ax in shown[0].axes] == ["target: TARGET", "B"]
+    assert not any("samples" in text for text in texts(shown[0]))
+    assert collisions(shown[0]) == []
 
 
 @pytest.mark.parametrize("n_families", [1, 3, 6, 10])

@@ -205,7 +205,7 @@ def build(make_config, target_type="2D_GMM", num_bins=0, budget=30, batch_size=8
         num_bins=num_bins,
         parameter_budget=budget,
         batch_size=batch_size,
-        rbm=rbm.Config(**{"algorithm": "CD", "k": 1, "sigma": 0.5, "learn_sigma": True, **settings}),
+        rbm=rbm.Config(**{"algorithm": "CD", "k": 1, "sigma": 0.5, "learn_sigma": True, "average": 0.0, **settings}),
     )
     target = make_target(config)
     model = rbm.build(config, target)

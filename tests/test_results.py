@@ -1,6 +1,7 @@
 """What is written for programs, on hand-made runs: nothing is trained here."""
 
 import dataclasses
+import io
 import json
 import subprocess
 
@@ -9,14 +10,17 @@ import numpy as np
 import pytest
 
 import console
+import metrics
 import pictures
 import plotting
 import results
+from assessment import Assessment
 from errors import UserError
-from evaluation import make_judge
+from evaluation import Floor, make_judge
 from models import MODELS
+from sensitivity import sensitivity
 from targets import make_target
-from training import Evaluation, Run
+from training import Cost, Evaluation, Run
 
 STEPS = [0, 4, 8]
 KLD = np.array([[0.9, 0.5, 0.4], [0.9, 0.3, 0.1], [0.9, 0.4, 0.3], [0.9, np.nan, np.nan]])
@@ -38,7 +42,15 @@ def hand_made(config, name="RBM"):
         )
         for e, step in enumerate(STEPS)
     ]
-    run = Run(model, [state] * 4, evaluations, [None, None, None, 3], train_seconds=2.0, compile_seconds=1.0)
+    run = Run(
+        model,
+        [state] * 4,
+        evaluations,
+        [None, None, None, 3],
+        train_seconds=2.0,
+        compile_seconds=1.0,
+        sample_seconds=0.5,
+    )
     return target, make_judge(target, config), run
 
 
@@ -48,34 +60,79 @@ def made(make_config):
     return config, *hand_made(config)
 
 
+def assessed(judge, run, **scores):
+    """What the end of a run would say of the hand-made one."""
+    last = {name: list(values) for name, values in run.evaluations[-1].metrics.items()}
+    return Assessment(
+        name=run.model.name,
+        n_params=run.model.n_params,
+        n_samples=judge.scorer.n_samples,
+        samples=run.evaluations[-1].samples,
+        masses=None,
+        scores={**last, "kl_exact": [0.1, 0.3, 0.2, np.nan], "modes_covered": [3, 2, 3, np.nan], **scores},
+        floors=judge.floors,
+        diverged_at_step=run.diverged_at_step,
+        log_likelihood=[{"train": -1.0, "held_out": -2.0}] * 4,
+        memorisation=[{"train": 0.1, "held_out": 0.2}] * 4,
+    )
+
+
+COST = Cost(operations_per_step=1000.0, rows_per_step=16, memory_bytes=2**20)
+MORE = {"floors": {"mmd2": Floor(0.0, -1.0, 1.0)}, "metric_seconds": {"mmd2": 0.5}}
+
+
+def reported(config, target, judge, run, entries, files=()):
+    costs = {run.model.name: results.cost_of(run, COST, config.n_eval_samples)}
+    content = results.report(config, target, judge, [run], entries, costs, {"git": "abc"}, files, MORE)
+    return json.loads(results.json_bytes(content))
+
+
 def test_report_is_schema_1_and_says_what_was_measured(made):
     config, target, judge, run = made
-    exact, likelihood = {"RBM": [0.1, 0.3, 0.2, np.nan]}, {"RBM": [{"train": -1.0, "held_out": -2.0}] * 4}
-    report = results.report(config, target, judge, [run], exact, likelihood, {"git": "abc"}, ["b.png", "a.png"])
-    read = json.loads(results.json_bytes(report))
-    assert set(read) == {"schema", "files", "config", "provenance", "target", "floor", "models"}
+    read = reported(config, target, judge, run, [assessed(judge, run)], ["b.png", "a.png"])
+    assert set(read) == {
+        "schema",
+        "files",
+        "config",
+        "provenance",
+        "target",
+        "floor",
+        "metric_seconds",
+        "models",
+        "external",
+    }
     assert read["schema"] == 1
     assert read["files"] == ["a.png", "b.png"]
     assert read["provenance"] == {"git": "abc"}
     assert read["config"]["rbm"] == dataclasses.asdict(config.rbm)
     assert read["target"]["entropy"] == pytest.approx(float(-(judge.masses * np.log(judge.masses)).sum()))
     assert read["target"]["discretisation_error"] == judge.discretisation_error
-    assert read["floor"] == {name: floor._asdict() for name, floor in judge.floors.items()}
+    assert read["floor"] == {name: floor._asdict() for name, floor in (judge.floors | MORE["floors"]).items()}
+    assert read["external"] == {}
     model = read["models"]["RBM"]
     assert set(model) == {
         "n_params",
         "width",
+        "operations_per_step",
+        "rows_per_step",
+        "memory_bytes",
         "train_seconds",
         "compile_seconds",
+        "samples_per_second",
         "seed_steps_per_second",
         "history",
         "final",
+        "log_prob_kind",
         "log_likelihood",
+        "memorisation",
         "diverged_at_step",
     }
+    assert model["operations_per_step"] == 1000
     assert model["seed_steps_per_second"] == 4 * config.n_steps / 2.0
-    assert model["log_likelihood"] == likelihood["RBM"]
+    assert model["samples_per_second"] == 4 * config.n_eval_samples / 0.5
+    assert model["log_likelihood"] == [{"train": -1.0, "held_out": -2.0}] * 4
     assert model["diverged_at_step"] == [None, None, None, 3]
+    assert set(model["final"]) == set(metrics.METRICS)
     # Of 0.1, 0.3, 0.4 and +∞ the median is 0.35: leaving the lost seed out would make it 0.3.
     assert model["final"]["kld"] == {
         "median": pytest.approx(0.35),
@@ -84,6 +141,9 @@ def test_report_is_schema_1_and_says_what_was_measured(made):
         "seeds": [0.4, 0.1, 0.3, None],
     }
     assert model["final"]["kl_exact"]["median"] == pytest.approx(0.25)
+    # Where more is better the lost seed is below all others.
+    assert model["final"]["modes_covered"] == {"median": 2.5, "low": None, "high": 3.0, "seeds": [3, 2, 3, None]}
+    assert model["final"]["wasserstein_exact"] is None
     assert model["history"]["step"] == STEPS
     assert model["history"]["kld"][3] == [0.9, None, None]
     assert model["history"]["loss"][2] == [None, 2.0, 2.0]
@@ -91,8 +151,40 @@ def test_report_is_schema_1_and_says_what_was_measured(made):
 
 def test_a_family_without_a_density_has_no_exact_divergence(made):
     config, target, judge, run = made
-    report = results.report(config, target, judge, [run], {"RBM": [None] * 4}, {}, {}, [])
-    assert report["models"]["RBM"]["final"]["kl_exact"] is None
+    read = reported(config, target, judge, run, [assessed(judge, run, kl_exact=None)])
+    assert read["models"]["RBM"]["final"]["kl_exact"] is None
+
+
+def test_external_entries_have_the_shape_of_a_familys_final(made):
+    config, target, judge, run = made
+    entry = assessed(judge, run)._replace(
+        name="QCBM", n_params=None, n_samples=70, scores={"kld": [0.3], "kl_exact": [np.inf]}, external=True
+    )
+    read = reported(config, target, judge, run, [assessed(judge, run), entry])
+    external = read["external"]["QCBM"]
+    assert set(external["final"]) == set(read["models"]["RBM"]["final"])
+    assert external["final"]["kld"] == {"median": 0.3, "low": 0.3, "high": 0.3, "seeds": [0.3]}
+    assert external["final"]["kl_exact"]["median"] is None
+    assert (external["n_params"], external["n_samples"]) == (None, 70)
+    assert external["floor"]["kld"] == judge.floors["kld"]._asdict()
+
+
+def test_parameters_hold_what_was_trained_and_what_was_scored(made):
+    *_, run = made
+    with np.load(io.BytesIO(results.parameters_bytes([run]))) as arrays:
+        names = set(arrays.files)
+    trained = {name for name in names if "/average/" not in name}
+    assert trained
+    assert {name.replace("RBM/average/", "RBM/") for name in names - trained} == trained
+
+
+def test_a_fixed_training_set_is_recorded(make_config):
+    config = make_config(target_type="1D_BETA", num_bins=0, n_samples_train=30, parameter_budget=60, models=("RBM",))
+    target, judge, run = hand_made(config)
+    read = reported(config, target, judge, run, [assessed(judge, run)])
+    split = read["target"]["split"]
+    assert (split["n_train"], split["n_held_out"], split["seed"]) == (30, 30, config.seed)
+    assert split["mean"] == pytest.approx(target.train_rows.mean(0).tolist())
 
 
 def test_dirty_ignores_the_output_folder_and_nothing_else(tmp_path, monkeypatch):
@@ -146,12 +238,14 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
     config, target, judge, run = made
     drawn, energies = {}, []
 
-    def keep(folder, gif, frames, *rest):
+    def keep(folder, gif, frames, *rest, **more):
         drawn.update({name: samples["RBM"] for name, _, samples, _ in frames})
 
     monkeypatch.setattr(plotting, "timeline", keep)
     monkeypatch.setattr(plotting, "energy_landscape", lambda *args: energies.append(args))
-    pictures.draw(tmp_path, config, target, judge, [run])
+    entries = [assessed(judge, run)]
+    costs = {"RBM": results.cost_of(run, COST, config.n_eval_samples)}
+    pictures.draw(tmp_path, config, target, judge, [run], entries, costs, sensitivity(entries, config, target, judge))
     assert {name: float(x.mean()) for name, x in drawn.items()} == {
         "timeline_050pct.png": 4.0,
         "timeline_100pct.png": 8.0,
@@ -163,7 +257,7 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
 
 def test_the_final_table_names_the_diverged_and_the_floor(made, capsys):
     _, _, judge, run = made
-    console.final_table([run], judge, {"RBM": [0.1, 0.3, 0.2, np.nan]})
+    console.final_table([assessed(judge, run)], judge)
     table = capsys.readouterr().out.splitlines()
     (row,) = (line for line in table if line.startswith("RBM"))
     assert "0.3500 (0.1000 – diverged)" in row
@@ -172,3 +266,37 @@ def test_the_final_table_names_the_diverged_and_the_floor(made, capsys):
     (floor,) = (line for line in table if line.startswith("floor"))
     assert f"{judge.floors['kld'].mean:.4f}" in floor
     assert floor.split()[-1] == "0"
+
+
+def test_tables_show_external_entries_with_their_own_floor(made, capsys):
+    _, _, judge, run = made
+    own = {name: floor._replace(mean=9.5) for name, floor in judge.floors.items()}
+    few = assessed(judge, run)._replace(
+        name="QCBM", n_params=None, n_samples=70, scores={"kld": [0.3], "wasserstein": [0.25]}, floors=own,
+        diverged_at_step=[None], external=True
+    )  # fmt: skip
+    exact = few._replace(name="EXACT", n_samples=None, samples=None, masses=np.ones(6) / 6, floors={},
+                         scores={"kl_exact": [np.inf], "wasserstein": [0.5]})  # fmt: skip
+    console.final_table([assessed(judge, run), few, exact], judge)
+    table = capsys.readouterr().out.splitlines()
+    rows = {line.split("  ")[0]: line for line in table}
+    assert "external, n = 70" in rows["QCBM"]
+    assert "?" in rows["QCBM"]
+    assert "9.5000" in rows["floor at n = 70"]
+    assert "infinite" in rows["EXACT"]
+    assert "probabilities" in rows["EXACT"]
+
+
+def test_costs_and_held_out_rows_have_their_tables(made, capsys):
+    config, _, judge, run = made
+    console.cost_table({"RBM": results.cost_of(run, COST, config.n_eval_samples)})
+    row = capsys.readouterr().out.splitlines()[-1]
+    for value in ("1 k", "16", "2.0 s", "1.0 s", "512", "1.0 MiB"):
+        assert value in row
+    console.held_out_table([assessed(judge, run)], {"train": 0.0, "held_out": 0.5})
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split("  ")[0].strip() == ""
+    assert table[-2].split()[1:] == ["0.1000", "-1.000", "0.2000", "-2.000"]
+    assert table[-1].split()[-2:] == ["0", "0.5000"]
+    console.held_out_table([assessed(judge, run)], None)
+    assert not capsys.readouterr().out

@@ -28,6 +28,8 @@ FIXED_FILES = {
     "metrics_comparison.png",
     "classical_benchmark_comparison_hist.png",
     "loss_curves.png",
+    "cost_quality.png",
+    "kld_sensitivity.png",
     "timeline_050pct.png",
     "timeline_100pct.png",
     "timeline.gif",
@@ -88,7 +90,12 @@ def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number,
             Image.open(out / name).verify()
 
     assert report["schema"] == 1
-    assert set(report["floor"]) == {"kld", "wasserstein"}
+    closing = {"mmd2", "classifier_accuracy"}
+    closing |= {"wasserstein_exact"} if report["target"]["dim"] == 2 else set()
+    closing |= {"modes_covered", "high_quality"} if "MIX" in CASES[number][0] or "MODAL" in CASES[number][0] else set()
+    closing |= {"modes_covered", "high_quality"} if CASES[number][0] == "2D_GMM" else set()
+    assert set(report["floor"]) == {"kld", "wasserstein"} | closing
+    assert {name for name in report["metric_seconds"] if name != "modes"} <= closing
     config = parse(vars(script), args, "")
     target = make_target(config)
     cells = kld_cells(target, config.kld_cells)
@@ -122,8 +129,19 @@ def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number,
             assert model["history"]["loss"][0][0] is None
             assert len(model["history"]["loss"][1]) == 5
             assert model["diverged_at_step"] == [None, None]
-            sizes = [parameters[name][0].size for name in parameters if name.startswith(f"{family}/")]
-            assert sum(sizes) == model["n_params"]
+            for name, metric in metrics.METRICS.items():
+                summary = model["final"][name]
+                assert (summary is None) == (
+                    name not in {"kld", "wasserstein", *closing, "kl_exact"}
+                ) or name == "kl_exact"
+                assert summary is None or (len(summary["seeds"]) == 2 and None not in summary["seeds"]), metric
+            assert model["operations_per_step"] > model["n_params"] * config.batch_size
+            assert model["rows_per_step"] == config.batch_size
+            assert model["samples_per_second"] > 0
+            assert model["memory_bytes"] > 4 * model["n_params"]
+            for part in (f"{family}/average/", f"{family}/"):
+                sizes = [parameters[name][0].size for name in parameters if name.startswith(part)]
+                assert sum(sizes) == model["n_params"] * (1 if "average" in part else 2)
 
     rows = list(csv.DictReader((out / "metrics.csv").open()))
     last = [row for row in rows if row["quantity"] == "kld" and row["step"] == "20" and row["model"] == families[0]]
@@ -167,10 +185,66 @@ def test_soft_decoding_is_marked_and_lands_between_the_cells(tmp_path, monkeypat
     assert np.median(distance) > 1e-3 * (centres[1] - centres[0])
 
 
-def test_a_fixed_training_set_runs(tmp_path, monkeypatch):
+def test_a_fixed_training_set_is_shown_beside_as_many_rows_held_out(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     case = ("1D_BIMODAL", "--num-bins", "0", "--n-samples-train", "50")
     assert script.main(arguments(case, ["VAE"])) == 0
+    said = capsys.readouterr().out
+    assert "50 to train on, 50 held out" in said
+    assert "W₁ to held-out rows" in said
+    report = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert report["target"]["split"]["n_held_out"] == 50
+    (first, _) = report["models"]["VAE"]["memorisation"]
+    assert set(first) == {"train", "held_out"}
+    assert set(report["models"]["VAE"]["log_likelihood"][0]) == {"train", "held_out"}
+
+
+def test_external_entries_are_scored_alone_without_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = parse(vars(script), ["--num-bins", "6"], "")
+    target = make_target(config)
+    np.save("samples.npy", np.asarray(target.sample(jax.random.key(3), 500)))
+    np.savetxt("few.csv", np.asarray(target.sample(jax.random.key(4), 100)))
+    np.save("masses.npy", target.cell_masses(kld_cells(target, 0)))
+    entries = ["--external-samples", "QCBM", "samples.npy", "120", "few", "few.csv", "None"]
+    entries += ["--external-probabilities", "exact", "masses.npy", "120", "--num-bins", "6"]
+    args = ["--models", "--n-eval-samples", "300", "--out-dir", "out", *entries]
+    assert script.main(args) == 0
+    said = capsys.readouterr().out
+    for words in ("few: 100 rows in its file, scored at n = 100", "as many drawn at random", "external, n = 300"):
+        assert words in said
+    out = tmp_path / "out"
+    report = json.loads((out / "metrics.json").read_text())
+    assert report["models"] == {}
+    assert list(report["external"]) == ["QCBM", "few", "exact"]
+    assert report["external"]["exact"]["final"]["kl_exact"]["median"] == pytest.approx(0, abs=1e-12)
+    assert report["external"]["few"]["floor"]["kld"]["mean"] > 2 * report["floor"]["kld"]["mean"]
+    names = {"classical_benchmark_comparison_hist.png", "kld_sensitivity.png", "metrics.json", "metrics.csv"}
+    assert {path.name for path in out.iterdir()} == names | {"samples.npz", "parameters.npz"}
+    with np.load(out / "samples.npz") as samples:
+        assert samples["QCBM"].shape == (1, 300, 1)
+
+
+def test_a_familys_samples_score_the_same_when_they_come_from_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    case = ("2D_MIX_GAUSS", "--num-bins", "0")
+    assert script.main(arguments(case, ["VAE"])) == 0
+    with np.load(tmp_path / "out" / "samples.npz") as samples:
+        np.save("copy.npy", samples["VAE"][0])
+    assert script.main([*arguments(case, ["VAE"], "again"), "--external-samples", "copy", "copy.npy", "120"]) == 0
+    report = json.loads((tmp_path / "again" / "metrics.json").read_text())
+    final, copied = report["models"]["VAE"]["final"], report["external"]["copy"]["final"]
+    assert set(final) == set(copied)
+    for name in (
+        "kld",
+        "wasserstein",
+        "wasserstein_exact",
+        "mmd2",
+        "classifier_accuracy",
+        "modes_covered",
+        "high_quality",
+    ):
+        assert copied[name]["seeds"] == [final[name]["seeds"][0]]
 
 
 def test_importing_the_script_does_nothing():

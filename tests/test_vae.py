@@ -27,7 +27,7 @@ def build(make_config, target_type="2D_GMM", num_bins=0, batch_size=8, **setting
         parameter_budget=150,
         hidden_layers=1,
         batch_size=batch_size,
-        vae=vae.Config(**settings),
+        vae=vae.Config(**{"average": 0.0, **settings}),
     )
     target = make_target(config)
     model = vae.build(config, target)
@@ -289,7 +289,7 @@ def test_linear_networks_reach_probabilistic_pca(monkeypatch):
     monkeypatch.setattr(vae, "solve_width", lambda count, budget: 1)
 
     def build_linear(learning_rate):
-        settings = vae.Config(learning_rate=learning_rate, beta=beta, latent_dim=2)
+        settings = vae.Config(learning_rate=learning_rate, beta=beta, latent_dim=2, average=0.0)
         return vae.build(
             types.SimpleNamespace(vae=settings, hidden_layers=0, parameter_budget=1, batch_size=n_rows), target
         )

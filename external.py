@@ -1,0 +1,65 @@
+"""Samples and probabilities from elsewhere, read like a user's table and compared like a family's."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from errors import UserError
+from tables import MIN_ROWS, read_rows
+from targets import Target
+
+
+class External(NamedTuple):
+    """One entry of EXTERNAL_SAMPLES or of EXTERNAL_PROBABILITIES."""
+
+    name: str
+    n_params: int | None  # as its owner declares
+    rows: np.ndarray | None  # [n, D] float32, as compared; n is at most N_EVAL_SAMPLES
+    masses: np.ndarray | None  # [NUM_BINS] float64, exact cell probabilities
+    n_in_file: int
+
+
+def load(config: Any, target: Target) -> list[External]:
+    """Reads every external entry of a configuration.
+
+    A file of more than N_EVAL_SAMPLES rows gives that many of them, chosen at random as the seed says: the first ones
+    of a sorted file would be another distribution. Fewer are scored as they are.
+
+    Raises:
+      UserError: a file that cannot be read, has the wrong shape or too few rows, or probabilities that are none.
+    """
+    entries = []
+    for name, path, n_params in config.external_samples:
+        what = f"EXTERNAL_SAMPLES[{name!r}]"
+        rows = read_rows(path, what)
+        if rows.shape[1] != target.dim:
+            raise UserError(
+                f"{what} {path!r} has {rows.shape[1]} columns, but {target.name} has {target.dim}; "
+                f"it needs rows of {target.dim}"
+            )
+        if len(rows) < MIN_ROWS:
+            raise UserError(f"{what} {path!r} has {len(rows)} rows: at least {MIN_ROWS} are needed")
+        if np.abs(rows).max() > 1e18:
+            raise UserError(f"{what} {path!r} has numbers of {np.abs(rows).max():.3g}, beyond float32's reach")
+        n = min(len(rows), config.n_eval_samples)
+        chosen = rows if n == len(rows) else np.random.default_rng([config.seed, 2]).permutation(rows)[:n]
+        compared = np.asarray(target.as_compared(jnp.asarray(chosen, jnp.float32)))
+        entries.append(External(name, n_params, compared, None, len(rows)))
+    for name, path, n_params in config.external_probabilities:
+        what = f"EXTERNAL_PROBABILITIES[{name!r}]"
+        table = read_rows(path, what)
+        masses = table[:, 0]
+        if table.shape != (config.num_bins, 1):
+            raise UserError(
+                f"{what} {path!r} holds {table.size} numbers in {len(table)} rows: it needs NUM_BINS = "
+                f"{config.num_bins} probabilities, one a row"
+            )
+        if masses.min() < 0:
+            raise UserError(f"{what} {path!r}: entry {masses.argmin() + 1} is {masses.min():g}; none may be below 0")
+        if not np.isclose(masses.sum(), 1, rtol=0, atol=1e-6):
+            raise UserError(
+                f"{what} {path!r}: the probabilities sum to {masses.sum():.9g}, not 1; divide them by their sum"
+            )
+        entries.append(External(name, n_params, None, masses / masses.sum(), len(masses)))
+    return entries

@@ -1,0 +1,93 @@
+"""Averaged weights, on a model small enough to follow by hand."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models import MODELS
+from models.base import Model, View, averaged, is_on
+from targets import make_target
+
+
+class State(NamedTuple):
+    """One weight."""
+
+    params: Any
+
+
+class Info(NamedTuple):
+    """Nothing."""
+
+    loss: jax.Array
+
+
+def walker():
+    """A model whose weight goes up by its noise, and whose sample is its weight."""
+
+    def constant(state, n):
+        return jnp.broadcast_to(state.params[None], (n, 1))
+
+    return Model(
+        name="WALKER",
+        n_params=1,
+        width=1,
+        init=lambda key, data: State(jnp.ones(1)),
+        noise=lambda key: jax.random.uniform(key, (1,)),
+        step=lambda state, batch, noise: (State(state.params + noise), Info(noise[0])),
+        sample=lambda key, state, n: constant(state, n),
+        sample_mean=lambda key, state, n: constant(state, n),
+        log_prob=lambda state, x: x[:, 0] - state.params[0],
+        views={"walk": View("energy", lambda state: {"energy": state.params})},
+    )
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.75, 0.999])
+def test_the_average_follows_its_recursion_and_does_everything_but_train(decay):
+    model, plain = averaged(walker(), decay), walker()
+    state, alone = model.init(jax.random.key(0), None), plain.init(jax.random.key(0), None)
+    expected, weight = 1.0, 1.0
+    for t in range(1, 60):
+        noise = model.noise(jax.random.key(t))
+        state, info = model.step(state, None, noise)
+        alone, _ = plain.step(alone, None, noise)
+        weight += float(noise[0])
+        # At most (1 + t)/(10 + t), so that the first steps are soon forgotten.
+        kept = min(decay, (1 + t) / (10 + t))
+        expected = kept * expected + (1 - kept) * weight
+        assert info.loss == noise[0]
+    assert state.average[0] == pytest.approx(expected, rel=1e-5)
+    # Training does not see the average.
+    np.testing.assert_array_equal(state.params, alone.params)
+    np.testing.assert_array_equal(state.inner.params, alone.params)
+    assert abs(expected - weight) > 0.1
+    for drawn in (model.sample, model.sample_mean):
+        np.testing.assert_array_equal(drawn(jax.random.key(0), state, 3)[:, 0], np.full(3, state.average[0]))
+    assert model.log_prob(state, jnp.zeros((2, 1)))[0] == -state.average[0]
+    assert model.views["walk"].arrays(state)["energy"] == state.average
+    assert model.sample_quick is None
+
+
+def test_without_a_decay_nothing_is_added():
+    model = walker()
+    assert averaged(model, 0.0) is model
+    assert not is_on(0.0)
+    assert jax.jit(lambda decay: jnp.full((), is_on(decay)))(0.0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_averaging_adds_no_trainable_weight_and_changes_no_update(name, make_config):
+    counts, updates = [], []
+    for decay in (0.0, 0.9):
+        config = make_config(num_bins=5, parameter_budget=120, **{name.lower(): MODELS[name].Config(average=decay)})
+        target = make_target(config)
+        model = MODELS[name].build(config, target)
+        batch = target.codec.encode(target.sample(jax.random.key(1), config.batch_size))
+        state = jax.jit(model.init)(jax.random.key(2), batch)
+        state, _ = jax.jit(model.step)(state, batch, model.noise(jax.random.key(3)))
+        counts.append(model.n_params)
+        updates.append(state.params)
+    assert counts[0] == counts[1]
+    jax.tree.map(np.testing.assert_array_equal, *updates)
