@@ -1,6 +1,7 @@
 """What is computed once, when training is over: every score of every family and external entry, with its floor."""
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +45,7 @@ class Closing(NamedTuple):
 
     score: Callable[[np.ndarray], dict[str, float]]  # x [n, D] -> metric name -> value
     floors: Mapping[str, Floor]
-    seconds: Mapping[str, float]  # per metric, summed over all samples scored so far: mutable, apart from training
+    seconds: Mapping[str, float]  # per metric, summed over all samples scored so far, some side by side: it grows
 
 
 def make_closing(target: Target, config: Any, judge: Judge) -> Closing:
@@ -60,11 +61,13 @@ def make_closing(target: Target, config: Any, judge: Judge) -> Closing:
     bandwidth = sample_metrics.median_distance(reference)
     reference_term = sample_metrics.mean_kernel(reference, bandwidth)
     seconds: dict[str, float] = {}
+    lock = threading.Lock()
 
     def timed(name, function, *args):
         started = time.perf_counter()
         value = function(*args)
-        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+        with lock:
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
         return value
 
     def score_against(x, rows):
@@ -185,10 +188,10 @@ def memorisation(x: np.ndarray, target: Target) -> dict[str, float] | None:
 
 
 def memoriser(target: Target) -> dict[str, float] | None:
-    """What `memorisation` gives for the training rows themselves."""
+    """What `memorisation` gives for a model that repeats all training rows equally often."""
     if target.train_rows is None:
         return None
-    return memorisation(_equal_parts(target)["train"], target)
+    return memorisation(np.asarray(target.as_compared(jnp.asarray(target.train_rows, jnp.float32))), target)
 
 
 def _assess_seed(run: Run, seed: int, target: Target, judge: Judge, closing: Closing) -> tuple:
@@ -203,13 +206,15 @@ def _assess_seed(run: Run, seed: int, target: Target, judge: Judge, closing: Clo
 
 
 def _assess_masses(entry: External, target: Target, judge: Judge) -> Assessment:
-    """Exact scores of exact probabilities: no sample, hence no floor but zero."""
+    """Exact scores of exact probabilities: no sample, hence a floor of zero; against held-out rows nothing is exact."""
     p, q = judge.masses, entry.masses
     with np.errstate(divide="ignore"):
-        exact = float(np.sum(p[p > 0] * (np.log(p[p > 0]) - np.log(q[p > 0]))))
+        exact = [float(np.sum(p[p > 0] * (np.log(p[p > 0]) - np.log(q[p > 0]))))]
     width = float(np.ptp(target.box)) / target.n_bins
-    scores = {"kl_exact": [exact], "wasserstein": [float(np.abs(np.cumsum(p - q)).sum() * width)]}
-    return Assessment(entry.name, entry.n_params, None, None, q, scores, {}, [None], external=True)
+    scores = {"wasserstein": [float(np.abs(np.cumsum(p - q)).sum() * width)]}
+    scores["kl_exact"] = None if target.empirical else exact
+    floors = {} if target.empirical else dict.fromkeys(scores, Floor(0.0, 0.0, 0.0))
+    return Assessment(entry.name, entry.n_params, None, None, q, scores, floors, [None], external=True)
 
 
 def _equal_parts(target: Target) -> dict[str, np.ndarray]:

@@ -99,7 +99,8 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     results.remove_previous(folder, keep=files)
     results.write_whole(folder / results.METRICS_FILE, results.json_bytes(report))
     begin = f"; begin with {pictures.DASHBOARD}" if runs else ""
-    console.say(f"{len(files)} files in {folder}/ after {origin['seconds']:.0f} s{begin}")
+    peak = f" and {origin['peak_memory_bytes'] / 2**30:.2f} GiB at most" if origin["peak_memory_bytes"] else ""
+    console.say(f"{len(files)} files in {folder}/ after {origin['seconds']:.0f} s{peak}{begin}")
     return 0
 
 
@@ -122,14 +123,14 @@ def _train(models: Sequence[Model], feed: Feed, judge: Judge, config: Any) -> tu
                 models,
             )
         )
+        step_costs = list(pool.map(lambda program: step_cost(program.model, feed, program.advance), programs))
     runs, costs = [], {}
-    for program in programs:
+    for program, cost in zip(programs, step_costs, strict=True):
         name = program.model.name
         with console.family_bar(name, config.n_steps) as bar:
             snapshot_steps = frozenset(config.snapshot_steps.values())
             run = train(program, snapshot_steps=snapshot_steps, on_evaluation=bar.update)
         runs.append(run)
-        cost = step_cost(program.model, feed, program.advance)
         costs[name] = results.cost_of(run, cost, config.n_eval_samples)
     return runs, costs
 

@@ -55,9 +55,9 @@ class _Constants:
         _check_choice("DECODE", self.decode, ("hard", "soft"))
         external = self.external_samples + self.external_probabilities
         if not isinstance(self.models, tuple | list) or not (self.models or external):
+            alone = ", or name EXTERNAL_SAMPLES to score alone" if self.models == () else ""
             raise UserError(
-                f"MODELS = {self.models!r} must name at least one family, unless something external is to be scored: "
-                f"choose from {', '.join(MODELS)}"
+                f"MODELS = {self.models!r} must name at least one family: choose from {', '.join(MODELS)}{alone}"
             )
         for name in self.models:
             _check_choice("MODELS", name, MODELS)
@@ -119,7 +119,7 @@ _LOWEST = {
     "num_seeds": 1,
     "seed": 0,
     "hidden_layers": 1,
-    "n_eval_samples": 1,
+    "n_eval_samples": 20,  # the classifier's folds need some
     "kld_cells": 0,
     "n_samples_train": 0,
 }
@@ -261,9 +261,10 @@ def _triples(what: str, entries: Any) -> tuple[tuple[str, str, int | None], ...]
 
 def _check_external(entries: Sequence[tuple[str, str, int | None]]) -> None:
     """Names that can stand beside families, files as text, and parameter counts."""
-    taken = {*MODELS, "target", "floor"}
+    # The last two are arguments of numpy.savez.
+    taken = {*MODELS, "target", "floor", "file", "allow_pickle"}
     for name, file, n_params in entries:
-        if not isinstance(name, str) or not name.strip() or "/" in name:
+        if not isinstance(name, str) or not name.strip() or "/" in name or not name.isprintable():
             raise UserError(f"external name {name!r} must be a word or more without a slash, such as QCBM")
         if name in taken:
             raise UserError(f"external name {name!r} is taken: choose another, such as {name}-2")

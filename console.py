@@ -134,10 +134,10 @@ def cost_table(costs: Mapping[str, Mapping[str, float | None]]) -> None:
             "parameters": cost["n_params"],
             "operations a step": _count(cost["operations_per_step"]),
             "rows a step": cost["rows_per_step"],
-            "training": f"{cost['train_seconds']:.1f} s",
+            "training, all seeds": f"{cost['train_seconds']:.1f} s",
             "compiling": f"{cost['compile_seconds']:.1f} s",
             "samples a second": _count(cost["samples_per_second"]),
-            "memory": "?" if cost["memory_bytes"] is None else f"{cost['memory_bytes'] / 2**20:.1f} MiB",
+            "memory a device": "?" if cost["memory_bytes"] is None else f"{cost['memory_bytes'] / 2**20:.1f} MiB",
         }
         for name, cost in costs.items()
     ]
@@ -176,7 +176,7 @@ def _floor_rows(
 ) -> list[dict[str, str]]:
     """The floor, and one for every other number of rows that something was scored at."""
     rows = [{"": "floor", **{_heading(name): _floor(floor) for name, floor in floors.items()}, **more}]
-    seen = {entry.n_samples: entry.floors for entry in assessments if entry.external and entry.floors}
+    seen = {entry.n_samples: entry.floors for entry in assessments if entry.external and entry.n_samples is not None}
     for n, own in seen.items():
         if own[next(iter(floors))] != floors[next(iter(floors))]:
             rows.append({"": f"floor at n = {n}", **{_heading(name): _floor(own[name]) for name in floors}})
@@ -188,10 +188,18 @@ def _summary(entry: Assessment, name: str) -> str:
     if values is None:
         return "none"
     summary = metrics.summarise(values, metrics.METRICS[name].higher_is_better)
-    # Only of probabilities can a score be infinite without anything having diverged.
-    missing = "infinite" if entry.external else "diverged"
-    median, low, high = (_score(summary[part], missing) for part in ("median", "low", "high"))
+    missing = "diverged"
+    if all(at is None for at in entry.diverged_at_step):
+        # An empty cell under exact probabilities, or a partition function beyond its quadrature.
+        missing = "unknown" if np.isnan(values).any() else "infinite"
+    counted = name == "modes_covered"
+    median, low, high = (
+        f"{summary[part]:g}" if counted and summary[part] is not None else _score(summary[part], missing)
+        for part in ("median", "low", "high")
+    )
     approximate = "≈ " if name == "kl_exact" and entry.estimated else ""
+    if entry.masses is not None:
+        return f"{median} (exact)"
     return approximate + (median if len(values) == 1 else f"{median} ({low} – {high})")
 
 
@@ -206,8 +214,8 @@ def _count(value: float | None) -> str:
 
 
 def _nats(values: Sequence[float]) -> str:
-    median = np.median(values)
-    return f"{median:.3f}" if np.isfinite(median) else "diverged"
+    median = metrics.summarise(values, higher_is_better=True)["median"]
+    return "diverged" if median is None else f"{median:.3f}"
 
 
 def _median(values: Sequence[float]) -> float | None:

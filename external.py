@@ -23,8 +23,8 @@ class External(NamedTuple):
 def load(config: Any, target: Target) -> list[External]:
     """Reads every external entry of a configuration.
 
-    A file of more than N_EVAL_SAMPLES rows gives that many of them, chosen at random as the seed says: the first ones
-    of a sorted file would be another distribution. Fewer are scored as they are.
+    Rows are shuffled as the seed says, and of more than N_EVAL_SAMPLES that many are taken: the first ones of a sorted
+    file, which several metrics look at alone, would be another distribution.
 
     Raises:
       UserError: a file that cannot be read, has the wrong shape or too few rows, or probabilities that are none.
@@ -43,7 +43,7 @@ def load(config: Any, target: Target) -> list[External]:
         if np.abs(rows).max() > 1e18:
             raise UserError(f"{what} {path!r} has numbers of {np.abs(rows).max():.3g}, beyond float32's reach")
         n = min(len(rows), config.n_eval_samples)
-        chosen = rows if n == len(rows) else np.random.default_rng([config.seed, 2]).permutation(rows)[:n]
+        chosen = np.random.default_rng([config.seed, 2]).permutation(rows)[:n]
         compared = np.asarray(target.as_compared(jnp.asarray(chosen, jnp.float32)))
         entries.append(External(name, n_params, compared, None, len(rows)))
     for name, path, n_params in config.external_probabilities:

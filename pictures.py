@@ -59,6 +59,9 @@ def draw(
     """
     external = [entry for entry in assessments if entry.external]
     colours = plotting.family_colours(list(MODELS), [entry.name for entry in external])
+    # What was scored at another number of rows has another floor than the one that is drawn.
+    labels = {entry.name: entry.name + _own_floor(entry, judge) for entry in assessments}
+    colours |= {labels[name]: colours[name] for name in labels}
     scene = target_picture(target, judge, config)
     heading = title(config, target)
     histories = {run.model.name: history_of(run) for run in runs}
@@ -94,7 +97,7 @@ def draw(
         floors_text=floors_text,
         heights={entry.name: entry.masses for entry in external if entry.masses is not None},
     )
-    families = {name: np.asarray(values) for name, values in grid.entries.items()}
+    families = {labels[name]: np.asarray(values) for name, values in grid.entries.items()}
     scorecards.kld_sensitivity(
         folder / SENSITIVITY,
         scorecards.Sensitivity(
@@ -103,7 +106,7 @@ def draw(
             families,
             grid.floor,
             grid.chosen,
-            [entry.name for entry in external],
+            [labels[entry.name] for entry in external],
         ),
         colours,
         heading,
@@ -117,7 +120,8 @@ def draw(
         return
 
     def value_of(entry, name):
-        values = entry.scores.get(name)
+        # Exact probabilities have none of the noise that the floor is made of.
+        values = None if entry.masses is not None else entry.scores.get(name)
         return None if values is None else values[0]
 
     plotting.metrics_comparison(
@@ -127,7 +131,7 @@ def draw(
         colours,
         heading,
         wasserstein_label="W₁ (units of x)" if target.dim == 1 else "sliced W₁ (units of x)",
-        externals={entry.name: {name: value_of(entry, name) for name in judge.floors} for entry in external},
+        externals={labels[entry.name]: {name: value_of(entry, name) for name in judge.floors} for entry in external},
     )
     points = {}
     for run in runs:
@@ -140,7 +144,7 @@ def draw(
             course=curves(run, ["kld"])["kld"],
         )
     scorecards.cost_quality(
-        folder / COSTS, points, {e.name: value_of(e, "kld") for e in external}, floors, colours, heading
+        folder / COSTS, points, {labels[e.name]: value_of(e, "kld") for e in external}, floors, colours, heading
     )
 
     middle = " · the middle seed" if config.num_seeds > 1 else ""
@@ -184,9 +188,14 @@ def _head(entry: Assessment, judge: Judge) -> str:
         else judge.floors
     )
     line = console.scores_text({name: metrics.summarise(entry.scores[name])["median"] for name in names})
-    if entry.external and entry.n_samples not in (None, judge.scorer.n_samples):
-        line += f" (n = {entry.n_samples}, floor {console.scores_text({'kld': entry.floors['kld'].mean})})"
-    return line
+    return line + _own_floor(entry, judge)
+
+
+def _own_floor(entry: Assessment, judge: Judge) -> str:
+    """Of an external entry of fewer rows, how many, and what samples of the target of that size score."""
+    if not entry.external or entry.n_samples in (None, judge.scorer.n_samples):
+        return ""
+    return f", n = {entry.n_samples}: floor {console.scores_text({'kld': entry.floors['kld'].mean})}"
 
 
 def title(config: Any, target: Target) -> str:

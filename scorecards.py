@@ -19,7 +19,7 @@ import figures
 from figures import FLOOR_COLOUR, TARGET_COLOUR
 from plotting import Curve, course
 
-_SECONDS, _OPERATIONS = "training time per seed (s)", "floating-point operations per seed"
+_SECONDS, _OPERATIONS = "training wall time / number of seeds (s)", "floating-point operations per seed"
 _WORDS = {_SECONDS: "time", _OPERATIONS: "operations"}
 _MARK = {"color": TARGET_COLOUR, "ls": (0, (1, 2)), "lw": 1.4, "zorder": 1.8}
 

@@ -399,7 +399,7 @@ def _interval_quadrature(low: float, high: float) -> tuple[np.ndarray, np.ndarra
     return (low + (high - low) * (nodes[:, None] + 1) / 2), weights * (high - low) / 2
 
 
-def _mixture_quadrature(modes: Modes) -> tuple[np.ndarray, np.ndarray]:
+def _mixture_quadrature(modes: Modes, refine: int = 1, reach: float = 7.0) -> tuple[np.ndarray, np.ndarray]:
     """A trapezoid rule over every component's ± 7 σ, at a spacing of a third of the narrowest σ in any direction.
 
     It converges geometrically; what limits it is the logarithm of the mixture between its components, to 1e-7 nats for
@@ -407,10 +407,10 @@ def _mixture_quadrature(modes: Modes) -> tuple[np.ndarray, np.ndarray]:
     in 2-D.
     """
     deviations = np.sqrt(np.diagonal(modes.covariances, axis1=1, axis2=2))
-    low, high = (modes.means - 7 * deviations).min(0), (modes.means + 7 * deviations).max(0)
+    low, high = (modes.means - reach * deviations).min(0), (modes.means + reach * deviations).max(0)
     dim = len(low)
     # In 1-D a finer rule costs nothing, and a model may be rougher than the target.
-    spacing = math.sqrt(np.linalg.eigvalsh(modes.covariances).min()) / (3 if dim > 1 else 50)
+    spacing = math.sqrt(np.linalg.eigvalsh(modes.covariances).min()) / (refine * (3 if dim > 1 else 50))
     most = 20_001 if dim == 1 else 401
     axes = [np.linspace(a, b, min(most, math.ceil((b - a) / spacing) + 1)) for a, b in zip(low, high, strict=True)]
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dim)

@@ -76,7 +76,7 @@ class Cost(NamedTuple):
 
     operations_per_step: float | None  # floating-point, of one update of one seed, as the compiler counts them
     rows_per_step: int  # training rows that one update of one seed sees
-    memory_bytes: int | None  # of the compiled training interval, all seeds: arguments, results and temporaries
+    memory_bytes: int | None  # of the compiled training on one device: arguments, results, temporaries
 
 
 class Run(NamedTuple):
@@ -208,8 +208,8 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
       compiled: the compiled training, for its memory.
 
     Returns:
-      The cost. Random numbers and the data draw are not among the operations; what the compiler or the device does not
-      say is None.
+      The cost. Random numbers and the data draw are not among the operations, nor are exponentials and their like, which
+      the compiler counts apart; what the compiler or the device does not say is None.
     """
 
     def arguments(key):
@@ -222,7 +222,8 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
         return model.init(key, rows), batch, model.noise(key)
 
     state, batch, noise = jax.eval_shape(arguments, jax.random.key(0))
-    analysis = jax.jit(model.step).lower(state, batch, noise).cost_analysis() or {}
+    step = jax.jit(model.step).lower(state, batch, noise).compile()
+    analysis = step.cost_analysis() or {}
     memory = None
     with contextlib.suppress(AttributeError, NotImplementedError):
         sizes = compiled.memory_analysis()

@@ -112,4 +112,3 @@ def averaged(model: Model, decay: float) -> Model:
         log_prob=with_average(model.log_prob),
         views={name: view._replace(arrays=with_average(view.arrays)) for name, view in model.views.items()},
     )
-

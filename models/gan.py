@@ -103,8 +103,9 @@ def build(config: Any, target: Any) -> Model:
       target: the distribution to learn; its codec fixes the event shape.
 
     Returns:
-      The model. With bins `log_prob` averages the generator's softmax over fixed z ("estimate": of K bins, its error
-      in KL(p ‖ q) is at most about K/2M nats from M = 2¹⁸ draws). Without it has no density and `log_prob` is None.
+      The model. With bins `log_prob` averages the generator's softmax over M = 2¹⁸ fixed z: an "estimate", whose
+      KL(p ‖ q) has a standard error of at most about √(2 KL/M) and a bias of about K/2M nats for K bins that are not
+      nearly empty. Without bins there is no density and `log_prob` is None.
 
     Raises:
       UserError: the budget is below the smallest GAN for these events.

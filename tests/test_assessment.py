@@ -41,6 +41,16 @@ def test_who_repeats_the_training_rows_is_exposed(fields, make_config):
     assert memoriser(target)["held_out"] == pytest.approx(caught["held_out"], rel=0.3)
 
 
+def test_the_memoriser_of_a_table_repeats_all_of_its_training_rows(make_config, tmp_path):
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=200))
+    target = make_target(make_config(target_type="CUSTOM", num_bins=0, custom_file=str(tmp_path / "rows.npy")))
+    repeated = target.train_rows[np.random.default_rng(1).integers(140, size=50_000)]
+    expected, found = memorisation(repeated, target), memoriser(target)
+    for part in ("train", "held_out"):
+        # 50 000 draws with replacement are off by a standard error of about 1/√50 000.
+        assert found[part] == pytest.approx(expected[part], abs=0.02)
+
+
 def test_nothing_is_held_out_where_data_are_drawn_afresh(make_config):
     target = make_target(make_config())
     assert memorisation(np.zeros((5, 1)), target) is None

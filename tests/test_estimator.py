@@ -11,7 +11,7 @@ import pytest
 import metrics
 from exact import kl_exact
 from models import MODELS, rbm, vae
-from targets import kld_cells, make_target
+from targets import _mixture_quadrature, kld_cells, make_target
 from training import Feed, advance, streams
 
 N_MULTINOMIALS = 200
@@ -149,6 +149,20 @@ def test_the_quadrature_of_the_partition_function_has_converged(kind, trained):
         assert float(rbm.log_partition_gaussian(params, margin=12.0)) == pytest.approx(shipped, abs=1e-9)
         # Over the data's box alone the model would look better than it is.
         assert float(rbm.log_partition_gaussian(params, nodes_per_sigma=1, margin=1.0)) < shipped - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [pytest.param(*case, marks=pytest.mark.xdist_group(f"{case}")) for case in CASES if case[1] != "binned"],
+)
+def test_the_quadrature_under_the_target_resolves_a_trained_model(name, kind, trained):
+    _, target, model, state, _ = trained(name, kind)
+    shipped = kl_exact(model, state, target)
+    for refine, reach in ((2, 7.0), (1, 9.0)):
+        finer = target._replace(
+            quadrature=lambda refine=refine, reach=reach: _mixture_quadrature(target.modes, refine, reach)
+        )
+        assert kl_exact(model, state, finer) == pytest.approx(shipped, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["1-D", "2-D"])

@@ -37,11 +37,13 @@ def load(make_config, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv"])
-def test_fewer_rows_than_asked_for_are_taken_as_they_are(load, suffix):
+def test_fewer_rows_than_asked_for_are_all_taken_in_any_order(load, suffix):
     rows = np.linspace(-2, 2, 50)
     _, _, entry = load(rows, suffix, target_type="1D_TRIMODAL", num_bins=0)
     assert (entry.name, entry.n_params, entry.n_in_file) == ("QCBM", 120, 50)
-    np.testing.assert_allclose(entry.rows[:, 0], rows, rtol=1e-6)
+    np.testing.assert_allclose(np.sort(entry.rows[:, 0]), rows, rtol=1e-6)
+    # Metrics that look at the first rows alone must not see the smallest.
+    assert np.any(np.diff(entry.rows[:, 0]) < 0)
 
 
 def test_of_more_rows_as_many_are_drawn_as_the_seed_says(load):
@@ -101,6 +103,9 @@ def test_a_missing_file_fails_as_a_table_does(make_config):
         ({"EXTERNAL_SAMPLES": {"A": ("a.npy", 1)}, "EXTERNAL_PROBABILITIES": {"A": ("b.npy", 1)}}, "'A' is taken"),
         ({"EXTERNAL_SAMPLES": {"a/b": ("a.npy", 1)}}, "without a slash"),
         ({"EXTERNAL_SAMPLES": {"": ("a.npy", 1)}}, "must be a word"),
+        ({"EXTERNAL_SAMPLES": {"two\nlines": ("a.npy", 1)}}, "must be a word"),
+        ({"EXTERNAL_SAMPLES": {"file": ("a.npy", 1)}}, "'file' is taken"),
+        ({"N_EVAL_SAMPLES": 19}, "N_EVAL_SAMPLES = 19 must be at least 20"),
         ({"EXTERNAL_SAMPLES": {"A": ("a.npy", -1)}}, "parameters = -1 must be at least 0"),
         ({"EXTERNAL_SAMPLES": {"A": ("a.npy", 1.5)}}, "parameters = 1.5 must be a whole number"),
         ({"EXTERNAL_SAMPLES": {"A": "a.npy"}}, "must be a dict of"),
@@ -175,3 +180,4 @@ def test_probabilities_are_scored_exactly(make_config):
     _, _, empty = assessed(config, target, masses=np.array([0.5, 0.5, 0, 0]))
     assert empty.scores["kl_exact"] == [np.inf]
     assert moved.samples is None
+    assert moved.floors["kl_exact"] == (0, 0, 0)

@@ -107,7 +107,8 @@ def test_report_is_schema_1_and_says_what_was_measured(made):
     assert read["config"]["rbm"] == dataclasses.asdict(config.rbm)
     assert read["target"]["entropy"] == pytest.approx(float(-(judge.masses * np.log(judge.masses)).sum()))
     assert read["target"]["discretisation_error"] == judge.discretisation_error
-    assert read["floor"] == {name: floor._asdict() for name, floor in (judge.floors | MORE["floors"]).items()}
+    floors = judge.floors | MORE["floors"] | {"kl_exact": Floor(0.0, 0.0, 0.0)}
+    assert read["floor"] == {name: floor._asdict() for name, floor in floors.items()}
     assert read["external"] == {}
     model = read["models"]["RBM"]
     assert set(model) == {
@@ -283,8 +284,22 @@ def test_tables_show_external_entries_with_their_own_floor(made, capsys):
     assert "external, n = 70" in rows["QCBM"]
     assert "?" in rows["QCBM"]
     assert "9.5000" in rows["floor at n = 70"]
-    assert "infinite" in rows["EXACT"]
+    assert "infinite (exact)" in rows["EXACT"]
     assert "probabilities" in rows["EXACT"]
+
+
+def test_what_cannot_be_computed_is_not_called_diverged(made, capsys):
+    _, _, judge, run = made
+    unknown = assessed(judge, run, kld=[0.1] * 4, kl_exact=[np.nan] * 4)._replace(diverged_at_step=[None] * 4)
+    console.final_table([unknown], judge)
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("RBM"))
+    assert "unknown (unknown – unknown)" in row
+    assert "diverged" not in row.split("unknown")[1]
+
+
+def test_a_lost_seed_does_not_hide_the_others_likelihood():
+    assert console._nats([np.nan, -1.0, -1.1, -1.2]) == "-1.150"
+    assert console._nats([np.nan, np.nan, -1.1]) == "diverged"
 
 
 def test_costs_and_held_out_rows_have_their_tables(made, capsys):

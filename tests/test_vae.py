@@ -107,7 +107,7 @@ def test_logged_loss_with_a_learned_sigma(make_config):
     assert float(info.loss) == pytest.approx(loss, rel=1e-5)
     # d loss / d ln σ = D − ‖x − x̂‖²/σ²: Adam's first step goes against its sign, by the learning rate.
     moved = float(after.params.log_sigma[0]) - log_sigma
-    assert moved == pytest.approx(-1e-3 * np.sign(2 - square / variance), rel=1e-3)
+    assert moved == pytest.approx(-vae.Config().learning_rate * np.sign(2 - square / variance), rel=1e-3)
 
 
 @pytest.mark.parametrize("beta", [1.0, 0.5])
