@@ -175,11 +175,11 @@ def _floor_rows(
     assessments: Sequence[Assessment], floors: Mapping[str, Floor], more: Mapping[str, str]
 ) -> list[dict[str, str]]:
     """The floor, and one for every other number of rows that something was scored at."""
-    rows = [{"": "floor", **{_heading(name): _floor(floor) for name, floor in floors.items()}, **more}]
+    rows = [{"": "floor", **{_heading(name): _floor(floor, name) for name, floor in floors.items()}, **more}]
     seen = {entry.n_samples: entry.floors for entry in assessments if entry.external and entry.n_samples is not None}
     for n, own in seen.items():
         if own[next(iter(floors))] != floors[next(iter(floors))]:
-            rows.append({"": f"floor at n = {n}", **{_heading(name): _floor(own[name]) for name in floors}})
+            rows.append({"": f"floor at n = {n}", **{_heading(name): _floor(own[name], name) for name in floors}})
     return rows
 
 
@@ -192,11 +192,7 @@ def _summary(entry: Assessment, name: str) -> str:
     if all(at is None for at in entry.diverged_at_step):
         # An empty cell under exact probabilities, or a partition function beyond its quadrature.
         missing = "unknown" if np.isnan(values).any() else "infinite"
-    counted = name == "modes_covered"
-    median, low, high = (
-        f"{summary[part]:g}" if counted and summary[part] is not None else _score(summary[part], missing)
-        for part in ("median", "low", "high")
-    )
+    median, low, high = (_value(summary[part], name, missing) for part in ("median", "low", "high"))
     approximate = "≈ " if name == "kl_exact" and entry.estimated else ""
     if entry.masses is not None:
         return f"{median} (exact)"
@@ -232,5 +228,11 @@ def _score_line(scores: Mapping[str, str]) -> str:
     return "   ".join(f"{metrics.METRICS[name].label} {score}" for name, score in scores.items())
 
 
-def _floor(floor: Floor) -> str:
-    return f"{_score(floor.mean)} ({_score(floor.low)} – {_score(floor.high)})"
+def _floor(floor: Floor, name: str) -> str:
+    mean, low, high = (_value(value, name) for value in floor)
+    return f"{mean} ({low} – {high})"
+
+
+def _value(value: float | None, name: str, missing: str = "diverged") -> str:
+    """A metric's value; a count without decimals."""
+    return f"{value:g}" if name == "modes_covered" and value is not None else _score(value, missing)

@@ -208,8 +208,8 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
       compiled: the compiled training, for its memory.
 
     Returns:
-      The cost. Random numbers and the data draw are not among the operations, nor are exponentials and their like, which
-      the compiler counts apart; what the compiler or the device does not say is None.
+      The cost. Random numbers and the data draw are not among the operations, nor are exponentials and their like,
+      which the compiler counts apart; what the compiler or the device does not say is None.
     """
 
     def arguments(key):
