@@ -62,6 +62,12 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
         if entry.rows is not None and entry.n_in_file != config.n_eval_samples:
             how = "as many drawn at random" if entry.n_in_file > len(entry.rows) else "with a floor of its own"
             console.say(f"{entry.name}: {entry.n_in_file} rows in its file, scored at n = {len(entry.rows)}, {how}")
+        if entry.outside > 0.1:
+            span = " × ".join(f"[{low:.4g}, {high:.4g}]" for low, high in target.box)
+            console.say(
+                f"{entry.name}: {entry.outside:.0%} of its rows lie outside the target's range {span}; "
+                "rows are positions x, not numbers of bins"
+            )
     if models:
         console.widths(models, config.parameter_budget)
     with console.waiting("floor: scoring samples of the target itself …"):

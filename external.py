@@ -18,6 +18,7 @@ class External(NamedTuple):
     rows: np.ndarray | None  # [n, D] float32, as compared; n is at most N_EVAL_SAMPLES
     masses: np.ndarray | None  # [NUM_BINS] float64, exact cell probabilities
     n_in_file: int
+    outside: float = 0.0  # share of the rows that lie outside the target's box
 
 
 def load(config: Any, target: Target) -> list[External]:
@@ -45,7 +46,8 @@ def load(config: Any, target: Target) -> list[External]:
         n = min(len(rows), config.n_eval_samples)
         chosen = np.random.default_rng([config.seed, 2]).permutation(rows)[:n]
         compared = np.asarray(target.as_compared(jnp.asarray(chosen, jnp.float32)))
-        entries.append(External(name, n_params, compared, None, len(rows)))
+        outside = np.mean(np.any((rows < target.box[:, 0]) | (rows > target.box[:, 1]), axis=1))
+        entries.append(External(name, n_params, compared, None, len(rows), float(outside)))
     for name, path, n_params in config.external_probabilities:
         what = f"EXTERNAL_PROBABILITIES[{name!r}]"
         table = read_rows(path, what)

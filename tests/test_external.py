@@ -66,6 +66,12 @@ def test_with_bins_rows_are_compared_as_binned(load):
     np.testing.assert_allclose(np.unique(entry.rows), centres, rtol=1e-5)
 
 
+def test_rows_outside_the_box_are_counted(load):
+    _, target, entry = load(np.r_[np.zeros(30), np.full(10, 50.0)], target_type="1D_TRIMODAL", num_bins=0)
+    assert entry.outside == 0.25
+    assert target.box[0, 1] < 50
+
+
 @pytest.mark.parametrize(
     ("rows", "fields", "message"),
     [
