@@ -114,7 +114,7 @@ def test_unknown_costs_are_said(tmp_path, shown):
     assert lines_of(left, COLOURS["GAN"], "o")
     draw_costs(tmp_path, {name: cost._replace(operations=None) for name, cost in points.items()})
     (only,) = shown[1].axes
-    assert only.get_xlabel() == "training time per seed (s)"
+    assert only.get_xlabel() == "training wall time / number of seeds (s)"
     assert collisions(shown[1]) == []
 
 

@@ -254,7 +254,10 @@ def test_a_familys_samples_score_the_same_when_they_come_from_a_file(tmp_path, m
         "modes_covered",
         "high_quality",
     ):
-        assert copied[name]["seeds"] == [final[name]["seeds"][0]]
+        # The file's rows are shuffled: sums are rounded otherwise, and the classifier's folds are others, whose two
+        # accuracies differ by less than five standard deviations of the null at 300 rows.
+        tolerance = 5 * 0.5 / 300**0.5 if name == "classifier_accuracy" else 1e-9
+        assert copied[name]["seeds"][0] == pytest.approx(final[name]["seeds"][0], rel=1e-6, abs=tolerance)
 
 
 def test_importing_the_script_does_nothing():
