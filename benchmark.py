@@ -54,7 +54,8 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
 
     origin = results.provenance(args, config.out_dir, started)
     console.say(f"device: {origin['device']}")
-    console.say(f"target: {pictures.title(config, target)}, {config.n_steps} steps")
+    steps = f", {config.n_steps} steps" if models else ""
+    console.say(f"target: {pictures.title(config, target)}{steps}")
     if target.train_rows is not None:
         use = "for every score" if target.empirical else "to see what is memorised; scores are exact of the target"
         console.say(f"rows: {len(target.train_rows)} to train on, {len(target.held_out_rows)} held out {use}")

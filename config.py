@@ -226,6 +226,12 @@ def _one_line(box: str) -> str:
     value = re.match(r"Error parsing (--\S+): could not convert string to float: '(.*)'", text)
     if value:
         return f"{value[1]} {value[2]!r} must be a number, such as 0.001"
+    value = re.match(r"Error parsing (--external-\S+): Could not find valid parse for arguments: (.*)", text)
+    if value:
+        return (
+            f"{value[1]} {value[2]} must be entries of a name, a file and a number of parameters or None, such as "
+            "QCBM qcbm.npy 120"
+        )
     return text or "the command line cannot be read; --help lists all options"
 
 

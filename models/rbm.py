@@ -50,6 +50,7 @@ class Config:
     k: int = 1  # Gibbs sweeps of the negative phase a step
     sigma: float = 0.25  # without bins: σ of the visibles at the start, in units of the events
     learn_sigma: bool = True  # without bins: train ln σ, one a visible unit
+    weight_scale: float = 0.01  # standard deviation of the weights at the start, in units of the events
     average: float = 0.9999  # decay of the averaged weights that sample; 0: off
     sample_steps: int = 1000  # Gibbs sweeps before a chain counts as a sample, for the final score
     sample_steps_training: int = 100  # the same for scores in mid-training
@@ -58,6 +59,7 @@ class Config:
         check_range("RBM.learning_rate", self.learning_rate, above=0)
         check_range("RBM.k", self.k, low=1)
         check_range("RBM.sigma", self.sigma, above=0)
+        check_range("RBM.weight_scale", self.weight_scale, above=0)
         check_range("RBM.average", self.average, low=0, below=1)
         check_range("RBM.sample_steps", self.sample_steps, low=1)
         check_range("RBM.sample_steps_training", self.sample_steps_training, low=1)
@@ -114,7 +116,7 @@ def build(config: Any, target: Any) -> Model:
 
     def init_params(key, width):
         return Params(
-            weights=0.01 * jax.random.normal(key, (n_visible, width)),
+            weights=settings.weight_scale * jax.random.normal(key, (n_visible, width)),
             visible_bias=jnp.zeros(n_visible),
             hidden_bias=jnp.zeros(width),
             log_sigma=jnp.full(n_visible, jnp.log(settings.sigma)) if learn_sigma else (),

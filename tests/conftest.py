@@ -1,6 +1,8 @@
 """Settings and fixtures that every test shares."""
 
 import dataclasses
+import os
+import tempfile
 
 import jax
 import pytest
@@ -12,6 +14,15 @@ from config import BenchmarkConfig, from_constants
 jax.config.update("jax_num_cpu_devices", 2)
 # An implicit broadcast between different ranks is a bug more often than not.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    """One compilation cache for the workers of this session and the programs they start: what one compiled, all have."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="compiled")
+        config.add_cleanup(folder.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 
 @pytest.fixture

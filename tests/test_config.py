@@ -74,6 +74,7 @@ BAD_COMMANDS = [
     ("--n-steps 1e3", "'1e3'", "whole number", "nearest valid choice is 1000"),
     ("--n-steps 99.5", "'99.5'", "whole number", "nearest valid choice is 100"),
     ("--n-steps many", "'many'", "whole number"),
+    ("--external-samples QCBM qcbm.npy", "['QCBM', 'qcbm.npy']", "number of parameters or None", "QCBM qcbm.npy 120"),
     ("--n-steps inf", "'inf'", "whole number"),
     ("--kld-epsilon small", "'small'", "a number"),
     ("--kld-epsilon 0", "KLD_EPSILON = 0.0", "above 0 and below 1"),
