@@ -42,7 +42,7 @@ MIXTURE_COVARIANCES = (
 # fmt: off
 GAN = dict(learning_rate=9e-4, discriminator_learning_rate=1.5e-3, adam_b1=0.5, latent_dim=16, label_smoothing=0.9, gumbel_temperature=2.3, r1_penalty=2.0, average=0.9999)  # noqa: E501
 VAE = dict(learning_rate=3e-3, latent_dim=2, reconstruction="auto", beta=0.0, learn_sigma=False, average=0.9999)
-RBM = dict(learning_rate=2e-3, algorithm="CD", k=1, sigma=0.25, learn_sigma=True, average=0.9999, sample_steps=1000, sample_steps_training=100)  # noqa: E501
+RBM = dict(learning_rate=2e-3, algorithm="CD", k=1, sigma=0.25, learn_sigma=True, weight_scale=0.01, average=0.9999, sample_steps=1000, sample_steps_training=100)  # noqa: E501
 # fmt: on
 
 

@@ -17,7 +17,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_configure(config):
-    """One compilation cache for the workers of this session and the programs they start: what one compiled, all have."""
+    """One compilation cache for the workers and what they start: what one has compiled, all have."""
     if not hasattr(config, "workerinput"):
         folder = tempfile.TemporaryDirectory(prefix="compiled")
         config.add_cleanup(folder.cleanup)

@@ -65,7 +65,7 @@ CASES = [
     ("CUSTOM", "--num-bins", "12", "--custom-file", "petal_length.csv"),
     ("CUSTOM", "--num-bins", "0", "--custom-file", "petal_length_width.npy"),
 ]
-# All families at once with bins and in 2-D, else one in turn, which takes each through 1-D: a run is mostly compilation.
+# All families at once with bins and in 2-D, else one in turn, hence each in 1-D: a run is mostly compilation.
 ALL_FAMILIES = {1, 11}
 
 
