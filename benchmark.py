@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,29 @@ from evaluation import Judge
 from models import MODELS
 from models.base import Model
 from sensitivity import sensitivity
-from targets import make_target
+from targets import Target, make_target
 from training import Feed, Run, prepare, step_cost, train
+
+
+class Started(NamedTuple):
+    """When a run began."""
+
+    clock: float  # seconds, of time.perf_counter
+    utc: str
+
+    @classmethod
+    def now(cls) -> "Started":
+        """This moment."""
+        return cls(time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+
+
+class Job(NamedTuple):
+    """One run that has been checked."""
+
+    config: Any
+    target: Target
+    models: Sequence[Model]
+    entries: Sequence[external.External]
 
 
 def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: str) -> int:
@@ -40,19 +62,56 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
       The exit code: 0, or 2 for input that cannot be run; then nothing on disk has changed.
     """
     args = sys.argv[1:] if args is None else args
-    clock, started = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    started = Started.now()
     try:
-        config = configuration.parse(constants, args, description)
+        command = configuration.read(constants, args, description)
         _use_every_core()
-        target = make_target(config)
-        models = [_build(name, config, target) for name in config.models]
-        entries = external.load(config, target)
-        folder = results.open_folder(config.out_dir)
+        if command.sweep:
+            # Its cells come back to this module.
+            import sweep
+
+            return sweep.run(command, args)
+        job = check(command.config)
+        folder = results.open_folder(job.config.out_dir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    execute(job, folder, started, args)
+    return 0
 
-    origin = results.provenance(args, config.out_dir, started)
+
+def check(config: Any) -> Job:
+    """Builds and reads all that can be wrong with a run, without training anything or writing to disk.
+
+    Raises:
+      UserError: it cannot be run.
+    """
+    target = make_target(config)
+    models = [_build(name, config, target) for name in config.models]
+    return Job(config, target, models, external.load(config, target))
+
+
+def execute(
+    job: Job,
+    folder: Path,
+    started: Started,
+    args: Sequence[str],
+    *,
+    with_pictures: bool = True,
+    root: Path | None = None,
+) -> None:
+    """Trains, scores, and writes everything of one run; `metrics.json` last, so that where it is, all is.
+
+    Args:
+      job: from `check`.
+      folder: where to write; it exists.
+      started: when the run began.
+      args: the command line, for the record.
+      with_pictures: False leaves the pictures out.
+      root: the folder of all that the program writes, which a checkout does not count as a change; None: `folder`.
+    """
+    config, target, models, entries = job
+    origin = results.provenance(args, root or folder, started.utc)
     console.say(f"device: {origin['device']}")
     steps = f", {config.n_steps} steps" if models else ""
     console.say(f"target: {pictures.title(config, target)}{steps}")
@@ -92,23 +151,24 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     console.held_out_table(assessments, assessment.memoriser(target))
     console.cost_table(costs)
 
-    files = [*pictures.names(config, runs), *results.FILES]
-    with console.waiting("drawing the pictures …"):
-        grid = sensitivity(assessments, config, target, judge)
-        pictures.draw(folder, config, target, judge, runs, assessments, costs, grid)
+    drawn = pictures.names(config, runs) if with_pictures else []
+    files = [*drawn, *results.FILES]
+    if drawn:
+        with console.waiting("drawing the pictures …"):
+            grid = sensitivity(assessments, config, target, judge)
+            pictures.draw(folder, config, target, judge, runs, assessments, costs, grid)
     results.write_whole(folder / results.SAMPLES_FILE, results.samples_bytes(_target_rows(target, config), assessments))
     results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))
-    origin["seconds"] = time.perf_counter() - clock
+    origin["seconds"] = time.perf_counter() - started.clock
     origin["peak_memory_bytes"] = results.peak_memory()
     more = {"floors": closing.floors, "metric_seconds": closing.seconds}
     report = results.report(config, target, judge, runs, assessments, costs, origin, files, more)
     results.write_whole(folder / results.CSV_FILE, results.csv_bytes(report))
     results.remove_previous(folder, keep=files)
     results.write_whole(folder / results.METRICS_FILE, results.json_bytes(report))
-    begin = f"; begin with {pictures.DASHBOARD}" if runs else ""
+    begin = f"; begin with {pictures.DASHBOARD}" if runs and drawn else ""
     peak = f" and {origin['peak_memory_bytes'] / 2**30:.2f} GiB at most" if origin["peak_memory_bytes"] else ""
     console.say(f"{len(files)} files in {folder}/ after {origin['seconds']:.0f} s{peak}{begin}")
-    return 0
 
 
 def _train(models: Sequence[Model], feed: Feed, judge: Judge, config: Any) -> tuple[list[Run], dict[str, dict]]:

@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -146,14 +146,131 @@ BenchmarkConfig = dataclasses.make_dataclass(
 )
 
 
+# What decides which runs there are, and is no part of any of them.
+_OF_A_SWEEP = ("SWEEP", "SWEEP_PICTURES")
+
+
+class Command(NamedTuple):
+    """What the config block and the command line ask for together."""
+
+    config: Any  # a run, or what every run of a sweep shares: then nobody has checked it as a whole
+    sweep: Mapping[str, Any] | Sequence[str]  # the dict of the config block, or "NAME=value,value" words
+    sweep_pictures: bool  # whether every run of a sweep draws its own
+
+
+def _check_unless_swept(command: Any) -> None:
+    # A constant that is swept need not fit the others as it stands; every run of a sweep is checked by itself.
+    if not command.sweep:
+        _Constants.__post_init__(command)
+
+
+_CommandLine = dataclasses.make_dataclass(
+    "_CommandLine",
+    [("sweep", tuple[str, ...], ()), ("sweep_pictures", bool, True)],
+    bases=(BenchmarkConfig,),
+    frozen=True,
+    namespace={
+        "__post_init__": _check_unless_swept,
+        "__doc__": BenchmarkConfig.__doc__
+        + "    sweep: NAME=value,value … of any constants or settings: all combinations are run\n"
+        + "    sweep_pictures: whether every run of a sweep draws its own pictures\n",
+    },
+)
+
+
 def from_constants(constants: Mapping[str, Any]) -> BenchmarkConfig:
     """Builds the configuration from upper-case names; a family without a line of its own has its defaults.
 
     Raises:
       UserError: a constant is missing, or a value cannot be run.
     """
+    return BenchmarkConfig(**_fields(constants))
+
+
+def read(constants: Mapping[str, Any], args: Sequence[str], description: str) -> Command:
+    """What is asked for: the constants, overridden by command-line arguments.
+
+    Raises:
+      UserError: anything that cannot be run, as one line; of a sweep only what has nothing to do with its runs.
+      SystemExit: with code 0 after --help.
+    """
+    sweep, pictures = constants.get("SWEEP", {}), constants.get("SWEEP_PICTURES", True)
+    if not isinstance(sweep, Mapping):
+        raise UserError(f'SWEEP = {sweep!r} must be a dict of lists, such as {{"PARAMETER_BUDGET": (310, 1000)}}')
+    _check_kind("SWEEP_PICTURES", pictures, bool)
+    words = tuple(f"{name}={_listed(values)}" for name, values in sweep.items())
+    default = _CommandLine(**_fields(constants), sweep=words, sweep_pictures=pictures)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), warnings.catch_warnings():
+            # tyro warns of a list where the annotation says tuple; what cannot be run is refused by name.
+            warnings.simplefilter("ignore")
+            line = tyro.cli(_CommandLine, default=default, args=list(args), description=description)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(_one_line(said.getvalue())) from None
+    names = [constant.name for constant in dataclasses.fields(BenchmarkConfig)]
+    fields = {name: getattr(line, name) for name in names}
+    # Words cannot hold every value that a dict can: those of the command line only take its place if they differ.
+    asked = sweep if line.sweep == words else line.sweep
+    return Command(line if asked else BenchmarkConfig(**fields), asked, line.sweep_pictures)
+
+
+def parse(constants: Mapping[str, Any], args: Sequence[str], description: str) -> BenchmarkConfig:
+    """The configuration of a single run: `read` where nothing is swept."""
+    return read(constants, args, description).config
+
+
+def sweepable() -> dict[str, Any]:
+    """Every name that a sweep may vary -> the type of its values; a family's whole line is a Mapping."""
+    hints = get_type_hints(_Constants)
+    kinds = {constant.name.upper(): hints[constant.name] for constant in dataclasses.fields(_Constants)}
+    # Every run has a folder of its own in it.
+    del kinds["OUT_DIR"]
+    for name, family in MODELS.items():
+        kinds[name] = Mapping
+        kinds |= {f"{name}.{setting}": kind for setting, kind in get_type_hints(family.Config).items()}
+    return kinds
+
+
+def with_values(shared: Any, values: Mapping[str, Any], out_dir: str) -> BenchmarkConfig:
+    """One run of a sweep: the fields of `shared` with some constants replaced.
+
+    Args:
+      shared: the `config` of a Command.
+      values: names among `sweepable()` -> what the config block might say there.
+      out_dir: the run's folder.
+
+    Raises:
+      UserError: a value cannot be run, by itself or with the others.
+    """
+    fields = {constant.name: getattr(shared, constant.name) for constant in dataclasses.fields(BenchmarkConfig)}
+    fields["out_dir"] = out_dir
+    settings: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        family, _, setting = name.partition(".")
+        if setting:
+            _check_kind(name, value, get_type_hints(MODELS[family].Config)[setting])
+            settings.setdefault(family, {})[setting] = value
+        elif name in MODELS:
+            fields[name.lower()] = _family(name, value)
+        else:
+            fields[name.lower()] = _triples(name, value) if name.lower() in _EXTERNAL else value
+    # At once, as two settings may fit each other and not what they replace.
+    for family, replaced in settings.items():
+        fields[family.lower()] = dataclasses.replace(fields[family.lower()], **replaced)
+    return BenchmarkConfig(**fields)
+
+
+def _listed(values: Any) -> str:
+    return ",".join(map(str, values)) if isinstance(values, list | tuple | range) else str(values)
+
+
+def _fields(constants: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a BenchmarkConfig out of upper-case names."""
     values = {}
-    known = {constant.name.upper() for constant in dataclasses.fields(_Constants)} | set(MODELS)
+    known = {constant.name.upper() for constant in dataclasses.fields(_Constants)} | {*MODELS, *_OF_A_SWEEP}
     for constant in dataclasses.fields(_Constants):
         if constant.name.upper() not in constants:
             others = [name for name in constants if name.isupper() and name not in known]
@@ -164,39 +281,19 @@ def from_constants(constants: Mapping[str, Any]) -> BenchmarkConfig:
     for name in constants:
         if name.isupper() and name not in known:
             raise unknown_choice("the config block's", name, sorted(known))
-    for name, family in MODELS.items():
-        settings = constants.get(name, {})
-        if not isinstance(settings, Mapping):
-            raise UserError(
-                f"{name} = {settings!r} must be a dict of settings, such as {name} = dict(learning_rate=1e-3)"
-            )
-        kinds = get_type_hints(family.Config)
-        for setting, value in settings.items():
-            if setting not in kinds:
-                raise unknown_choice(f"{name}'s setting", setting, kinds)
-            _check_kind(f"{name}.{setting}", value, kinds[setting])
-        values[name.lower()] = family.Config(**settings)
-    return BenchmarkConfig(**values)
+    return values | {name.lower(): _family(name, constants.get(name, {})) for name in MODELS}
 
 
-def parse(constants: Mapping[str, Any], args: Sequence[str], description: str) -> BenchmarkConfig:
-    """The configuration of a run: the constants, overridden by command-line arguments.
-
-    Raises:
-      UserError: anything that cannot be run, as one line.
-      SystemExit: with code 0 after --help.
-    """
-    default = from_constants(constants)
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), warnings.catch_warnings():
-            # tyro warns of a list where the annotation says tuple; what cannot be run is refused by name.
-            warnings.simplefilter("ignore")
-            return tyro.cli(BenchmarkConfig, default=default, args=list(args), description=description)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise UserError(_one_line(said.getvalue())) from None
+def _family(name: str, settings: Any) -> Any:
+    """A family's Config out of the settings that a line of the config block names."""
+    if not isinstance(settings, Mapping):
+        raise UserError(f"{name} = {settings!r} must be a dict of settings, such as {name} = dict(learning_rate=1e-3)")
+    kinds = get_type_hints(MODELS[name].Config)
+    for setting, value in settings.items():
+        if setting not in kinds:
+            raise unknown_choice(f"{name}'s setting", setting, kinds)
+        _check_kind(f"{name}.{setting}", value, kinds[setting])
+    return MODELS[name].Config(**settings)
 
 
 def _one_line(box: str) -> str:
@@ -236,7 +333,8 @@ def _one_line(box: str) -> str:
 
 
 def _options() -> list[str]:
-    options = ["--help"] + [f"--{constant.name.replace('_', '-')}" for constant in dataclasses.fields(_Constants)]
+    names = [constant.name for constant in dataclasses.fields(_Constants)] + [name.lower() for name in _OF_A_SWEEP]
+    options = ["--help"] + [f"--{name.replace('_', '-')}" for name in names]
     for name, family in MODELS.items():
         for setting in dataclasses.fields(family.Config):
             options.append(f"--{name.lower().replace('_', '-')}.{setting.name.replace('_', '-')}")

@@ -1,6 +1,7 @@
 """Everything that is printed."""
 
 import contextlib
+import io
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,10 +59,36 @@ def family_bar(name: str, n_steps: int) -> Iterator[FamilyBar]:
         yield FamilyBar(bar)
 
 
+class SweepBar:
+    """The line of a sweep: its cells, with the time left, and above it a line for every cell that is finished."""
+
+    def __init__(self, bar: tqdm):
+        self._bar = bar
+
+    def begin(self, name: str) -> None:
+        """Names the cell that runs."""
+        self._bar.set_postfix_str(name)
+
+    def end(self, text: str) -> None:
+        """Counts a cell as finished and prints a line of it."""
+        self._bar.write(text, file=self._bar.fp)
+        self._bar.update()
+
+
 @contextlib.contextmanager
-def _beating(text: str, total: int | None, layout: str) -> Iterator[tqdm]:
+def sweep_bar(n_cells: int, n_finished: int) -> Iterator[SweepBar]:
+    """A bar over cells that keeps its clock moving while its block computes, and what the block prints out of sight."""
+    layout = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
+    with _beating("cells", n_cells, layout, n_finished) as bar, contextlib.redirect_stdout(io.StringIO()):
+        yield SweepBar(bar)
+        bar.set_postfix_str("")
+
+
+@contextlib.contextmanager
+def _beating(text: str, total: int | None, layout: str, initial: int = 0) -> Iterator[tqdm]:
     done = threading.Event()
-    with tqdm(desc=text, total=total, bar_format=layout, file=sys.stdout, mininterval=0.5, dynamic_ncols=True) as bar:
+    look = {"bar_format": layout, "file": sys.stdout, "mininterval": 0.5, "dynamic_ncols": True}
+    with tqdm(desc=text, total=total, initial=initial, **look) as bar:
 
         def beat():
             while not done.wait(_HEARTBEAT_SECONDS):
@@ -124,6 +151,22 @@ def held_out_table(assessments: Sequence[Assessment], repeated: Mapping[str, flo
     repeating = {f"W₁ to {part.replace('_', '-')} rows": _score(value) for part, value in repeated.items()}
     rows.append({"": "repeating the training rows", **repeating})
     say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+
+
+def board_table(rows: Sequence[str], names: Sequence[str], ratio: np.ndarray) -> None:
+    """KLDs as multiples of their floors [T, F], of targets and families."""
+    lines = [
+        (
+            row,
+            *(
+                "none" if np.isnan(value) else f"{_score(value)} ×" if np.isfinite(value) else "diverged"
+                for value in own
+            ),
+        )
+        for row, own in zip(rows, ratio, strict=True)
+    ]
+    if lines:
+        say(tabulate(lines, ("KLD / floor", *names), tablefmt="simple", disable_numparse=True))
 
 
 def cost_table(costs: Mapping[str, Mapping[str, float | None]]) -> None:

@@ -22,6 +22,8 @@ DECODE = "hard"  # with bins, score "hard": the drawn cell, or "soft": the expec
 N_SAMPLES_TRAIN = 0  # rows of a fixed training set, drawn once, and as many held out; 0: fresh draws every step
 OUT_DIR = "results_classical_benchmarks"  # folder that everything is written to
 CUSTOM_FILE = ""  # .npy or .csv of 1 or 2 columns, at least 20 rows, for TARGET_TYPE = "CUSTOM"
+SWEEP = {}  # constant -> values to try, such as {"PARAMETER_BUDGET": (310, 1000)}: all combinations are run
+SWEEP_PICTURES = True  # whether every run of a sweep draws its own pictures
 
 # Samples from elsewhere, scored beside the families: name -> (.npy or .csv of rows in data space, parameters or None),
 # and exact probabilities of the NUM_BINS cells. With MODELS = () they are scored alone.

@@ -88,7 +88,7 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def provenance(args: Sequence[str], out_dir: str, started: str) -> dict[str, Any]:
+def provenance(args: Sequence[str], out_dir: str | Path, started: str) -> dict[str, Any]:
     """What it takes to run the same again. `dirty` ignores the output folder, which every run changes."""
     here = Path(__file__).resolve().parent
 
@@ -251,7 +251,7 @@ def _split(target: Target, config: Any) -> dict[str, Any] | None:
 
 def json_bytes(content: Any) -> bytes:
     """Valid JSON always: what is not finite becomes null."""
-    return (json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def csv_bytes(content: Mapping[str, Any]) -> bytes:
@@ -259,7 +259,7 @@ def csv_bytes(content: Mapping[str, Any]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("model", "seed", "step", "quantity", "value"))
-    for name, model in _plain(content)["models"].items():
+    for name, model in plain(content)["models"].items():
         history = dict(model["history"])
         steps = history.pop("step")
         for quantity, seeds in history.items():
@@ -295,16 +295,16 @@ def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value with arrays as lists and everything that is not finite as None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, tuple | list):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

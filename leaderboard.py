@@ -1,0 +1,242 @@
+"""Pictures over all cells of a sweep: who comes how close on which target, and what a larger budget brings.
+
+They are drawn from arrays alone and look like those of `plotting`, whose conventions for `path`, `colours` and `title`
+hold here too.
+"""
+
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.lines import Line2D
+
+import figures
+import power_law
+from figures import TARGET_COLOUR
+from power_law import PowerLaw
+
+_MAP = "cividis_r"  # the same to the colour-blind; light is good
+_LONGEST_ROW = 44  # letters; a longer name is cut
+_FIT_DASH = (0, (2.5, 1.5))
+
+
+class Board(NamedTuple):
+    """Scores of T targets × F families."""
+
+    rows: Sequence[str]  # [T] targets, such as "1D_BETA, 20 bins"
+    names: Sequence[str]  # [F] families, then what comes from elsewhere
+    externals: Collection[str]  # those of the names
+    ratio: np.ndarray  # [T, F] KLD over the floor's mean; NaN: no KLD; infinite: diverged
+    reach: np.ndarray  # [T, F] the floor's 97.5 % limit over its mean: a perfect model lies below
+    count: np.ndarray  # [T, F] cells behind each
+    pooled: str  # what the cells of one target differ in, such as "5 PARAMETER_BUDGET"; empty: one cell a target
+
+
+class Course(NamedTuple):
+    """One family's KLD at B budgets."""
+
+    n_params: np.ndarray  # [B] parameters used
+    kld: Sequence[np.ndarray]  # [B] arrays of nats, one number a seed, infinite where it has diverged
+
+    @property
+    def medians(self) -> np.ndarray:
+        """[B] nats."""
+        return np.array([np.median(values) for values in self.kld])
+
+
+class Panel(NamedTuple):
+    """One target's families at several budgets."""
+
+    row: str  # the target
+    courses: Mapping[str, Course]
+    levels: Mapping[str, float]  # KLD (nats) of what comes from elsewhere and has no budget
+    floor: tuple[float, float, float]  # mean, low and high that samples of the target itself score
+
+
+def number(value: float | None) -> str:
+    """Two or three digits, without an exponent where that is short."""
+    if value is None or not np.isfinite(value):
+        return "diverged"
+    if value >= 1e4 or 0 < value < 1e-3:
+        return f"{value:.1e}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.3g}"
+
+
+@figures.styled
+def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], title: str) -> None:
+    """Draws every score relative to its floor as a number on a colour; the colour's scale is logarithmic."""
+    n_rows, n_names = board.ratio.shape
+    rows = [_cut(row, _LONGEST_ROW) for row in board.rows]
+    cell = max(1.15, min(2.6, 5.2 / n_names))
+    wide, high = cell * n_names, max(0.46, min(0.9, 2.4 / n_rows)) * n_rows
+    labels = max(map(len, rows)) * 0.105 + 0.3
+    fig = figures.new(max(labels + wide + 1.5, 8.0), high + 2.5, title)
+    ax = fig.subplots()
+
+    finite = board.ratio[np.isfinite(board.ratio)]
+    norm = LogNorm(1.0, max(10.0, float(finite.max(initial=0.0))), clip=False)
+    colour_map = matplotlib.colormaps[_MAP].with_extremes(bad="#F2F2F2")
+    shown = np.where(np.isinf(board.ratio), norm.vmax * 2, np.maximum(board.ratio, 1e-12))
+    mesh = ax.pcolormesh(np.ma.masked_invalid(shown), cmap=colour_map, norm=norm, edgecolors="white", linewidth=2)
+    for i, j in np.ndindex(n_rows, n_names):
+        value = board.ratio[i, j]
+        shade = colour_map(norm(shown[i, j])) if not np.isnan(value) else (1.0, 1.0, 1.0)
+        dark = np.dot(shade[:3], (0.299, 0.587, 0.114)) < 0.55
+        text = "none" if np.isnan(value) else "∞" if np.isinf(value) else number(value)
+        weight = "bold" if value <= board.reach[i, j] else "normal"
+        ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", color="white" if dark else TARGET_COLOUR,
+                fontsize=13, fontweight=weight)  # fmt: skip
+    ax.set_xticks(np.arange(n_names) + 0.5, [_wrapped_name(name, cell) for name in board.names])
+    ax.set_yticks(np.arange(n_rows) + 0.5, rows)
+    ax.invert_yaxis()
+    ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    for label, name in zip(ax.get_xticklabels(), board.names, strict=True):
+        label.set(color=colours[name], fontweight="bold")
+        label.set_fontstyle("italic" if name in board.externals else "normal")
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    below, above = bool((finite < 1).any()), bool(np.isinf(board.ratio).any())
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    bar = fig.colorbar(mesh, cax=ax.inset_axes((1 + 0.2 / wide, 0, 0.2 / wide, 1)), extend=extend[below, above],
+                       extendfrac=min(0.1, 0.14 / high))  # fmt: skip
+    bar.set_label("KLD / floor")
+    bar.outline.set_visible(False)
+    figures.log_ticks(bar.ax.yaxis)
+
+    number_of = "the median over the seeds"
+    if board.pooled:
+        fewest, most = (f(board.count[board.count > 0], default=1) for f in (_least, _largest))
+        cells = f"{most} cells" if fewest == most else f"{fewest} to {most} cells"
+        number_of = f"the median over {cells} ({board.pooled}) of the median over seeds"
+    notes = [f"the last KLD divided by the floor's mean, {number_of}", "bold: within the floor's 95 % range"]
+    notes += ["∞: diverged"] * above + ["none: no sample to score"] * bool(np.isnan(board.ratio).any())
+    notes += ["italic: samples from elsewhere"] * bool(board.externals)
+    figures.figure_legend(fig, {}, " · ".join(notes))
+    figures.save(fig, path)
+
+
+@figures.styled
+def budget_scaling(
+    path: str | Path, panels: Sequence[Panel], colours: Mapping[str, str], title: str, *, note: str = ""
+) -> None:
+    """Draws the KLD against the number of parameters on log scales, a panel for every target.
+
+    Where a power law fits (`power_law.fit`) it is drawn, and its exponent named over the panel.
+
+    Args:
+      note: what else the seeds of a budget differ in, such as "2 SEED".
+    """
+    n = len(panels)
+    columns = n if n <= 3 else 2 if n == 4 else 3 if n <= 6 else 4
+    n_rows = -(-n // columns)
+    fits = [_fits(panel) for panel in panels]
+    heads = [max(map(len, fits[i : i + columns])) for i in range(0, n, columns)]
+    width = max(8.0, {1: 8.0, 2: 11.0, 3: 12.5}.get(columns, 14.0))
+    side = {1: 4.2, 2: 3.2}.get(n_rows, 2.6)
+    fig = figures.new(width, n_rows * (side + 0.55) + 0.22 * sum(heads) + 1.5, title)
+    axes = fig.subplots(n_rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for ax in axes[n:]:
+        ax.remove()
+
+    values = [[values for course in panel.courses.values() for values in course.kld] for panel in panels]
+    levels = [level for panel in panels for level in panel.levels.values()]
+    floors = tuple(np.ravel([panel.floor for panel in panels]))
+    limits = figures.log_limits([[np.concatenate(each)] for each in values] + [[np.array(levels)]], floors)
+    sizes = np.concatenate([course.n_params for panel in panels for course in panel.courses.values()])
+    margin = max(1.25, (sizes.max() / sizes.min()) ** 0.05)
+    for i, (ax, panel, laws) in enumerate(zip(axes, panels, fits, strict=False)):
+        ax.set(xscale="log", yscale="log", xlim=(sizes.min() / margin, sizes.max() * margin), ylim=limits)
+        figures.log_ticks(ax.xaxis)
+        figures.log_ticks(ax.yaxis)
+        figures.outer_labels(ax, i, n, columns, "parameters", "KLD (nats)")
+        figures.floor_band(ax, panel.floor, limits[0])
+        for name, level in panel.levels.items():
+            figures.external_line(ax, min(level, limits[1] * 100), colours[name], limits[0])
+        for name, course in panel.courses.items():
+            _course(ax, course, colours[name], limits)
+        for name, law in laws.items():
+            size = np.geomspace(law.n_params.min() / 1.15, law.n_params.max() * 1.15, 100)
+            ax.plot(size, panel.floor[0] + law.factor * size**law.slope, color=colours[name], ls=_FIT_DASH, lw=1.5,
+                    zorder=2.5)  # fmt: skip
+        _head(ax, panel.row, laws, colours, heads[i // columns])
+
+    entries: dict[str, Any] = {}
+    for name in dict.fromkeys(name for panel in panels for name in panel.courses):
+        lost = sum(np.isinf(np.concatenate(p.courses[name].kld)).sum() for p in panels if name in p.courses)
+        entries[f"{name} ({lost} seeds diverged)" if lost else name] = Line2D(
+            [], [], color=colours[name], lw=2, marker="o", ms=8, mec="white"
+        )
+    for name in dict.fromkeys(name for panel in panels for name in panel.levels):
+        entries[f"{name} (external)"] = figures.external_entry(colours[name])
+    entries |= figures.floor_entry()
+    also = f", also over {note}" if note else ""
+    heading = f"dots: median over the seeds of a budget{also} · lines and bands: their range"
+    if any(fits):
+        heading += " · dashed: KLD − floor ∝ parameters to the power that stands over the panel, ± its standard error"
+    figures.figure_legend(fig, entries, heading)
+    figures.save(fig, path)
+
+
+def _fits(panel: Panel) -> dict[str, PowerLaw]:
+    laws = {name: power_law.fit(c.n_params, c.medians, panel.floor) for name, c in panel.courses.items()}
+    return {name: law for name, law in laws.items() if law is not None}
+
+
+def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) -> None:
+    """The medians as dots on a line, and the range of the seeds that have not diverged."""
+    low, high = limits
+    ends = []
+    for values in course.kld:
+        finite = values[np.isfinite(values)]
+        ends.append((finite.min(), finite.max()) if len(finite) else (high * 100, high * 100))
+    lowest, highest = np.clip(np.transpose(ends), low, high * 100)
+    # What is infinite leaves through the top; what is zero runs along the bottom.
+    medians = np.clip(course.medians, low, high * 100)
+    ax.fill_between(course.n_params, lowest, highest, color=colour, alpha=0.16, lw=0, zorder=2)
+    ax.vlines(course.n_params, lowest, highest, color=colour, lw=1.4, alpha=0.8, zorder=3)
+    ax.plot(course.n_params, medians, color=colour, lw=2, zorder=3.2)
+    for size, median in zip(course.n_params, course.medians, strict=True):
+        marker = "^" if np.isinf(median) else "o"
+        ax.plot(size, np.clip(median, low, high), marker, color=colour, ms=8, mec="white", mew=0.9, zorder=3.5,
+                clip_on=False)  # fmt: skip
+
+
+def _head(ax: Axes, row: str, laws: Mapping[str, PowerLaw], colours: Mapping[str, str], lines: int) -> None:
+    """A target's name, and under it the exponents as a legend; `lines` are kept free in every panel of a row."""
+    ax.set_title(
+        _cut(row, figures.LONGEST_HEAD), loc="left", color=TARGET_COLOUR, fontweight="bold", pad=6 + 16 * lines
+    )
+    if laws:
+        handles = [Line2D([], [], color=colours[name], ls=_FIT_DASH, lw=1.8) for name in laws]
+        texts = [f"{name}: {_signed(law.slope)} ± {law.error:.2f}" for name, law in laws.items()]
+        legend = ax.legend(handles, texts, loc="lower left", bbox_to_anchor=(0, 1), ncols=1, fontsize=10.5,
+                           borderaxespad=0.15, borderpad=0.1, labelspacing=0.25, handlelength=1.8)  # fmt: skip
+        legend.set_in_layout(False)
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _wrapped_name(name: str, width: float) -> str:
+    """A column's name in lines of its `width` in inches, three at most."""
+    room = max(8, int(width / 0.115))
+    return textwrap.fill(name, room, max_lines=3, placeholder="…", break_long_words=True)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
+def _least(values: np.ndarray, default: int) -> int:
+    return int(values.min()) if values.size else default
+
+
+def _largest(values: np.ndarray, default: int) -> int:
+    return int(values.max()) if values.size else default

@@ -1,0 +1,233 @@
+"""From the metrics.json of a sweep's cells to the files over all of them."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import leaderboard
+import plotting
+import results
+from leaderboard import Board, Course, Panel
+from models import MODELS
+from sweep_plan import Cell, Plan, value_text, without_folder
+
+CSV_FILE = "leaderboard.csv"
+BOARD_FILE = "leaderboard.png"
+SCALING_FILE = "budget_scaling.png"
+FILES = (CSV_FILE, BOARD_FILE, SCALING_FILE)
+BUDGET = "PARAMETER_BUDGET"
+# Where these are swept, equal names are other distributions.
+_OF_TARGETS = ("CUSTOM_FILE", "MIXTURE_WEIGHTS", "MIXTURE_MEANS", "MIXTURE_COVARIANCES")
+
+
+class Score(NamedTuple):
+    """What one family or external entry has come to in one cell."""
+
+    cell: Cell
+    target: str  # its name
+    bins: int  # 0: continuous
+    row: str  # what tells this target from the sweep's others, such as "1D_BETA, 20 bins"
+    name: str
+    external: bool
+    n_params: int | None
+    width: int | None
+    final: Mapping[str, Mapping[str, Any] | None]  # metric -> median, low, high, seeds; None: not defined
+    floors: Mapping[str, Mapping[str, float]]  # metric -> mean, low, high, at its own number of rows
+    train_seconds: float | None
+    n_diverged: int
+
+    @property
+    def kld(self) -> np.ndarray:
+        """Nats of every seed [S], infinite where it has diverged; empty without a KLD."""
+        seeds = (self.final.get("kld") or {"seeds": []})["seeds"]
+        return np.array([np.inf if value is None else value for value in seeds], np.float64)
+
+    @property
+    def over_floor(self) -> float:
+        """The median KLD over the floor's mean; NaN where either is missing, infinite where it has diverged."""
+        floor = self.floors.get("kld")
+        if not len(self.kld) or not floor or not floor["mean"]:
+            return np.nan
+        return float(np.median(self.kld)) / floor["mean"]
+
+
+class Merged(NamedTuple):
+    """What a merge has written."""
+
+    files: Sequence[str]  # in the sweep's folder
+    n_missing: int  # cells that have not finished
+    board: Board
+
+
+def read(cell: Cell) -> dict[str, Any] | None:
+    """A cell's metrics.json; None unless it is there, whole, and of this cell's configuration."""
+    try:
+        report = json.loads((Path(cell.config.out_dir) / results.METRICS_FILE).read_bytes())
+        same = without_folder(report["config"]) == json.loads(results.json_bytes(without_folder(cell.config)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return report if same and report.get("schema") == results.SCHEMA else None
+
+
+def merge(plan: Plan) -> Merged:
+    """Writes `leaderboard.csv`, and as pictures the leaderboard and, of several budgets, what they bring.
+
+    The same files follow from the same cells, however often and by whichever process.
+
+    Args:
+      plan: the sweep; cells that have not finished are left out.
+    """
+    reports = [(cell, read(cell)) for cell in plan.cells]
+    scores = [score for cell, report in reports if report is not None for score in scores_of(plan, cell, report)]
+    n_missing = sum(report is None for _, report in reports)
+    folder = Path(plan.out_dir)
+    results.write_whole(folder / CSV_FILE, csv_bytes(plan, scores))
+    files = [CSV_FILE]
+    names = _in_order(scores)
+    colours = plotting.family_colours(list(MODELS), [name for name, external in names.items() if external])
+    shared = _shared(plan, n_missing)
+    board = board_of(plan, scores)
+    if board.rows:
+        leaderboard.leaderboard(folder / BOARD_FILE, board, colours, f"KLD relative to the floor{shared}")
+        files.append(BOARD_FILE)
+    panels = panels_of(scores) if len(plan.swept.get(BUDGET, ())) > 1 else []
+    if panels:
+        leaderboard.budget_scaling(folder / SCALING_FILE, panels, colours, f"KLD against parameters{shared}",
+                                   note=_pooled(plan, without=BUDGET))  # fmt: skip
+        files.append(SCALING_FILE)
+    for name in set(FILES) - set(files):
+        (folder / name).unlink(missing_ok=True)
+    return Merged(files, n_missing, board)
+
+
+def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
+    """A cell's families and external entries, out of its metrics.json."""
+    config = cell.config
+    row = f"{config.target_type}, {f'{config.num_bins} bins' if config.num_bins else 'continuous'}"
+    own = [value_text(cell.values[name]) for name in _OF_TARGETS if len(plan.swept.get(name, ())) > 1]
+    place = (cell, config.target_type, config.num_bins, ", ".join([row, *own]))
+    scores = []
+    for name, model in report["models"].items():
+        lost = sum(step is not None for step in model["diverged_at_step"])
+        size = (model["n_params"], model["width"])
+        scores.append(Score(*place, name, False, *size, model["final"], report["floor"], model["train_seconds"], lost))
+    for name, entry in report["external"].items():
+        scores.append(Score(*place, name, True, entry["n_params"], None, entry["final"], entry["floor"], None, 0))
+    return scores
+
+
+def csv_bytes(plan: Plan, scores: Sequence[Score]) -> bytes:
+    """The table of all scores: one row a cell and family or external entry; empty where there is no number.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = ("target", "bins", "family", "kind", "n_params", "width", "seeds", "kld", "kld_low", "kld_high",
+             "kld_floor", "kld_over_floor", "kl_exact", "wasserstein", "wasserstein_floor", "train_seconds",
+             "diverged")  # fmt: skip
+    writer.writerow(["cell", *plan.swept, *names])
+    for score in scores:
+        kld = score.final.get("kld") or {}
+        n_seeds = max((len(summary["seeds"]) for summary in score.final.values() if summary), default=0)
+        ratio = score.over_floor if np.isfinite(score.over_floor) else None
+        row = [score.cell.name, *(_words(score.cell.values[name]) for name in plan.swept)]
+        row += [score.target, score.bins, score.name, "external" if score.external else "trained"]
+        row += [score.n_params, score.width, n_seeds, *(kld.get(part) for part in ("median", "low", "high"))]
+        row += [_floor(score, "kld"), ratio, _median(score, "kl_exact")]
+        row += [_median(score, "wasserstein"), _floor(score, "wasserstein"), score.train_seconds, score.n_diverged]
+        writer.writerow([_safe(value) for value in row])
+    return text.getvalue().encode()
+
+
+def board_of(plan: Plan, scores: Sequence[Score]) -> Board:
+    """Targets × families: the median over a target's cells of the KLD over its floor."""
+    rows, names = list(dict.fromkeys(score.row for score in scores)), _in_order(scores)
+    shape = (len(rows), len(names))
+    ratio, reach, count = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, int)
+    for i, row in enumerate(rows):
+        for j, name in enumerate(names):
+            here = [score for score in scores if (score.row, score.name) == (row, name)]
+            values = [score.over_floor for score in here if not np.isnan(score.over_floor)]
+            if values:
+                count[i, j] = len(values)
+                ratio[i, j] = np.median(values)
+                floors = [score.floors["kld"] for score in here if not np.isnan(score.over_floor)]
+                reach[i, j] = np.median([floor["high"] / floor["mean"] for floor in floors])
+    external = [name for name, from_elsewhere in names.items() if from_elsewhere]
+    return Board(rows, list(names), external, ratio, reach, count, _pooled(plan))
+
+
+def panels_of(scores: Sequence[Score]) -> list[Panel]:
+    """A panel for every target: its families' KLD against the parameters they used, all seeds of a budget together."""
+    panels = []
+    for row in dict.fromkeys(score.row for score in scores):
+        here = [score for score in scores if score.row == row and len(score.kld)]
+        courses, levels = {}, {}
+        for name, external in _in_order(here).items():
+            own = [score for score in here if score.name == name]
+            if external:
+                levels[name] = float(np.median([np.median(score.kld) for score in own]))
+                continue
+            budgets = sorted({score.cell.config.parameter_budget for score in own})
+            groups = [[score for score in own if score.cell.config.parameter_budget == budget] for budget in budgets]
+            n_params = [float(np.median([score.n_params for score in group])) for group in groups]
+            courses[name] = Course(np.array(n_params), [np.concatenate([s.kld for s in group]) for group in groups])
+        trained = [score.floors["kld"] for score in here if not score.external]
+        if courses:
+            floor = tuple(float(np.median([each[part] for each in trained])) for part in ("mean", "low", "high"))
+            panels.append(Panel(row, courses, levels, floor))
+    return panels
+
+
+def line_of(cell: Cell, report: Mapping[str, Any]) -> str:
+    """A finished cell in one line: its families' KLD beside the floor."""
+    entries = {name: model["final"]["kld"] for name, model in (report["models"] | report["external"]).items()}
+    parts = [f"{name} {leaderboard.number(summary['median'])}" for name, summary in entries.items() if summary]
+    floor = f"floor {leaderboard.number(report['floor']['kld']['mean'])}"
+    seconds = f"{report['provenance']['seconds']:.0f} s"
+    return f"{cell.name}   KLD: {'   '.join([*parts, floor])}   {seconds}"
+
+
+def _in_order(scores: Sequence[Score]) -> dict[str, bool]:
+    """Families as they are registered, then external entries as they come -> whether they are external."""
+    found = {score.name: score.external for score in scores}
+    return {name: False for name in MODELS if name in found} | {name: True for name in found if found[name]}
+
+
+def _pooled(plan: Plan, without: str = "") -> str:
+    """What the cells of one target differ in, such as "5 PARAMETER_BUDGET × 2 SEED"; empty for one cell a target."""
+    ignored = ("TARGET_TYPE", "NUM_BINS", *_OF_TARGETS, without)
+    lengths = {name: len(values) for name, values in plan.swept.items() if name not in ignored}
+    return " × ".join(f"{n} {name}" for name, n in lengths.items() if n > 1)
+
+
+def _shared(plan: Plan, n_missing: int) -> str:
+    """The settings that stand in a title because all cells have them."""
+    units = {BUDGET: "parameters", "N_STEPS": "steps", "NUM_SEEDS": "seeds a cell"}
+    parts = [f"{plan.constants[name]} {unit}" for name, unit in units.items() if name in plan.constants]
+    missing = [f"{n_missing} of {len(plan.cells)} cells missing"] if n_missing else []
+    return "".join(f" · {part}" for part in [*parts, *missing])
+
+
+def _median(score: Score, metric: str) -> float | None:
+    return (score.final.get(metric) or {}).get("median")
+
+
+def _floor(score: Score, metric: str) -> float | None:
+    return (score.floors.get(metric) or {}).get("mean")
+
+
+def _words(value: Any) -> Any:
+    """A swept value as it may stand in a table."""
+    return value if isinstance(value, str | int | float) else json.dumps(results.plain(value), default=repr)
+
+
+def _safe(value: Any) -> Any:
+    """Text that a spreadsheet does not run."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

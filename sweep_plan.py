@@ -1,0 +1,198 @@
+"""Which runs a sweep consists of: pure functions from swept constants to cells, each a run with a name of its own."""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+import config as configuration
+import results
+from errors import UserError, nearest_choice, unknown_choice
+
+_LONGEST_NAME = 100  # letters of a folder's name; what is longer ends in a hash
+_LONGEST_VALUE = 40
+
+
+class Cell(NamedTuple):
+    """One run of a sweep."""
+
+    name: str  # of its folder in OUT_DIR
+    values: Mapping[str, Any]  # every swept constant -> its value here
+    config: Any  # a BenchmarkConfig, whose out_dir is the cell's folder
+
+
+class Plan(NamedTuple):
+    """A sweep: the product of its lists."""
+
+    out_dir: str
+    swept: Mapping[str, Sequence[Any]]
+    constants: Mapping[str, Any]  # everything that is not swept, as JSON would hold it
+    cells: Sequence[Cell]
+    pictures: bool  # whether every cell draws its own
+
+
+def make_plan(command: configuration.Command) -> Plan:
+    """Every cell of a sweep, in the order of its lists, the last one fastest.
+
+    Raises:
+      UserError: an unknown constant, an empty list, two cells with one name, or a value that cannot be run; the line
+        names the cell.
+    """
+    swept = _lists(command.sweep)
+    shared, out_dir = command.config, command.config.out_dir
+    if not isinstance(out_dir, str) or not out_dir:
+        raise UserError(f"OUT_DIR = {out_dir!r} must be a folder in quotes, such as results_sweep")
+    cells: list[Cell] = []
+    seen = set()
+    for values in itertools.product(*swept.values()):
+        chosen = dict(zip(swept, values, strict=True))
+        name = cell_name(chosen)
+        # Some file systems do not tell A from a.
+        if name.casefold() in seen:
+            raise UserError(f"SWEEP has two cells with the name {name}: list every value once")
+        seen.add(name.casefold())
+        with naming(name):
+            config = configuration.with_values(shared, chosen, str(Path(out_dir) / name))
+        cells.append(Cell(name, chosen, config))
+    return Plan(out_dir, swept, _unswept(shared, swept), cells, command.sweep_pictures)
+
+
+@contextlib.contextmanager
+def naming(cell: str) -> Any:
+    """Puts a cell's name before what its block raises."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"cell {cell}: {error}") from None
+
+
+def cell_name(values: Mapping[str, Any]) -> str:
+    """A folder name such as `PARAMETER_BUDGET=310,TARGET_TYPE=1D_BETA`.
+
+    It begins with a constant's name and has no other letters than A-Z a-z 0-9 _ . + - = and commas, so that it can
+    name nothing outside the folder it stands in. Values that would need others, and long names, end in a hash of what
+    was left out: other values have another name.
+    """
+    kinds = configuration.sweepable()
+    name = ",".join(f"{constant}={value_text(value, kinds.get(constant))}" for constant, value in values.items())
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 11]}...{_hash(name)}"
+    return name
+
+
+def without_folder(config: Any) -> dict[str, Any]:
+    """A configuration as its metrics.json holds it, but for where it was written."""
+    fields = config if isinstance(config, Mapping) else dataclasses.asdict(config)
+    return {name: value for name, value in results.plain(fields).items() if name != "out_dir"}
+
+
+def _lists(sweep: Mapping[str, Any] | Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Constant -> its values, from the config block's dict or from words of the command line."""
+    kinds = configuration.sweepable()
+    lists: dict[str, Sequence[Any]] = {}
+    for entry in sweep:
+        name, equals, text = (entry, "=", "") if isinstance(sweep, Mapping) else entry.partition("=")
+        if name == "OUT_DIR":
+            raise UserError("SWEEP cannot vary OUT_DIR: it holds a folder for every cell")
+        if name not in kinds:
+            raise _unknown(str(name), kinds)
+        if not equals:
+            raise UserError(f"--sweep {entry!r} needs values: write {name}=value,value")
+        if name in lists:
+            raise UserError(f"--sweep names {name} twice: write {name}=value,value with all its values")
+        lists[name] = sweep[name] if isinstance(sweep, Mapping) else _parsed(name, text, kinds[name])
+        if not isinstance(lists[name], list | tuple | range):
+            raise UserError(f"SWEEP[{name!r}] = {lists[name]!r} must be a list: write ({lists[name]!r},)")
+        if not len(lists[name]):
+            raise UserError(f"SWEEP's list for {name} is empty: name at least one value, or leave {name} out")
+    return lists
+
+
+def _unknown(name: str, kinds: Mapping[str, Any]) -> UserError:
+    """The error for a name that cannot be swept, with those among which it may have been meant."""
+    family = name.partition(".")[0]
+    near = [kind for kind in kinds if kind.startswith(f"{family}.")] or [kind for kind in kinds if "." not in kind]
+    return UserError(
+        f"SWEEP's {name!r} is unknown: choose from {', '.join(near)}, or a family's setting such as GAN.learning_rate"
+        f"{nearest_choice(name, kinds)}"
+    )
+
+
+def _parsed(name: str, text: str, kind: Any) -> list[Any]:
+    """Values from the command line, each of its constant's type."""
+    if kind is Mapping or get_origin(kind) is tuple:
+        raise UserError(
+            f"--sweep {name}: its values are {_plural(kind)}, which only SWEEP in the config block can list"
+        )
+    return [_one(name, word, kind) for word in text.split(",")] if text else []
+
+
+def _one(name: str, word: str, kind: Any) -> Any:
+    if kind is bool:
+        if word not in ("True", "False"):
+            raise UserError(f"--sweep {name}: {word!r} must be True or False")
+        return word == "True"
+    if get_origin(kind) is Literal:
+        if word not in get_args(kind):
+            raise unknown_choice(f"--sweep {name}:", word, get_args(kind))
+        return word
+    if kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            what, nearest = "a number, such as 0.001", ""
+            if kind is int:
+                what = "a whole number"
+                with contextlib.suppress(ValueError, OverflowError):
+                    nearest = f"; the nearest valid choice is {round(float(word))}"
+            raise UserError(f"--sweep {name}: {word!r} must be {what}{nearest}") from None
+    return word
+
+
+def _plural(kind: Any) -> str:
+    return "dicts" if kind is Mapping else "tuples"
+
+
+def value_text(value: Any, kind: Any = None) -> str:
+    """A value as part of a file name; equal values have equal texts, others others."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            value = float(value)
+    if isinstance(value, bool | int | float):
+        text = repr(value)
+    elif isinstance(value, str):
+        text = value
+    elif isinstance(value, tuple | list) and value and all(isinstance(word, str) for word in value):
+        text = "+".join(value)
+    else:
+        return _hash(value)
+    # The plus between words must not be one of theirs; a dot at the end is lost on Windows.
+    allowed = r"[\w.+-]*[\w+-]" if not isinstance(value, tuple | list) else r"\w+(\+\w+)*"
+    if len(text) <= _LONGEST_VALUE and re.fullmatch(allowed, text, re.ASCII):
+        return text
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', text)[:_LONGEST_VALUE]}-{_hash(value)}"
+
+
+def _hash(value: Any) -> str:
+    try:
+        # A tuple and a list with the same entries run the same.
+        text = json.dumps(value, sort_keys=True, default=repr)
+    except (TypeError, ValueError):
+        # What cannot be run needs a name for its error.
+        text = repr(value)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _unswept(shared: Any, swept: Mapping[str, Any]) -> dict[str, Any]:
+    """The constants that all cells share, as JSON would hold them."""
+    names = [constant.name for constant in dataclasses.fields(configuration.BenchmarkConfig)]
+    fields = {name.upper(): getattr(shared, name) for name in names if name != "out_dir"}
+    for name, value in fields.items():
+        if dataclasses.is_dataclass(value):
+            fields[name] = {s: v for s, v in dataclasses.asdict(value).items() if f"{name}.{s}" not in swept}
+    return results.plain({name: value for name, value in fields.items() if name not in swept})
