@@ -291,7 +291,7 @@ def _family(name: str, settings: Any) -> Any:
     kinds = get_type_hints(MODELS[name].Config)
     for setting, value in settings.items():
         if setting not in kinds:
-            raise unknown_choice(f"{name}'s setting", setting, kinds)
+            raise unknown_choice(f"{name}'s setting", str(setting), kinds)
         _check_kind(f"{name}.{setting}", value, kinds[setting])
     return MODELS[name].Config(**settings)
 

@@ -21,6 +21,7 @@ from figures import TARGET_COLOUR
 from power_law import PowerLaw
 
 _MAP = "cividis_r"  # the same to the colour-blind; light is good
+_WORST = 1000.0  # floors; what is above would leave all others one colour
 _LONGEST_ROW = 44  # letters; a longer name is cut
 _FIT_DASH = (0, (2.5, 1.5))
 
@@ -59,12 +60,13 @@ class Panel(NamedTuple):
 
 
 def number(value: float | None) -> str:
-    """Two or three digits, without an exponent where that is short."""
+    """Two digits or more, without an exponent where that is short; "diverged" for what is not finite."""
     if value is None or not np.isfinite(value):
         return "diverged"
     if value >= 1e4 or 0 < value < 1e-3:
-        return f"{value:.1e}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
-    return f"{value:.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.3g}"
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.0f}" if value >= 9.95 else f"{value:#.2g}"
 
 
 @figures.styled
@@ -79,14 +81,14 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
     ax = fig.subplots()
 
     finite = board.ratio[np.isfinite(board.ratio)]
-    norm = LogNorm(1.0, max(10.0, float(finite.max(initial=0.0))), clip=False)
+    norm = LogNorm(1.0, float(np.clip(finite.max(initial=0.0), 10, _WORST)))
     colour_map = matplotlib.colormaps[_MAP].with_extremes(bad="#F2F2F2")
     shown = np.where(np.isinf(board.ratio), norm.vmax * 2, np.maximum(board.ratio, 1e-12))
     mesh = ax.pcolormesh(np.ma.masked_invalid(shown), cmap=colour_map, norm=norm, edgecolors="white", linewidth=2)
     for i, j in np.ndindex(n_rows, n_names):
         value = board.ratio[i, j]
         shade = colour_map(norm(shown[i, j])) if not np.isnan(value) else (1.0, 1.0, 1.0)
-        dark = np.dot(shade[:3], (0.299, 0.587, 0.114)) < 0.55
+        dark = np.dot(shade[:3], (0.299, 0.587, 0.114)) < 0.46
         text = "none" if np.isnan(value) else "∞" if np.isinf(value) else number(value)
         weight = "bold" if value <= board.reach[i, j] else "normal"
         ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", color="white" if dark else TARGET_COLOUR,
@@ -101,7 +103,7 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    below, above = bool((finite < 1).any()), bool(np.isinf(board.ratio).any())
+    below, above = bool((finite < 1).any()), bool((board.ratio > norm.vmax).any())
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     bar = fig.colorbar(mesh, cax=ax.inset_axes((1 + 0.2 / wide, 0, 0.2 / wide, 1)), extend=extend[below, above],
                        extendfrac=min(0.1, 0.14 / high))  # fmt: skip
@@ -115,8 +117,12 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
         cells = f"{most} cells" if fewest == most else f"{fewest} to {most} cells"
         number_of = f"the median over {cells} ({board.pooled}) of the median over seeds"
     notes = [f"the last KLD divided by the floor's mean, {number_of}", "bold: within the floor's 95 % range"]
-    notes += ["∞: diverged"] * above + ["none: no sample to score"] * bool(np.isnan(board.ratio).any())
-    notes += ["italic: samples from elsewhere"] * bool(board.externals)
+    marks = {
+        "∞: diverged": np.isinf(board.ratio).any(),
+        "none: no sample to score": np.isnan(board.ratio).any(),
+        "italic: samples from elsewhere": board.externals,
+    }
+    notes += [note for note, there in marks.items() if there]
     figures.figure_legend(fig, {}, " · ".join(notes))
     figures.save(fig, path)
 
@@ -135,10 +141,13 @@ def budget_scaling(
     n = len(panels)
     columns = n if n <= 3 else 2 if n == 4 else 3 if n <= 6 else 4
     n_rows = -(-n // columns)
+    width = {1: 8.0, 2: 11.0, 3: 12.5}.get(columns, 14.0)
+    side = {1: 4.2, 2: 3.0}.get(n_rows, 2.6)
     fits = [_fits(panel) for panel in panels]
-    heads = [max(map(len, fits[i : i + columns])) for i in range(0, n, columns)]
-    width = max(8.0, {1: 8.0, 2: 11.0, 3: 12.5}.get(columns, 14.0))
-    side = {1: 4.2, 2: 3.2}.get(n_rows, 2.6)
+    longest = max((len(name) for laws in fits for name in laws), default=0)
+    beside = max(1, int((width - 1) / columns / (0.085 * (longest + 18) + 0.45)))  # exponents in one line
+    lines = [-(-len(laws) // beside) for laws in fits]
+    heads = [max(lines[i : i + columns]) for i in range(0, n, columns)]
     fig = figures.new(width, n_rows * (side + 0.55) + 0.22 * sum(heads) + 1.5, title)
     axes = fig.subplots(n_rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for ax in axes[n:]:
@@ -164,7 +173,7 @@ def budget_scaling(
             size = np.geomspace(law.n_params.min() / 1.15, law.n_params.max() * 1.15, 100)
             ax.plot(size, panel.floor[0] + law.factor * size**law.slope, color=colours[name], ls=_FIT_DASH, lw=1.5,
                     zorder=2.5)  # fmt: skip
-        _head(ax, panel.row, laws, colours, heads[i // columns])
+        _head(ax, panel.row, laws, colours, heads[i // columns], beside)
 
     entries: dict[str, Any] = {}
     for name in dict.fromkeys(name for panel in panels for name in panel.courses):
@@ -176,9 +185,9 @@ def budget_scaling(
         entries[f"{name} (external)"] = figures.external_entry(colours[name])
     entries |= figures.floor_entry()
     also = f", also over {note}" if note else ""
-    heading = f"dots: median over the seeds of a budget{also} · lines and bands: their range"
+    heading = f"dots: median over the seeds of a budget{also} · bars and bands: their range"
     if any(fits):
-        heading += " · dashed: KLD − floor ∝ parameters to the power that stands over the panel, ± its standard error"
+        heading += " · dashed: KLD − floor ∝ parametersᵃ, a ± its standard error over the panel"
     figures.figure_legend(fig, entries, heading)
     figures.save(fig, path)
 
@@ -200,28 +209,33 @@ def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) 
     medians = np.clip(course.medians, low, high * 100)
     ax.fill_between(course.n_params, lowest, highest, color=colour, alpha=0.16, lw=0, zorder=2)
     ax.vlines(course.n_params, lowest, highest, color=colour, lw=1.4, alpha=0.8, zorder=3)
-    ax.plot(course.n_params, medians, color=colour, lw=2, zorder=3.2)
+    ax.plot(course.n_params, medians, color=colour, lw=1.7, alpha=0.75, zorder=3.2)
     for size, median in zip(course.n_params, course.medians, strict=True):
         marker = "^" if np.isinf(median) else "o"
         ax.plot(size, np.clip(median, low, high), marker, color=colour, ms=8, mec="white", mew=0.9, zorder=3.5,
                 clip_on=False)  # fmt: skip
 
 
-def _head(ax: Axes, row: str, laws: Mapping[str, PowerLaw], colours: Mapping[str, str], lines: int) -> None:
+def _head(
+    ax: Axes, row: str, laws: Mapping[str, PowerLaw], colours: Mapping[str, str], lines: int, columns: int
+) -> None:
     """A target's name, and under it the exponents as a legend; `lines` are kept free in every panel of a row."""
-    ax.set_title(
-        _cut(row, figures.LONGEST_HEAD), loc="left", color=TARGET_COLOUR, fontweight="bold", pad=6 + 16 * lines
-    )
+    name = _cut(row, figures.LONGEST_HEAD)
+    ax.set_title(name, loc="left", color=TARGET_COLOUR, fontweight="bold", pad=7 + 14 * lines)
     if laws:
-        handles = [Line2D([], [], color=colours[name], ls=_FIT_DASH, lw=1.8) for name in laws]
-        texts = [f"{name}: {_signed(law.slope)} ± {law.error:.2f}" for name, law in laws.items()]
-        legend = ax.legend(handles, texts, loc="lower left", bbox_to_anchor=(0, 1), ncols=1, fontsize=10.5,
+        handles = [Line2D([], [], color=colours[family], ls=_FIT_DASH, lw=1.8) for family in laws]
+        texts = [f"{family}: a = {_with_error(law.slope, law.error)}" for family, law in laws.items()]
+        legend = ax.legend(handles, texts, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=10.5,
                            borderaxespad=0.15, borderpad=0.1, labelspacing=0.25, handlelength=1.8)  # fmt: skip
+        # The title above it keeps its place.
         legend.set_in_layout(False)
 
 
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+def _with_error(value: float, error: float) -> str:
+    """Such as "−0.58 ± 0.02", with a digit more where the error needs one."""
+    digits = 2 if error >= 0.01 else 3
+    spread = f"± {error:.{digits}f}" if error >= 0.001 else "± < 0.001"
+    return f"{value:.{digits}f} {spread}".replace("-", "−")
 
 
 def _wrapped_name(name: str, width: float) -> str:

@@ -1,0 +1,434 @@
+"""Sweeps: which cells there are, that a finished one is not run again, and that nothing is lost."""
+
+import csv
+import dataclasses
+import json
+import os
+import string
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import benchmark
+import config as configuration
+import generative_models_GAN_VAE_RBM_benchmarks as script
+import results
+import sweep
+import sweep_merge
+from errors import UserError
+from sweep_plan import cell_name, make_plan
+
+SMALL = (
+    "--models RBM --num-bins 4 --n-steps 8 --n-evaluations 2 --snapshot-percent 50 --num-seeds 2 --n-eval-samples 64 "
+    "--batch-size 16 --parameter-budget 60"
+)
+TINY = SMALL.split()
+
+
+def plan_of(*words, out_dir="out", **constants):
+    args = [*TINY, "--out-dir", str(out_dir), *words]
+    return make_plan(configuration.read({**vars(script), **constants}, args, ""))
+
+
+def run(*words, out_dir="out"):
+    return script.main([*TINY, "--out-dir", str(out_dir), *words])
+
+
+def tree(folder):
+    """Every file with its content and when it was written."""
+    files = (Path(where) / name for where, _, names in os.walk(folder) for name in names)
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def executed(here, monkeypatch):
+    """Stands in for training: a cell's results are there at once. Gives the folders of those that ran, in order."""
+    folders = []
+
+    def execute(job, folder, started, args, *, with_pictures, root):
+        del started, args
+        folders.append(folder.name)
+        assert folder.parent == root
+        summary = {"median": 0.03, "low": 0.01, "high": None, "seeds": [0.01, 0.03, None]}
+        model = {"n_params": 59, "width": 6, "train_seconds": 1.5, "diverged_at_step": [None, None, 4]}
+        model["final"] = {"kld": summary, "wasserstein": summary, "kl_exact": None}
+        floor = {"mean": 0.01, "low": 0.005, "high": 0.015}
+        report = {
+            "schema": results.SCHEMA,
+            "files": ["metrics.json"] + ["picture.png"] * with_pictures,
+            "config": dataclasses.asdict(job.config),
+            "provenance": {"seconds": 2.0},
+            "floor": {"kld": floor, "wasserstein": floor},
+            "models": {family.name: model for family in job.models},
+            "external": {},
+        }
+        results.write_whole(folder / "metrics.json", results.json_bytes(report))
+
+    monkeypatch.setattr(benchmark, "execute", execute)
+    return folders
+
+
+@pytest.fixture
+def refused(here, capfd):
+    """Runs a sweep that must be refused in one line, which it returns; nothing on disk may change."""
+    jax.devices()
+
+    def call(*words):
+        before = tree(here)
+        assert run(*words) == 2
+        said = capfd.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("error: ")
+        assert said.err.count("\n") == 1
+        assert tree(here) == before
+        return said.err.removeprefix("error: ").removesuffix("\n")
+
+    return call
+
+
+def test_cells_are_the_product_of_the_lists_the_last_one_fastest():
+    plan = plan_of("--sweep", "PARAMETER_BUDGET=60,310", "TARGET_TYPE=1D_BETA,1D_BIMODAL", out_dir="a/b")
+    assert [cell.name for cell in plan.cells] == [
+        "PARAMETER_BUDGET=60,TARGET_TYPE=1D_BETA",
+        "PARAMETER_BUDGET=60,TARGET_TYPE=1D_BIMODAL",
+        "PARAMETER_BUDGET=310,TARGET_TYPE=1D_BETA",
+        "PARAMETER_BUDGET=310,TARGET_TYPE=1D_BIMODAL",
+    ]
+    single = configuration.parse(vars(script), [*TINY, "--parameter-budget", "310", "--target-type", "1D_BETA"], "")
+    cell = plan.cells[2]
+    assert type(cell.config) is configuration.BenchmarkConfig
+    assert cell.config.out_dir == str(Path("a/b", cell.name))
+    assert dataclasses.replace(cell.config, out_dir=single.out_dir) == single
+    assert set(plan.constants) == {n for n in configuration.sweepable() if "." not in n} - set(plan.swept)
+
+
+def test_any_constant_may_be_swept_in_the_config_block():
+    block = {
+        "MODELS": (("RBM",), ["RBM", "VAE"]),
+        "MIXTURE_WEIGHTS": ((0.25, 0.25, 0.25, 0.25), (0.1, 0.2, 0.3, 0.4)),
+        "SEED": range(2),
+        "RBM": ({"k": 2}, {}),
+        "RBM.learning_rate": (1e-3, 2e-3),
+    }
+    plan = plan_of(SWEEP=block)
+    assert len(plan.cells) == 2**5
+    last = plan.cells[-1].config
+    assert list(last.models) == ["RBM", "VAE"]
+    assert last.mixture_weights == (0.1, 0.2, 0.3, 0.4)
+    assert (last.seed, last.rbm.k, last.rbm.learning_rate) == (1, 1, 2e-3)
+    assert plan.cells[0].config.rbm.k == 2
+    assert plan.cells[0].name.startswith("MODELS=RBM,")
+    assert "MODELS=RBM+VAE" in plan.cells[-1].name
+    assert "learning_rate" not in plan.constants.get("RBM", {})
+
+
+@pytest.mark.parametrize("name", list(configuration.sweepable()))
+def test_every_sweepable_name_takes_the_value_that_it_has(name):
+    single = configuration.from_constants(vars(script))
+    family, _, setting = name.partition(".")
+    value = getattr(getattr(single, family.lower()), setting) if setting else vars(script)[name]
+    (cell,) = make_plan(configuration.read({**vars(script), "SWEEP": {name: (value,)}}, [], "")).cells
+    assert dataclasses.replace(cell.config, out_dir=single.out_dir) == single
+
+
+def test_words_are_data_of_their_constants_types():
+    sweep_ = "KLD_EPSILON=1e-6", "VAE.learn_sigma=True,False", "RBM.algorithm=PCD", "RBM.k=3", "CUSTOM_FILE=a b.csv"
+    values = plan_of("--sweep", *sweep_).cells[0].values
+    assert list(values.values()) == [1e-6, True, "PCD", 3, "a b.csv"]
+    assert [type(value) for value in values.values()] == [float, bool, str, int, str]
+
+
+def test_a_swept_constant_need_not_fit_where_it_stands():
+    plan = plan_of("--target-type", "2D_GMM", "--sweep", "NUM_BINS=0")
+    assert plan.cells[0].config.num_bins == 0
+    # Learning σ leaves no β but 1.
+    assert len(plan_of("--sweep", "VAE.learn_sigma=True", "VAE.beta=0,1").cells) == 2
+
+
+def test_the_command_line_s_sweep_replaces_the_block_s():
+    block = {"SEED": (1, 2)}
+    assert len(plan_of(SWEEP=block).cells) == 2
+    assert [cell.name for cell in plan_of("--sweep", "PARAMETER_BUDGET=70", SWEEP=block).cells] == [
+        "PARAMETER_BUDGET=70"
+    ]
+    command = configuration.read({**vars(script), "SWEEP": block}, ["--sweep"], "")
+    assert not command.sweep
+    assert type(command.config) is configuration.BenchmarkConfig
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=200)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.dictionaries(st.sampled_from(list(configuration.sweepable())), VALUES, min_size=1, max_size=6))
+def test_names_are_safe_whatever_the_values(values):
+    name = cell_name(values)
+    assert name == cell_name(values)
+    assert set(name) <= set(string.ascii_letters + string.digits + "_.+-=,")
+    assert name[0].isalpha()
+    assert name[-1] != "."
+    assert 0 < len(name) <= 100
+    assert (Path("out") / name).parent == Path("out")
+
+
+@settings(deadline=None, max_examples=150)
+@given(VALUES, VALUES)
+def test_other_values_have_other_names(one, two):
+    names = [cell_name({"CUSTOM_FILE": value}) for value in (one, two)]
+    plain = [json.dumps(value) for value in (one, two)]
+    if plain[0] == plain[1]:
+        assert names[0] == names[1]
+    # A number and the word for it never stand in one list: a constant takes either.
+    elif type(one) is type(two):
+        assert names[0] != names[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["SEDE=1"], ["SWEEP's 'SEDE' is unknown: choose from TARGET_TYPE, ", "did you mean SEED?"]),
+        (["GAN.learning_rat=1"], ["choose from GAN.learning_rate, GAN.", "did you mean GAN.learning_rate?"]),
+        (["SEED="], ["SWEEP's list for SEED is empty"]),
+        (["SEED"], ["--sweep 'SEED' needs values: write SEED=value,value"]),
+        (["SEED=1,2", "SEED=3"], ["--sweep names SEED twice"]),
+        (["SEED=1,1"], ["two cells with the name SEED=1: list every value once"]),
+        (["RBM.sigma=1,1.0"], ["two cells with the name RBM.sigma=1.0"]),
+        (["SEED=1,x"], ["--sweep SEED: 'x' must be a whole number"]),
+        (["SEED=__import__('os').getpid()"], ["must be a whole number"]),
+        (["SEED=1e1"], ["'1e1' must be a whole number; the nearest valid choice is 10"]),
+        (["RBM.sigma=wide"], ["'wide' must be a number, such as 0.001"]),
+        (["RBM.algorithm=pcd"], ["'pcd' is unknown: choose from CD, PCD; did you mean PCD?"]),
+        (["VAE.learn_sigma=yes"], ["'yes' must be True or False"]),
+        (["MODELS=RBM"], ["MODELS: its values are tuples, which only SWEEP in the config block can list"]),
+        (["GAN=1"], ["GAN: its values are dicts"]),
+        (["OUT_DIR=x"], ["SWEEP cannot vary OUT_DIR"]),
+        (["SWEEP_PICTURES=True"], ["'SWEEP_PICTURES' is unknown"]),
+        (["SEED=1,-1"], ["cell SEED=-1: SEED = -1 must be at least 0; the nearest valid choice is 0"]),
+        (["PARAMETER_BUDGET=60,2"], ["cell PARAMETER_BUDGET=2: RBM: PARAMETER_BUDGET = 2 ", "smallest that works"]),
+        (["TARGET_TYPE=1D_BETA,2D_GMM"], ["cell TARGET_TYPE=2D_GMM: NUM_BINS = 4 needs a 1-D target", "NUM_BINS = 0"]),
+        (["CUSTOM_FILE=no.csv", "TARGET_TYPE=CUSTOM"], ["cell CUSTOM_FILE=no.csv,", "'no.csv' is not a file"]),
+        (["RBM.sigma=nan"], ["cell RBM.sigma=nan: RBM.sigma = nan must be"]),
+    ],
+    ids=lambda value: " ".join(value)[:40],
+)
+def test_a_sweep_that_cannot_be_run_is_refused_in_one_line(refused, words, said):
+    line = refused("--sweep", *words)
+    for part in said:
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (5, "SWEEP = 5 must be a dict of lists"),
+        ({"SEED": 3}, "SWEEP['SEED'] = 3 must be a list: write (3,)"),
+        ({"TARGET_TYPE": "1D_BETA"}, "must be a list: write ('1D_BETA',)"),
+        ({"SEED": ()}, "SWEEP's list for SEED is empty"),
+        ({3: (1,)}, "SWEEP's '3' is unknown"),
+        ({"SEED": (1, None)}, "SEED = None must be a whole number"),
+        ({"MODELS": ("RBM",)}, "cell MODELS=RBM: MODELS = 'RBM' must name at least one family"),
+        ({"MIXTURE_WEIGHTS": ((1, 2),), "TARGET_TYPE": ("2D_GMM",), "NUM_BINS": (0,)}, "2D_GMM has 2 weights"),
+        ({"RBM": ({3: 1, "k": 2},)}, "RBM's setting"),
+    ],
+    ids=str,
+)
+def test_an_edited_sweep_that_cannot_be_run(refused, monkeypatch, block, said):
+    monkeypatch.setattr(script, "SWEEP", block)
+    assert said in refused()
+
+
+def test_a_finished_cell_is_never_run_again_and_a_missing_one_alone(executed, here, capsys):
+    words = "--sweep", "SEED=1,2,3"
+    assert run(*words) == 0
+    assert executed == ["SEED=1", "SEED=2", "SEED=3"]
+    assert json.loads((here / "out/sweep.json").read_text())["state"] == "finished"
+    assert set(os.listdir(here / "out")) == {
+        "SEED=1",
+        "SEED=2",
+        "SEED=3",
+        "sweep.json",
+        "leaderboard.csv",
+        "leaderboard.png",
+    }
+    before = tree(here / "out")
+    assert run(*words) == 0
+    assert len(executed) == 3
+    after = tree(here / "out")
+    cells = [path for path in before if "SEED=" in path]
+    assert {path: after[path] for path in cells} == {path: before[path] for path in cells}
+
+    (here / "out/SEED=2/metrics.json").unlink()
+    capsys.readouterr()
+    assert run(*words) == 0
+    assert executed[3:] == ["SEED=2"]
+    assert "2 of them are finished already" in capsys.readouterr().out
+    after = tree(here / "out")
+    kept = [path for path in cells if "SEED=2" not in path]
+    assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
+
+
+def test_an_interrupted_sweep_continues(executed, here, monkeypatch, capsys):
+    whole, words = benchmark.execute, ("--sweep", "SEED=1,2,3", "PARAMETER_BUDGET=60,70")
+
+    def until(job, *rest, **more):
+        if (job.config.seed, job.config.parameter_budget) == (2, 60):
+            raise KeyboardInterrupt
+        whole(job, *rest, **more)
+
+    monkeypatch.setattr(benchmark, "execute", until)
+    assert run(*words) == 130
+    assert "interrupted: 2 of 6 cells finished; the same command continues" in capsys.readouterr().out
+    assert json.loads((here / "out/sweep.json").read_text())["state"] == "unfinished"
+    monkeypatch.setattr(benchmark, "execute", whole)
+    assert run(*words) == 0
+    assert executed.count("SEED=1,PARAMETER_BUDGET=60") == 1
+    assert len(executed) == 6
+    assert json.loads((here / "out/sweep.json").read_text())["files"] == sorted(sweep_merge.FILES)
+
+
+def unfinished(here):
+    """What is left of a sweep that somebody stopped after its first cell."""
+    run("--sweep", "SEED=1,2")
+    (here / "out/SEED=2/metrics.json").unlink()
+    path = here / "out/sweep.json"
+    path.write_text(path.read_text().replace('"finished"', '"unfinished"'))
+
+
+@pytest.mark.parametrize("words", [["SEED=1,2,3"], ["PARAMETER_BUDGET=60"], ["SEED=1,2", "--n-steps", "16"]])
+def test_the_unfinished_results_of_a_different_sweep_are_kept(executed, here, refused, capfd, words):
+    unfinished(here)
+    capfd.readouterr()
+    line = refused("--sweep", *words)
+    assert "OUT_DIR 'out' holds a different sweep, of which 1 of 2 cells are finished" in line
+    assert "name another OUT_DIR" in line
+    assert len(executed) == 2
+
+
+def test_the_same_sweep_in_another_order_continues(executed, here):
+    unfinished(here)
+    assert run("--sweep", "SEED=2,1") == 0
+    assert executed == ["SEED=1", "SEED=2", "SEED=2"]
+
+
+def test_a_different_sweep_without_results_has_nothing_to_lose(executed, here):
+    unfinished(here)
+    (here / "out/SEED=1/metrics.json").unlink()
+    assert run("--sweep", "SEED=5") == 0
+
+
+def test_a_finished_sweep_is_extended_and_only_its_own_pictures_go(executed, here):
+    assert run("--sweep", "PARAMETER_BUDGET=60,70") == 0
+    (here / "out/notes.png").write_bytes(b"mine")
+    assert (here / "out/budget_scaling.png").exists()
+    assert run("--sweep", "PARAMETER_BUDGET=60,70,80") == 0
+    assert executed == [f"PARAMETER_BUDGET={budget}" for budget in (60, 70, 80)]
+    # Another sweep of the same names: what is there is another run, and is run anew.
+    assert run("--sweep", "PARAMETER_BUDGET=60", "--n-steps", "16") == 0
+    assert executed[3:] == ["PARAMETER_BUDGET=60"]
+    names = {f"PARAMETER_BUDGET={budget}" for budget in (60, 70, 80)}
+    assert set(os.listdir(here / "out")) == {*names, "notes.png", "sweep.json", "leaderboard.csv", "leaderboard.png"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"schema": 1}', "\xff"])
+def test_a_record_that_is_none_is_kept(here, refused, content):
+    (here / "out").mkdir()
+    (here / "out/sweep.json").write_text(content)
+    assert "'out/sweep.json' is not what a sweep writes" in refused("--sweep", "SEED=1")
+
+
+def test_a_file_where_a_cell_goes_is_kept(here, refused):
+    (here / "out").mkdir()
+    (here / "out/SEED=2").write_text("mine")
+    assert "cell SEED=2: 'out/SEED=2' is a file" in refused("--sweep", "SEED=1,2")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"config": 3}', '{"config": {}, "schema": 1}'])
+def test_broken_results_are_no_results(executed, here, content):
+    (here / "out/SEED=1").mkdir(parents=True)
+    (here / "out/SEED=1/metrics.json").write_text(content)
+    assert run("--sweep", "SEED=1") == 0
+    assert executed == ["SEED=1"]
+
+
+def test_cells_draw_their_pictures_unless_told_not_to(executed, here):
+    for words, drawn in (([], True), (["--no-sweep-pictures"], False)):
+        assert run("--sweep", "SEED=1", *words, out_dir=str(drawn)) == 0
+        files = json.loads((here / str(drawn) / "SEED=1/metrics.json").read_text())["files"]
+        assert ("picture.png" in files) == drawn
+
+
+def test_merging_tolerates_missing_cells_and_says_how_many(executed, here):
+    words = "--sweep", "PARAMETER_BUDGET=60,70,80", "SEED=1,2"
+    assert run(*words) == 0
+    plan = plan_of(*words)
+    whole = (here / "out/leaderboard.csv").read_bytes()
+    sweep.merge(plan)
+    assert (here / "out/leaderboard.csv").read_bytes() == whole
+    (here / "out/PARAMETER_BUDGET=60,SEED=2/metrics.json").unlink()
+    merged = sweep.merge(plan)
+    assert merged.n_missing == 1
+    assert json.loads((here / "out/sweep.json").read_text())["state"] == "unfinished"
+    rows = list(csv.DictReader((here / "out/leaderboard.csv").open()))
+    assert [(row["PARAMETER_BUDGET"], row["SEED"]) for row in rows] == [
+        ("60", "1"), ("70", "1"), ("70", "2"), ("80", "1"), ("80", "2"),
+    ]  # fmt: skip
+    assert rows[0]["kld_over_floor"] == "3.0"
+    assert (rows[0]["kld_high"], rows[0]["kl_exact"], rows[0]["diverged"]) == ("", "", "1")
+    for cell in plan.cells:
+        (here / cell.config.out_dir / "metrics.json").unlink(missing_ok=True)
+    merged = sweep.merge(plan)
+    assert (merged.n_missing, merged.files) == (6, ["leaderboard.csv"])
+    assert not (here / "out/leaderboard.png").exists()
+
+
+def test_a_cell_is_the_single_run_with_its_settings(here):
+    """The whole program, trained: cells one after the other in one process change nothing in each other."""
+    assert run("--sweep", "TARGET_TYPE=1D_BETA,1D_BIMODAL", "--no-sweep-pictures") == 0
+    assert run("--target-type", "1D_BIMODAL", out_dir="single") == 0
+    cell, single = here / "out/TARGET_TYPE=1D_BIMODAL", here / "single"
+    assert {path.name for path in cell.iterdir()} == set(results.FILES)
+    for file in ("samples.npz", "parameters.npz"):
+        with np.load(cell / file) as one, np.load(single / file) as two:
+            assert set(one) == set(two)
+            for name in one:
+                np.testing.assert_array_equal(one[name], two[name])
+    reports = [json.loads((folder / "metrics.json").read_text()) for folder in (cell, single)]
+    assert reports[0]["models"]["RBM"]["final"] == reports[1]["models"]["RBM"]["final"]
+    rows = {row["target"]: row for row in csv.DictReader((here / "out/leaderboard.csv").open())}
+    final, floor = reports[0]["models"]["RBM"]["final"], reports[0]["floor"]
+    row = rows["1D_BIMODAL"]
+    assert float(row["kld"]) == final["kld"]["median"]
+    assert float(row["kld_over_floor"]) == pytest.approx(final["kld"]["median"] / floor["kld"]["mean"])
+    assert float(row["kl_exact"]) == final["kl_exact"]["median"]
+    assert float(row["wasserstein_floor"]) == floor["wasserstein"]["mean"]
+    assert (row["bins"], row["family"], row["kind"], row["seeds"], row["diverged"]) == ("4", "RBM", "trained", "2", "0")
+
+
+def test_what_a_spreadsheet_would_run_is_text():
+    plan = plan_of("--sweep", "SEED=1")
+    summary = {"median": 0.1, "low": 0.1, "high": 0.1, "seeds": [0.1]}
+    floor = {"kld": {"mean": 0.1, "low": 0.0, "high": 0.2}}
+    names = ["=1+1", "+1", "-1", "@SUM(A1)", "a,b", 'say "no"', "two\nlines", "\t=1"]
+    entry = {"n_params": None, "n_samples": 9, "final": {"kld": summary}, "floor": floor}
+    report = {"models": {}, "external": dict.fromkeys(names, entry)}
+    text = sweep_merge.csv_bytes(plan, sweep_merge.scores_of(plan, plan.cells[0], report)).decode()
+    families = [row["family"] for row in csv.DictReader(text.splitlines(keepends=True))]
+    assert families == ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "a,b", 'say "no"', "two\nlines", "'\t=1"]
+
+
+def test_a_cell_s_error_names_it(here):
+    plan = plan_of("--sweep", "TARGET_TYPE=CUSTOM", "--custom-file", "gone.csv")
+    with pytest.raises(UserError, match=r"^cell TARGET_TYPE=CUSTOM: .*'gone\.csv' is not a file"):
+        sweep.run_cell(plan.cells[0], [], with_pictures=False)
+    assert not os.listdir(here)
