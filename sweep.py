@@ -38,25 +38,25 @@ def run(command: Command, args: Sequence[str]) -> int:
       UserError: anything that cannot be run; then nothing on disk has changed.
     """
     plan = make_plan(command)
-    open_jobs = [cell for cell in plan.cells if not is_finished(cell)]
-    check(open_jobs)
-    begin(plan, bool(open_jobs))
+    to_run = [cell for cell in plan.cells if not is_finished(cell)]
+    check(to_run)
+    begin(plan, bool(to_run))
 
-    n, n_open = len(plan.cells), len(open_jobs)
+    n, n_open = len(plan.cells), len(to_run)
     console.say(f"sweep: {n} {_cells(n)} of {' × '.join(f'{len(v)} {name}' for name, v in plan.swept.items())}")
     if n_open < n:
         console.say(f"{n - n_open} of them {'is' if n - n_open == 1 else 'are'} finished already")
     try:
         with console.sweep_bar(n, n - n_open) as bar:
-            for cell in open_jobs:
+            for cell in to_run:
                 bar.begin(cell.name)
                 bar.end(sweep_merge.line_of(cell, run_cell(cell, args, with_pictures=plan.pictures)))
+        with console.waiting("merging …"):
+            merged = merge(plan)
     except KeyboardInterrupt:
         done = sum(map(is_finished, plan.cells))
         console.say(f"interrupted: {done} of {n} {_cells(n)} finished; the same command continues")
         return _INTERRUPTED
-    with console.waiting("merging …"):
-        merged = merge(plan)
     console.board_table(merged.board.rows, merged.board.names, merged.board.ratio)
     missing = f"; {merged.n_missing} of {n} {_cells(n)} missing" if merged.n_missing else ""
     console.say(f"{len(merged.files)} files and {n} {_cells(n)} in {plan.out_dir}/{missing}")
@@ -181,7 +181,8 @@ def _read_state(path: Path) -> dict[str, Any] | None:
     """
     try:
         state = json.loads(path.read_text())
-        if state["schema"] == SCHEMA and {"state", "files", "constants", "cells"} <= set(state):
+        names = [*state["files"], *state["cells"]]
+        if state["schema"] == SCHEMA and {"state", "constants"} <= set(state) and all(map(_is_text, names)):
             return state
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -196,9 +197,13 @@ def _is_same(state: Mapping[str, Any], plan: Plan) -> bool:
     return set(state["cells"]) == {cell.name for cell in plan.cells} and state["constants"] == constants
 
 
-def _plain_name(name: Any) -> str:
+def _plain_name(name: str) -> str:
     # A record that somebody edited must not reach outside the folder.
-    return Path(str(name)).name
+    return Path(name).name
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _cells(n: int) -> str:

@@ -211,6 +211,7 @@ def _shared(plan: Plan, n_missing: int) -> str:
     """The settings that stand in a title because all cells have them."""
     units = {BUDGET: "parameters", "N_STEPS": "steps", "NUM_SEEDS": "seeds a cell"}
     parts = [f"{plan.constants[name]} {unit}" for name, unit in units.items() if name in plan.constants]
+    parts = [part.replace("1 seeds", "1 seed") if part.startswith("1 ") else part for part in parts]
     missing = [f"{n_missing} of {len(plan.cells)} cells missing"] if n_missing else []
     return "".join(f" · {part}" for part in [*parts, *missing])
 

@@ -340,7 +340,10 @@ def test_a_finished_sweep_is_extended_and_only_its_own_pictures_go(executed, her
     assert set(os.listdir(here / "out")) == {*names, "notes.png", "sweep.json", "leaderboard.csv", "leaderboard.png"}
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"schema": 1}', "\xff"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"schema": 1}', '{"schema": 1, "state": "finished", "constants": {}, "files": [], "cells": [[]]}'],
+)
 def test_a_record_that_is_none_is_kept(here, refused, content):
     (here / "out").mkdir()
     (here / "out/sweep.json").write_text(content)
