@@ -90,7 +90,7 @@ def merge(plan: Plan) -> Merged:
     files = [CSV_FILE]
     names = _in_order(scores)
     colours = plotting.family_colours(list(MODELS), [name for name, external in names.items() if external])
-    shared = _shared(plan, n_missing)
+    shared = _shared(plan, n_missing, any(not external for external in names.values()))
     board = board_of(plan, scores)
     if board.rows:
         leaderboard.leaderboard(folder / BOARD_FILE, board, colours, f"KLD relative to the floor{shared}")
@@ -207,9 +207,9 @@ def _pooled(plan: Plan, without: str = "") -> str:
     return " × ".join(f"{n} {name}" for name, n in lengths.items() if n > 1)
 
 
-def _shared(plan: Plan, n_missing: int) -> str:
+def _shared(plan: Plan, n_missing: int, trained: bool) -> str:
     """The settings that stand in a title because all cells have them."""
-    units = {BUDGET: "parameters", "N_STEPS": "steps", "NUM_SEEDS": "seeds a cell"}
+    units = {BUDGET: "parameters", "N_STEPS": "steps", "NUM_SEEDS": "seeds a cell"} if trained else {}
     parts = [f"{plan.constants[name]} {unit}" for name, unit in units.items() if name in plan.constants]
     parts = [part.replace("1 seeds", "1 seed") if part.startswith("1 ") else part for part in parts]
     missing = [f"{n_missing} of {len(plan.cells)} cells missing"] if n_missing else []

@@ -128,8 +128,9 @@ def test_numbers_are_short():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("n_panels", "n_names"), [(1, 1), (2, 3), (4, 6), (7, 3), (15, 10)])
-@pytest.mark.parametrize("external", [[], EXTERNAL])
+@pytest.mark.parametrize(
+    ("n_panels", "n_names", "external"), [(1, 1, []), (2, 3, EXTERNAL), (4, 6, EXTERNAL), (7, 3, []), (15, 10, [])]
+)
 def test_budget_scaling(tmp_path, n_panels, n_names, external, shown):
     panels = [panel_of(row, NAMES[:n_names], external) for row in ROWS[-n_panels:]]
     leaderboard.budget_scaling(

@@ -170,7 +170,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(st.dictionaries(st.sampled_from(list(configuration.sweepable())), VALUES, min_size=1, max_size=6))
 def test_names_are_safe_whatever_the_values(values):
     name = cell_name(values)
@@ -182,7 +182,7 @@ def test_names_are_safe_whatever_the_values(values):
     assert (Path("out") / name).parent == Path("out")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(VALUES, VALUES)
 def test_other_values_have_other_names(one, two):
     names = [cell_name({"CUSTOM_FILE": value}) for value in (one, two)]
