@@ -1,5 +1,6 @@
 """Target distributions, each with everything about it that is known exactly."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import scipy.special
 import scipy.stats
 from scipy.optimize import elementwise
 
+import prng
 from cells import Cells, Codec, binning, identity, row_masses, standardising
 from errors import UserError, unknown_choice
 from tables import MIN_ROWS, read_rows, split_rows
@@ -133,12 +135,18 @@ def sample_mixture(key: jax.Array, n: int, weights: jax.Array, means: jax.Array,
       factors: [M, D, D], lower Cholesky factors of the covariances.
     """
     key_mode, key_noise = jax.random.split(key)
-    # One uniform a row, where `randint` and `categorical` take more of what bounds training.
+    # One uniform a row, where `randint` and `categorical` take more of what bounds training; and a product with one-hot
+    # columns, which is exact, where looking up a row at a time is slow.
     bounds = jnp.cumsum(jnp.asarray(weights, jnp.float32))[:-1]
-    mode = jnp.sum(jax.random.uniform(key_mode, (n, 1)) >= bounds[None], axis=-1)
-    normal = jax.random.normal(key_noise, (n, means.shape[1]))
-    factor = jnp.asarray(factors, jnp.float32)[mode]
-    return jnp.asarray(means, jnp.float32)[mode] + jnp.sum(factor * normal[:, None, :], axis=-1)
+    mode = jnp.sum(jax.random.uniform(key_mode, (1, n)) >= bounds[:, None], axis=0)
+    one_hot = jax.nn.one_hot(mode, len(weights), axis=0)
+    dim = means.shape[1]
+    normal = prng.normal(key_noise, (dim, n))
+    # Exact on every device: some GPUs round the factors of a product unless told not to.
+    exactly = functools.partial(jnp.matmul, precision="highest")
+    mean = exactly(jnp.asarray(means, jnp.float32).T, one_hot)
+    factor = exactly(jnp.asarray(factors, jnp.float32).reshape(-1, dim * dim).T, one_hot)
+    return (mean + jnp.sum(factor.reshape(dim, dim, n) * normal[None], axis=1)).T
 
 
 def gaussian_mixture(name: str, modes: Modes, box: np.ndarray | None = None) -> Target:

@@ -16,11 +16,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+import prng
 from models.base import Model
 
 # Noise and minibatches are drawn for a block of steps at once: one wide call where many small ones would leave the
 # processor idle. The block stays within the second-level cache.
-BLOCK_BYTES = 2 * 2**20
+BLOCK_BYTES = 2**17
+# What XLA leaves off by default and training is faster with: the widest vectors of the processor, and one thread a
+# device, since every core has a device of its own and a tiny product is done before a second thread has woken up.
+_CPU_OPTIONS = {
+    "xla_cpu_prefer_vector_width": 512,
+    "xla_cpu_multi_thread_eigen": False,
+    "xla_cpu_copy_insertion_use_region_analysis": True,
+    # Families are compiled side by side: parts of a program of their own would only get in each other's way.
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+# For what runs once, or never.
+_CPU_OPTIONS_ONCE = {**_CPU_OPTIONS, "xla_backend_optimization_level": 0}
 # Rows that `init` sees where data are drawn afresh, and the data set of a family that trains on all of it at once.
 N_DATA_ROWS = 4096
 
@@ -157,7 +169,7 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
     sound = np.iinfo(np.int32).max
 
     def randomness(keys, rows, i):
-        key_step_data = jax.random.fold_in(keys.key_data, i)
+        key_step_data = jax.random.fold_in(prng.unrolled(keys.key_data), i)
         if model.batches_per_step is None:
             batch = ()
         elif model.batches_per_step == 1:
@@ -166,14 +178,16 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
             batch = jax.vmap(lambda j: feed.minibatch(jax.random.fold_in(key_step_data, j), rows))(
                 jnp.arange(model.batches_per_step)
             )
-        return batch, model.noise(jax.random.fold_in(keys.key_step, i))
+        return batch, model.noise(jax.random.fold_in(prng.unrolled(keys.key_step), i))
 
     def run(state, keys, rows, first_step):
         shapes = jax.eval_shape(randomness, keys, rows, 0)
         block = block_length(n_steps, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
         whole = feed.rows_for_init(data_key(keys), rows) if model.batches_per_step is None else None
+        info_type = None
 
         def one_step(state, inputs):
+            nonlocal info_type
             i, (batch, noise) = inputs
             batch = batch if whole is None else whole
             if model.max_steps is None:
@@ -184,17 +198,20 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
                 new_state, info = jax.lax.cond(
                     i < model.max_steps, lambda: model.step(state, batch, noise), lambda: hold
                 )
-            return new_state, (info, jnp.where(jnp.isfinite(info.loss), sound, i + 1))
+            # One row a step: each field of its own would be one more small write.
+            info_type = type(info)
+            return new_state, jnp.stack(info)
 
         def one_block(state, b):
             steps = first_step + b * block + jnp.arange(block)
             drawn = jax.vmap(lambda i: randomness(keys, rows, i))(steps)
-            state, (infos, bad) = jax.lax.scan(one_step, state, (steps, drawn))
-            return state, (jax.tree.map(lambda values: values.sum(0), infos), bad.min())
+            state, infos = jax.lax.scan(one_step, state, (steps, drawn))
+            # The loss comes first.
+            return state, (infos.sum(0), jnp.where(jnp.isfinite(infos[:, 0]), sound, steps + 1).min())
 
         state, (sums, bad) = jax.lax.scan(one_block, state, jnp.arange(n_steps // block))
         active = n_steps if model.max_steps is None else jnp.clip(model.max_steps - first_step, 1, n_steps)
-        return state, jax.tree.map(lambda values: values.sum(0) / active, sums), bad.min()
+        return state, info_type(*(sums.sum(0) / active)), bad.min()
 
     return run
 
@@ -222,7 +239,8 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
         return model.init(key, rows), batch, model.noise(key)
 
     state, batch, noise = jax.eval_shape(arguments, jax.random.key(0))
-    step = jax.jit(model.step).lower(state, batch, noise).compile()
+    # Operations are counted before they become machine code, which is never run and need not be good.
+    step = jax.jit(model.step).lower(state, batch, noise).compile(compiler_options=_options(once=True))
     analysis = step.cost_analysis() or {}
     memory = None
     with contextlib.suppress(AttributeError, NotImplementedError):
@@ -231,6 +249,13 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
         memory -= sizes.alias_size_in_bytes
     rows = math.prod(batch.shape[: 1 if model.batches_per_step in (None, 1) else 2])
     return Cost(analysis.get("flops"), rows, memory)
+
+
+def _options(once: bool = False) -> dict[str, Any] | None:
+    """The compiler's, for a program that runs often or once."""
+    if jax.local_devices()[0].platform != "cpu":
+        return None
+    return _CPU_OPTIONS_ONCE if once else _CPU_OPTIONS
 
 
 def data_key(keys: Streams) -> jax.Array:
@@ -272,7 +297,7 @@ def prepare(
 
     def evaluate(state, keys, step, last):
         draw = model.sample_mean if scorer.soft else model.sample if last else model.sample_quick or model.sample
-        events = draw(jax.random.fold_in(keys.key_eval, step), state, scorer.n_samples)
+        events = draw(jax.random.fold_in(prng.unrolled(keys.key_eval), step), state, scorer.n_samples)
         x = scorer.decode(events)
         finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state.params, x))]))
         return x, finite
@@ -283,16 +308,18 @@ def prepare(
     started = time.perf_counter()
     spread_init, n_padded, sharding = over_seeds(init, n_seeds, (True, False))
     keys = jax.device_put(streams(seed, n_padded), sharding)
-    states = jax.jit(spread_init)(keys, feed.rows)
+    compiled_init = jax.jit(spread_init).lower(keys, feed.rows).compile(compiler_options=_options(once=True))
+    states = compiled_init(keys, feed.rows)
     first_step = jnp.int32(0)
     spread_advance, _, _ = over_seeds(
         advance(model, feed, n_steps // n_evaluations), n_seeds, (True, True, False, False)
     )
-    compiled_advance = jax.jit(spread_advance, donate_argnums=0).lower(states, keys, feed.rows, first_step).compile()
+    lowered_advance = jax.jit(spread_advance, donate_argnums=0).lower(states, keys, feed.rows, first_step)
+    compiled_advance = lowered_advance.compile(compiler_options=_options())
 
     def compiled_evaluation(last):
         spread, _, _ = over_seeds(lambda *args: evaluate(*args, last), n_seeds, (True, True, False))
-        return jax.jit(spread).lower(states, keys, first_step).compile()
+        return jax.jit(spread).lower(states, keys, first_step).compile(compiler_options=_options())
 
     evaluate_mid = compiled_evaluation(last=False)
     return Program(

@@ -1,11 +1,16 @@
 """The contract between a family of generative models and everything that trains, scores and draws it."""
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+# Scalars up to which many small arrays are handled as one vector: below, each array costs its call and not its content.
+_MOST_PACKED = 2**15
 
 
 class View(NamedTuple):
@@ -23,7 +28,7 @@ class Model(NamedTuple):
     run's whole configuration (`config.parameter_budget`, `config.hidden_layers`, `config.batch_size`, and the family's
     own settings under its lower-case name) and `target` says what an event looks like (`target.codec`).
 
-    `State` is a NamedTuple whose first field `params` is the pytree of trainable weights; `Info` is a NamedTuple of
+    `State` is a NamedTuple with the pytree of trainable weights as `params`; `Info` is a NamedTuple of
     scalars whose first field is `loss`, in nats.
     """
 
@@ -52,6 +57,29 @@ def count_params(params: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+def packing(shapes: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """What makes one vector of a small pytree of floats, and what undoes it; for a large one both change nothing.
+
+    Optimisers work on either form. A pytree of a dozen tiny arrays takes a dozen calls an operation, a vector one.
+
+    Args:
+      shapes: the pytree, of arrays or of their shapes.
+    """
+    if count_params(shapes) > _MOST_PACKED:
+        return (lambda tree: tree), (lambda tree: tree)
+    leaves, structure = jax.tree.flatten(shapes)
+    ends = list(itertools.accumulate(leaf.size for leaf in leaves))
+
+    def unpack(vector):
+        parts = [
+            jax.lax.slice(vector, (end - leaf.size,), (end,)).reshape(leaf.shape)
+            for leaf, end in zip(leaves, ends, strict=True)
+        ]
+        return jax.tree.unflatten(structure, parts)
+
+    return (lambda tree: ravel_pytree(tree)[0]), unpack
+
+
 def is_on(setting: Any) -> bool:
     """Whether a setting that is off at 0 is on; a traced one is, since it cannot choose what is compiled."""
     return isinstance(setting, jax.core.Tracer) or setting != 0
@@ -60,10 +88,19 @@ def is_on(setting: Any) -> bool:
 class AveragedState(NamedTuple):
     """What training carries when a model is scored with averaged weights."""
 
-    params: Any  # the weights being trained
-    average: Any  # their exponential moving average
+    packed_average: Any  # the exponential moving average of the weights, as `packing` packs them
     inner: Any  # the family's own State
     n_updates: jax.Array  # [] int32
+
+    @property
+    def params(self) -> Any:
+        """The weights being trained."""
+        return self.inner.params
+
+    @property
+    def average(self) -> Any:
+        """Their average, in the same form."""
+        return packing(self.inner.params)[1](self.packed_average)
 
 
 def averaged(model: Model, decay: float) -> Model:
@@ -82,14 +119,15 @@ def averaged(model: Model, decay: float) -> Model:
 
     def init(key, data):
         inner = model.init(key, data)
-        return AveragedState(inner.params, inner.params, inner, jnp.zeros((), jnp.int32))
+        return AveragedState(packing(inner.params)[0](inner.params), inner, jnp.zeros((), jnp.int32))
 
     def step(state, batch, noise):
         inner, info = model.step(state.inner, batch, noise)
         t = state.n_updates + 1
         rate = jnp.maximum(1 - decay, 9 / (10 + t))
-        average = jax.tree.map(lambda old, new: old + rate * (new - old), state.average, inner.params)
-        return AveragedState(inner.params, average, inner, t), info
+        packed = packing(inner.params)[0](inner.params)
+        average = jax.tree.map(lambda old, new: old + rate * (new - old), state.packed_average, packed)
+        return AveragedState(average, inner, t), info
 
     def with_average(function):
         if function is None:

@@ -28,9 +28,10 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+import prng
 from budget import solve_width
 from errors import check_range
-from models.base import Model, View, averaged, count_params, is_on
+from models.base import Model, View, averaged, count_params, is_on, packing
 from models.networks import MLP, draw_one_hot
 
 _Z_DRAWS = 2**18  # behind a bin's probability
@@ -80,10 +81,10 @@ class Noise(NamedTuple):
     The discriminator's update needs no gradient through its generated batch, so that a plain draw does.
     """
 
-    z_discriminator: jax.Array  # [B, latent_dim] float32
-    z_generator: jax.Array  # [B, latent_dim] float32
-    uniform_discriminator: jax.Array  # [B, 1] float32; [B, 0] without bins
-    gumbel_generator: jax.Array  # [B, n_bins] float32; [B, 0] without bins
+    z_discriminator: jax.Array  # [latent_dim, B] float32
+    z_generator: jax.Array  # [latent_dim, B] float32
+    uniform_discriminator: jax.Array  # [1, B] float32; [0, B] without bins
+    gumbel_generator: jax.Array  # [n_bins, B] float32; [0, B] without bins
 
 
 class Info(NamedTuple):
@@ -121,38 +122,33 @@ def build(config: Any, target: Any) -> Model:
     def init_params(key, nets):
         key_generator, key_discriminator = jax.random.split(key)
         return Networks(
-            nets.generator.init(key_generator, jnp.zeros((1, settings.latent_dim))),
-            nets.discriminator.init(key_discriminator, jnp.zeros((1, event_dim))),
+            nets.generator.init(key_generator, jnp.zeros((settings.latent_dim, 1))),
+            nets.discriminator.init(key_discriminator, jnp.zeros((event_dim, 1))),
         )
 
+    def shapes(width):
+        return jax.eval_shape(functools.partial(init_params, nets=networks(width)), jax.random.key(0))
+
     def count(width):
-        return count_params(jax.eval_shape(functools.partial(init_params, nets=networks(width)), jax.random.key(0)))
+        return count_params(shapes(width))
 
     width = solve_width(count, config.parameter_budget)
     nets = networks(width)
-    optimisers = Networks(
-        *(
-            optax.flatten(optax.adam(rate, b1=settings.adam_b1))
-            for rate in (
-                settings.learning_rate,
-                settings.discriminator_learning_rate
-                if is_on(settings.discriminator_learning_rate)
-                else settings.learning_rate,
-            )
-        )
-    )
+    pack, unpack = Networks(*zip(*map(packing, shapes(width)), strict=True))
+    rate_discriminator = settings.discriminator_learning_rate
+    rates = settings.learning_rate, rate_discriminator if is_on(rate_discriminator) else settings.learning_rate
+    optimisers = Networks(*(optax.adam(rate, b1=settings.adam_b1) for rate in rates))
 
     def init(key, data):
         del data
         params = init_params(key, nets)
-        opt_state = Networks(*(optimiser.init(p) for optimiser, p in zip(optimisers, params, strict=True)))
-        return State(params, opt_state)
+        return State(params, Networks(*(o.init(p(net)) for o, p, net in zip(optimisers, pack, params, strict=True))))
 
     def noise(key):
         key_z, key_uniform, key_gumbel = jax.random.split(key, 3)
-        z = jax.random.normal(key_z, (2, config.batch_size, settings.latent_dim))
-        uniform = jax.random.uniform(key_uniform, (config.batch_size, int(codec.one_hot)))
-        gumbel = jax.random.gumbel(key_gumbel, (config.batch_size, event_dim if codec.one_hot else 0))
+        z = prng.normal(key_z, (2, settings.latent_dim, config.batch_size))
+        uniform = jax.random.uniform(key_uniform, (int(codec.one_hot), config.batch_size))
+        gumbel = jax.random.gumbel(key_gumbel, (event_dim if codec.one_hot else 0, config.batch_size))
         return Noise(z[0], z[1], uniform, gumbel)
 
     def generate(params, z, uniform):
@@ -164,7 +160,7 @@ def build(config: Any, target: Any) -> Model:
         return straight_through(output + gumbel, settings.gumbel_temperature) if codec.one_hot else output
 
     def logit(params, events):
-        return nets.discriminator.apply(params, events)[:, 0]
+        return nets.discriminator.apply(params, events)[0]
 
     def discriminator_objective(params, real, fake):
         logit_real, logit_fake = logit(params, real), logit(params, fake)
@@ -172,42 +168,45 @@ def build(config: Any, target: Any) -> Model:
         penalty = 0.0
         if is_on(settings.r1_penalty):
             gradient = jax.grad(lambda events: logit(params, events).sum())(real)
-            penalty = settings.r1_penalty / 2 * jnp.mean(jnp.sum(gradient**2, axis=-1))
+            penalty = settings.r1_penalty / 2 * jnp.mean(jnp.sum(gradient**2, axis=0))
         return loss + penalty, (loss, jnp.mean(nn.sigmoid(logit_real)), jnp.mean(nn.sigmoid(logit_fake)))
 
     def generator_objective(params, params_discriminator, z, gumbel):
         return generator_loss(logit(params_discriminator, generate_with_gradient(params, z, gumbel)))
 
+    def updated(i, params, gradient, opt_state):
+        """One network after its own update, and its optimiser."""
+        updates, opt_state = optimisers[i].update(pack[i](gradient), opt_state)
+        return unpack[i](optax.apply_updates(pack[i](params), updates)), opt_state
+
     def step(state, batch, noise):
         generator, discriminator = state.params
         fake = generate(generator, noise.z_discriminator, noise.uniform_discriminator)
-        gradient, (loss, d_real, d_fake) = jax.grad(discriminator_objective, has_aux=True)(discriminator, batch, fake)
-        updates, opt_discriminator = optimisers.discriminator.update(gradient, state.opt_state.discriminator)
-        discriminator = optax.apply_updates(discriminator, updates)
+        gradient, (loss, d_real, d_fake) = jax.grad(discriminator_objective, has_aux=True)(discriminator, batch.T, fake)
+        discriminator, opt_discriminator = updated(1, discriminator, gradient, state.opt_state.discriminator)
 
         loss_generator, gradient = jax.value_and_grad(generator_objective)(
             generator, discriminator, noise.z_generator, noise.gumbel_generator
         )
-        updates, opt_generator = optimisers.generator.update(gradient, state.opt_state.generator)
-        generator = optax.apply_updates(generator, updates)
+        generator, opt_generator = updated(0, generator, gradient, state.opt_state.generator)
         new_state = State(Networks(generator, discriminator), Networks(opt_generator, opt_discriminator))
         return new_state, Info(loss, loss_generator, d_real, d_fake)
 
     def sample(key, state, n):
         key_z, key_uniform = jax.random.split(key)
-        z = jax.random.normal(key_z, (n, settings.latent_dim))
-        return generate(state.params.generator, z, jax.random.uniform(key_uniform, (n, 1)))
+        z = prng.normal(key_z, (settings.latent_dim, n))
+        return generate(state.params.generator, z, jax.random.uniform(key_uniform, (1, n))).T
 
     def sample_mean(key, state, n):
-        output = nets.generator.apply(state.params.generator, jax.random.normal(key, (n, settings.latent_dim)))
+        output = nets.generator.apply(state.params.generator, prng.normal(key, (settings.latent_dim, n))).T
         return nn.softmax(output) if codec.one_hot else output
 
     @jax.jit
     def log_probabilities(state):
-        z = jax.random.normal(jax.random.key(0), (_Z_DRAWS // 4096, 4096, settings.latent_dim), jnp.float32)
+        z = jax.random.normal(jax.random.key(0), (_Z_DRAWS // 4096, settings.latent_dim, 4096), jnp.float32)
         z = z.astype(jax.tree.leaves(state.params.generator)[0].dtype)
         means = jax.lax.map(
-            lambda block: jnp.mean(nn.softmax(nets.generator.apply(state.params.generator, block)), 0), z
+            lambda block: jnp.mean(nn.softmax(nets.generator.apply(state.params.generator, block), axis=0), 1), z
         )
         return jnp.log(jnp.mean(means, axis=0))
 
@@ -217,7 +216,7 @@ def build(config: Any, target: Any) -> Model:
 
     @jax.jit
     def discriminator(params, events):
-        return nn.sigmoid(logit(params, events))
+        return nn.sigmoid(logit(params, events.T))
 
     def discriminator_view(state):
         """D over the box."""
@@ -261,8 +260,8 @@ def generator_loss(logit_fake: jax.Array) -> jax.Array:
 
 
 def straight_through(perturbed_logits: jax.Array, temperature: float) -> jax.Array:
-    """One-hot argmax of logits plus Gumbel noise [n, K], with the gradient of their softmax at the temperature."""
-    soft = nn.softmax(perturbed_logits / temperature)
-    hard = jax.nn.one_hot(jnp.argmax(perturbed_logits, axis=-1), soft.shape[-1])
-    # In this order the forward value is the one-hot row itself, without a rounding error.
+    """One-hot argmax of logits plus Gumbel noise [K, n], with the gradient of their softmax at the temperature."""
+    soft = nn.softmax(perturbed_logits / temperature, axis=0)
+    hard = jax.nn.one_hot(jnp.argmax(perturbed_logits, axis=0), soft.shape[0], axis=0)
+    # In this order the forward value is the one-hot column itself, without a rounding error.
     return hard + (soft - jax.lax.stop_gradient(soft))

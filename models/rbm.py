@@ -30,14 +30,17 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+import prng
 from budget import solve_width
 from errors import check_range
-from models.base import Model, View, averaged, count_params
+from models.base import Model, View, averaged, count_params, packing
 from models.networks import draw_one_hot
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
 # 5 000 chains of 799 hidden units on an idle CPU, and ten times on a busy one, whose cache others use too.
 _CHAINS_AT_ONCE = 128
+# Factors 1 + e^-|x| ≤ 2 whose product float32 holds.
+_FACTORS = 64
 _MOST_NODES = 2**22  # of the quadrature of Z
 
 
@@ -85,8 +88,8 @@ class State(NamedTuple):
 class Noise(NamedTuple):
     """The randomness of one step's k Gibbs sweeps."""
 
-    hidden: jax.Array  # [k, B, H] float32, uniform
-    visible: jax.Array  # Gaussian visibles: [k, B, V] normal; softmax: [k, B, 1] uniform
+    hidden: jax.Array  # [k, H, B] float32, uniform
+    visible: jax.Array  # Gaussian visibles: [k, V, B] normal; softmax: [k, 1, B] uniform
 
 
 class Info(NamedTuple):
@@ -122,11 +125,15 @@ def build(config: Any, target: Any) -> Model:
             log_sigma=jnp.full(n_visible, jnp.log(settings.sigma)) if learn_sigma else (),
         )
 
+    def shapes(width):
+        return jax.eval_shape(functools.partial(init_params, width=width), jax.random.key(0))
+
     def count(width):
-        return count_params(jax.eval_shape(functools.partial(init_params, width=width), jax.random.key(0)))
+        return count_params(shapes(width))
 
     width = solve_width(count, config.parameter_budget)
-    optimiser = optax.flatten(optax.adam(settings.learning_rate))
+    pack, unpack = packing(shapes(width))
+    optimiser = optax.adam(settings.learning_rate)
     chain_sweep = sweep_softmax if codec.one_hot else sweep_gaussian
     energy = free_energy_softmax if codec.one_hot else free_energy_gaussian
 
@@ -140,30 +147,30 @@ def build(config: Any, target: Any) -> Model:
             params = params._replace(visible_bias=jnp.mean(data, axis=0))
         # Different data rows, so that the chains start spread over the modes.
         chains = jnp.resize(data, (config.batch_size, n_visible)) if settings.algorithm == "PCD" else ()
-        return State(params, optimiser.init(params), chains)
+        return State(params, optimiser.init(pack(params)), chains)
 
     def noise(key):
         key_hidden, key_visible = jax.random.split(key)
-        hidden = jax.random.uniform(key_hidden, (settings.k, config.batch_size, width))
+        hidden = jax.random.uniform(key_hidden, (settings.k, width, config.batch_size))
         if codec.one_hot:
-            return Noise(hidden, jax.random.uniform(key_visible, (settings.k, config.batch_size, 1)))
-        return Noise(hidden, jax.random.normal(key_visible, (settings.k, config.batch_size, n_visible)))
+            return Noise(hidden, jax.random.uniform(key_visible, (settings.k, 1, config.batch_size)))
+        return Noise(hidden, prng.normal(key_visible, (settings.k, n_visible, config.batch_size)))
 
     def objective(params, events, chains):
         params = units(params)
         return jnp.mean(energy(params, events)) - jnp.mean(energy(params, chains))
 
     def step(state, batch, noise):
-        params = units(state.params)
-        chains = state.chains if settings.algorithm == "PCD" else batch
+        params, events = units(state.params), batch.T
+        chains = state.chains.T if settings.algorithm == "PCD" else events
         for hidden, visible in zip(noise.hidden, noise.visible, strict=True):
             chains = chain_sweep(params, chains, hidden, visible)
-        loss, gradient = jax.value_and_grad(objective)(state.params, batch, chains)
-        updates, opt_state = optimiser.update(gradient, state.opt_state)
-        mean = visible_mean(params, nn.sigmoid(hidden_input(params, batch, codec.one_hot)), codec.one_hot)
-        error = jnp.mean(jnp.sum((batch - mean) ** 2, axis=-1))
-        persistent = chains if settings.algorithm == "PCD" else ()
-        return State(optax.apply_updates(state.params, updates), opt_state, persistent), Info(loss, error)
+        loss, gradient = jax.value_and_grad(objective)(state.params, events, chains)
+        updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
+        new_params = unpack(optax.apply_updates(pack(state.params), updates))
+        mean = visible_mean(params, nn.sigmoid(hidden_input(params, events, codec.one_hot)), codec.one_hot)
+        error = jnp.mean(jnp.sum((events - mean) ** 2, axis=0))
+        return State(new_params, opt_state, chains.T if settings.algorithm == "PCD" else ()), Info(loss, error)
 
     def softmax_log_probs(params):
         return nn.log_softmax(-free_energy_softmax(params, jnp.eye(n_visible, dtype=params.weights.dtype)))
@@ -173,16 +180,16 @@ def build(config: Any, target: Any) -> Model:
 
         def chains_of(key):
             key_start, key_sweeps = jax.random.split(key)
-            start = jax.random.normal(key_start, (n_chains, n_visible))
-            v = params.visible_bias[None] + jnp.exp(params.log_sigma)[None] * start
+            start = jax.random.normal(key_start, (n_visible, n_chains))
+            v = params.visible_bias[:, None] + jnp.exp(params.log_sigma)[:, None] * start
 
             def sweep(v, i):
                 key_hidden, key_visible = jax.random.split(jax.random.fold_in(key_sweeps, i))
-                hidden = jax.random.uniform(key_hidden, (n_chains, width))
-                visible = jax.random.normal(key_visible, (n_chains, n_visible))
+                hidden = jax.random.uniform(key_hidden, (width, n_chains))
+                visible = prng.normal(key_visible, (n_visible, n_chains))
                 return sweep_gaussian(params, v, hidden, visible), None
 
-            return jax.lax.scan(sweep, v, jnp.arange(n_sweeps))[0]
+            return jax.lax.scan(sweep, v, jnp.arange(n_sweeps))[0].T
 
         groups = jax.lax.map(chains_of, jax.random.split(key, -(-n // n_chains)))
         return groups.reshape(-1, n_visible)[:n]
@@ -200,9 +207,9 @@ def build(config: Any, target: Any) -> Model:
     def sample_mean(key, state, n):
         key_visible, key_hidden = jax.random.split(key)
         params = units(state.params)
-        v = sampler(settings.sample_steps)(key_visible, state, n)
+        v = sampler(settings.sample_steps)(key_visible, state, n).T
         on = jax.random.bernoulli(key_hidden, nn.sigmoid(hidden_input(params, v, codec.one_hot)))
-        return visible_mean(params, on.astype(v.dtype), codec.one_hot)
+        return visible_mean(params, on.astype(v.dtype), codec.one_hot).T
 
     def log_prob(state, x):
         params = units(state.params)
@@ -235,38 +242,54 @@ def build(config: Any, target: Any) -> Model:
 
 
 def hidden_input(params: Params, v: jax.Array, one_hot: bool) -> jax.Array:
-    """The logits of P(h = 1 | v), [n, H], of visible rows v [n, V]."""
-    scaled = v if one_hot else v * jnp.exp(-2 * params.log_sigma)[None]
-    return scaled @ params.weights + params.hidden_bias[None]
+    """The logits of P(h = 1 | v), [H, n], of visible columns v [V, n]."""
+    scaled = v if one_hot else v * jnp.exp(-2 * params.log_sigma)[:, None]
+    return params.weights.T @ scaled + params.hidden_bias[:, None]
 
 
 def visible_mean(params: Params, h: jax.Array, one_hot: bool) -> jax.Array:
-    """E[v | h], [n, V], of hidden rows h [n, H]."""
-    linear = h @ params.weights.T + params.visible_bias[None]
-    return nn.softmax(linear) if one_hot else linear
+    """E[v | h], [V, n], of hidden columns h [H, n]."""
+    linear = params.weights @ h + params.visible_bias[:, None]
+    return nn.softmax(linear, axis=0) if one_hot else linear
+
+
+@jax.custom_jvp
+def sum_softplus(x: jax.Array) -> jax.Array:
+    """Σⱼ ln(1 + e^xⱼ) of columns x [H, n], [n]: Σ max(x, 0) + ln Π (1 + e^-|x|), a logarithm for 64 units."""
+    factors = 1 + jnp.exp(-jnp.abs(x))
+    missing = -len(x) % min(_FACTORS, len(x))
+    groups = jnp.pad(factors, ((0, missing), (0, 0)), constant_values=1).reshape(-1, min(_FACTORS, len(x)), x.shape[1])
+    return jnp.sum(jnp.maximum(x, 0), axis=0) + jnp.sum(jnp.log(jnp.prod(groups, axis=1)), axis=0)
+
+
+@sum_softplus.defjvp
+def _sum_softplus_jvp(primals, tangents):
+    # The sigmoid that the Gibbs sweeps need as well: it is computed once.
+    (x,), (dx,) = primals, tangents
+    return sum_softplus(x), jnp.sum(nn.sigmoid(x) * dx, axis=0)
 
 
 def free_energy_gaussian(params: Params, v: jax.Array) -> jax.Array:
-    """F(v) [n] of rows v [n, V] with Gaussian visibles: −ln of the unnormalised density."""
-    square = jnp.sum(((v - params.visible_bias[None]) / jnp.exp(params.log_sigma)[None]) ** 2, axis=-1) / 2
-    return square - jnp.sum(nn.softplus(hidden_input(params, v, False)), axis=-1)
+    """F(v) [n] of columns v [V, n] with Gaussian visibles: −ln of the unnormalised density."""
+    square = jnp.sum(((v - params.visible_bias[:, None]) / jnp.exp(params.log_sigma)[:, None]) ** 2, axis=0) / 2
+    return square - sum_softplus(hidden_input(params, v, False))
 
 
 def free_energy_softmax(params: Params, v: jax.Array) -> jax.Array:
-    """F(v) [n] of one-hot rows v [n, V]: −ln of the unnormalised probability."""
-    return -v @ params.visible_bias - jnp.sum(nn.softplus(hidden_input(params, v, True)), axis=-1)
+    """F(v) [n] of one-hot columns v [V, n]: −ln of the unnormalised probability."""
+    return -params.visible_bias @ v - sum_softplus(hidden_input(params, v, True))
 
 
 def sweep_gaussian(params: Params, v: jax.Array, hidden: jax.Array, visible: jax.Array) -> jax.Array:
-    """One Gibbs sweep v -> h -> v [n, V], with uniforms [n, H] for h and normals [n, V] for v."""
+    """One Gibbs sweep v -> h -> v [V, n], with uniforms [H, n] for h and normals [V, n] for v."""
     h = (hidden < nn.sigmoid(hidden_input(params, v, False))).astype(v.dtype)
-    return visible_mean(params, h, False) + jnp.exp(params.log_sigma)[None] * visible
+    return visible_mean(params, h, False) + jnp.exp(params.log_sigma)[:, None] * visible
 
 
 def sweep_softmax(params: Params, v: jax.Array, hidden: jax.Array, visible: jax.Array) -> jax.Array:
-    """One Gibbs sweep v -> h -> v [n, V] of one-hot rows, with uniforms [n, H] for h and [n, 1] for v."""
+    """One Gibbs sweep v -> h -> v [V, n] of one-hot columns, with uniforms [H, n] for h and [1, n] for v."""
     h = (hidden < nn.sigmoid(hidden_input(params, v, True))).astype(v.dtype)
-    return draw_one_hot(h @ params.weights.T + params.visible_bias[None], visible)
+    return draw_one_hot(params.weights @ h + params.visible_bias[:, None], visible)
 
 
 def log_partition_gaussian(params: Params, nodes_per_sigma: int = 4, margin: float = 8.0) -> jax.Array:
@@ -294,4 +317,4 @@ def log_partition_gaussian(params: Params, nodes_per_sigma: int = 4, margin: flo
 @jax.jit
 def _free_energies(params: Params, v: jax.Array) -> jax.Array:
     """`free_energy_gaussian` of many rows [n, V] without holding [n, H] at once."""
-    return jax.lax.map(lambda row: free_energy_gaussian(params, row[None])[0], v, batch_size=4096)
+    return jax.lax.map(lambda row: free_energy_gaussian(params, row[:, None])[0], v, batch_size=4096)

@@ -27,9 +27,10 @@ import optax
 import scipy.special
 from flax import linen as nn
 
+import prng
 from budget import solve_width
 from errors import UserError, check_range
-from models.base import Model, View, averaged, count_params, is_on
+from models.base import Model, View, averaged, count_params, is_on, packing
 from models.networks import MLP
 
 # The disc of z that integrates the decoder against N(0, I), its grid's spacing for events of one and of two
@@ -112,62 +113,70 @@ def build(config: Any, target: Any) -> Model:
     def init_params(key, nets):
         key_encoder, key_decoder = jax.random.split(key)
         return Params(
-            nets[0].init(key_encoder, jnp.zeros((1, event_dim))),
-            nets[1].init(key_decoder, jnp.zeros((1, settings.latent_dim))),
+            nets[0].init(key_encoder, jnp.zeros((event_dim, 1))),
+            nets[1].init(key_decoder, jnp.zeros((settings.latent_dim, 1))),
             jnp.zeros((1,)) if learn_sigma else (),
         )
 
+    def shapes(width):
+        return jax.eval_shape(functools.partial(init_params, nets=networks(width)), jax.random.key(0))
+
     def count(width):
-        return count_params(jax.eval_shape(functools.partial(init_params, nets=networks(width)), jax.random.key(0)))
+        return count_params(shapes(width))
 
     width = solve_width(count, config.parameter_budget)
     encoder, decoder = networks(width)
-    optimiser = optax.flatten(optax.adam(settings.learning_rate))
+    pack, unpack = packing(shapes(width))
+    optimiser = optax.adam(settings.learning_rate)
 
     def init(key, data):
         del data
         params = init_params(key, (encoder, decoder))
-        return State(params, optimiser.init(params))
+        return State(params, optimiser.init(pack(params)))
 
     def noise(key):
-        return jax.random.normal(key, (config.batch_size, settings.latent_dim))
+        return prng.normal(key, (settings.latent_dim, config.batch_size))
+
+    def decode(params, z):
+        """The decoder's output [n, event_dim] of rows z [n, latent_dim]."""
+        return decoder.apply(params.decoder, z.T).T
 
     def log_sigma(params):
         return params.log_sigma[0] if learn_sigma else 0.5 * jnp.log(beta / 2)
 
-    def log_likelihood(params, events, output):
-        """ln p(x|z) [...] of events [..., event_dim] under the decoder's output [..., event_dim]."""
+    def log_likelihood(params, events, output, axis=-1):
+        """ln p(x|z) of events under the decoder's output, both with their coordinates along the axis."""
         if categorical:
-            return jnp.sum(events * nn.log_softmax(output), axis=-1)
+            return jnp.sum(events * nn.log_softmax(output, axis=axis), axis=axis)
         log_s = log_sigma(params)
-        square = jnp.sum((events - output) ** 2, axis=-1)
+        square = jnp.sum((events - output) ** 2, axis=axis)
         return -square / 2 * jnp.exp(-2 * log_s) - event_dim * (log_s + 0.5 * math.log(2 * math.pi))
 
     def objective(params, events, epsilon):
-        mean, log_variance = jnp.split(encoder.apply(params.encoder, events), 2, axis=-1)
+        mean, log_variance = jnp.split(encoder.apply(params.encoder, events), 2)
         z = mean + jnp.exp(log_variance / 2) * epsilon
-        distortion = -jnp.mean(log_likelihood(params, events, decoder.apply(params.decoder, z)))
-        rate = jnp.mean(kl_to_standard_normal(mean, log_variance))
+        distortion = -jnp.mean(log_likelihood(params, events, decoder.apply(params.decoder, z), axis=0))
+        rate = jnp.mean(kl_to_standard_normal(mean, log_variance, axis=0))
         loss = distortion + (beta if categorical else 1.0) * rate
         # Squared error minimises β times the bound, as written above: Adam's ε apart this is the bound's own descent.
         scale = 1.0 if categorical or learn_sigma else beta
         return scale * loss, Info(loss, distortion, rate)
 
     def step(state, batch, noise):
-        gradient, info = jax.grad(objective, has_aux=True)(state.params, batch, noise)
-        updates, opt_state = optimiser.update(gradient, state.opt_state)
-        return State(optax.apply_updates(state.params, updates), opt_state), info
+        gradient, info = jax.grad(objective, has_aux=True)(state.params, batch.T, noise)
+        updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
+        return State(unpack(optax.apply_updates(pack(state.params), updates)), opt_state), info
 
     def sample(key, state, n):
         key_z, key_x = jax.random.split(key)
-        output = decoder.apply(state.params.decoder, jax.random.normal(key_z, (n, settings.latent_dim)))
+        output = decode(state.params, jax.random.normal(key_z, (n, settings.latent_dim)))
         if categorical:
             return jax.nn.one_hot(jax.random.categorical(key_x, output), event_dim)
         drawn = output + jnp.exp(log_sigma(state.params)) * jax.random.normal(key_x, output.shape)
         return jax.nn.one_hot(jnp.argmax(drawn, axis=-1), event_dim) if codec.one_hot else drawn
 
     def decode_mean(params, z):
-        output = decoder.apply(params.decoder, z)
+        output = decode(params, z)
         return nn.softmax(output) if categorical else output
 
     def sample_mean(key, state, n):
@@ -177,7 +186,7 @@ def build(config: Any, target: Any) -> Model:
     def log_prob(state, x):
         nodes, log_weights = _latent_nodes(settings.latent_dim, _Z_SPACING[not categorical and event_dim > 1], x.dtype)
         # In blocks that stay in the cache, or every row would pull all nodes through memory several times.
-        blocks = decoder.apply(state.params.decoder, nodes).reshape(-1, _NODES_AT_ONCE, event_dim)
+        blocks = decode(state.params, nodes).reshape(-1, _NODES_AT_ONCE, event_dim)
         blocks = blocks, log_weights.reshape(-1, _NODES_AT_ONCE)
 
         def of_row(row):
@@ -220,9 +229,9 @@ def build(config: Any, target: Any) -> Model:
     return averaged(model, settings.average)
 
 
-def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """KL(N(mean, diag exp(log_variance)) ‖ N(0, I)) in nats, [..., d] -> [...] (Kingma and Welling, appendix B)."""
-    return 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, axis=-1)
+def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array, axis: int = -1) -> jax.Array:
+    """KL(N(mean, diag exp(log_variance)) ‖ N(0, I)) in nats, summed over the axis (Kingma and Welling, appendix B)."""
+    return 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, axis=axis)
 
 
 def _latent_nodes(latent_dim: int, spacing: float, dtype: Any) -> tuple[jax.Array, jax.Array]:

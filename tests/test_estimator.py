@@ -14,7 +14,8 @@ from models import MODELS, rbm, vae
 from targets import _mixture_quadrature, kld_cells, make_target
 from training import Feed, advance, streams
 
-N_MULTINOMIALS = 200
+# Of 200 the quantiles below would be the second outermost draw, which is as often too near as not.
+N_MULTINOMIALS = 2000
 N_SAMPLES = 4_000
 KINDS = {
     "binned": dict(target_type="1D_TRIMODAL", num_bins=12),

@@ -69,14 +69,14 @@ def test_generator_loss_is_the_non_saturating_one():
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
 def test_straight_through(temperature):
-    logits = jax.random.normal(jax.random.key(0), (64, 6)) * 3
+    logits = jax.random.normal(jax.random.key(0), (6, 64)) * 3
     hard = jax.jit(gan.straight_through)(logits, temperature)
-    np.testing.assert_array_equal(hard, np.eye(6, dtype=np.float32)[np.argmax(logits, axis=-1)])
+    np.testing.assert_array_equal(hard.T, np.eye(6, dtype=np.float32)[np.argmax(logits, axis=0)])
 
     cotangent = jax.random.normal(jax.random.key(1), logits.shape)
     (through,) = jax.vjp(lambda x: gan.straight_through(x, temperature), logits)[1](cotangent)
-    soft = scipy.special.softmax(np.asarray(logits, np.float64) / temperature, axis=-1)
-    by_hand = soft * (cotangent - (soft * cotangent).sum(-1, keepdims=True)) / temperature
+    soft = scipy.special.softmax(np.asarray(logits, np.float64) / temperature, axis=0)
+    by_hand = soft * (cotangent - (soft * cotangent).sum(0, keepdims=True)) / temperature
     np.testing.assert_allclose(through, by_hand, atol=2e-6)
     assert np.abs(by_hand).max() > 0.05
 
@@ -84,8 +84,8 @@ def test_straight_through(temperature):
 @pytest.mark.parametrize("temperature", [0.3, 2.5])
 def test_hard_samples_follow_the_softmax_whatever_the_temperature(temperature):
     n, logits = 40_000, jnp.array([1.0, 0.0, -1.0, 0.5, -0.2])
-    gumbel = jax.random.gumbel(jax.random.key(2), (n, 5))
-    counts = gan.straight_through(logits[None] + gumbel, temperature).sum(0)
+    gumbel = jax.random.gumbel(jax.random.key(2), (5, n))
+    counts = gan.straight_through(logits[:, None] + gumbel, temperature).sum(1)
     # A true sampler fails this for one key in a thousand; the key is fixed.
     assert scipy.stats.chisquare(counts, n * scipy.special.softmax(np.asarray(logits, np.float64))).pvalue > 1e-3
 
@@ -169,7 +169,7 @@ def test_info_is_recomputed_by_hand(make_config):
 
     d_real, d_fake = (
         scipy.special.expit(network(state.params.discriminator, events))
-        for events in (batch, network(state.params.generator, noise.z_discriminator))
+        for events in (batch, network(state.params.generator, noise.z_discriminator.T))
     )
     loss = -np.mean(0.8 * np.log(d_real) + 0.2 * np.log(1 - d_real)) - np.mean(np.log(1 - d_fake))
     np.testing.assert_allclose([info.loss, info.d_real, info.d_fake], [loss, d_real.mean(), d_fake.mean()], rtol=1e-5)
@@ -203,7 +203,7 @@ def test_latent_dim(make_config):
     for latent_dim in (3, 16):
         model, state, _ = build(make_config, latent_dim=latent_dim)
         noise = jax.eval_shape(model.noise, jax.random.key(0))
-        assert noise.z_generator.shape == noise.z_discriminator.shape == (8, latent_dim)
+        assert noise.z_generator.shape == noise.z_discriminator.shape == (latent_dim, 8)
         kernels = [leaf.shape for leaf in jax.tree.leaves(state.params.generator) if leaf.ndim == 2]
         assert (latent_dim, model.width) in kernels
         # Generator z → H → 2 and discriminator 2 → H → 1.

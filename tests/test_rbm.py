@@ -79,7 +79,7 @@ def test_gaussian_free_energy_is_the_sum_over_hidden_states():
     rows = np.random.default_rng(2).normal(size=(6, 2)) * 2
     expected = [-scipy.special.logsumexp([-energy_gaussian(params, v, h) for h in states(4)]) for v in rows]
     with jax.enable_x64(True):
-        found = rbm.free_energy_gaussian(on_device(params, jnp.float64), jnp.asarray(rows))
+        found = rbm.free_energy_gaussian(on_device(params, jnp.float64), jnp.asarray(rows.T))
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -91,17 +91,72 @@ def test_softmax_free_energy_is_the_sum_over_hidden_states():
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def softplus_inputs(n_hidden, dtype):
+    """Columns of one value throughout, among them 0, where products are largest (2⁶⁴ a group), and mixed ones."""
+    generator = np.random.default_rng(n_hidden)
+    columns = [np.full(n_hidden, x) for x in (-100.0, -20.0, -1.0, 0.0, 1e-3, 15.0, 100.0)]
+    columns += [generator.uniform(-100, 100, n_hidden), generator.normal(size=n_hidden)]
+    return np.stack(columns, axis=-1).astype(dtype)
+
+
+EVERY_SUM = pytest.mark.parametrize(
+    ("n_hidden", "dtype"), itertools.product((1, 63, 64, 65, 799), ("float32", "float64"))
+)
+
+
+@EVERY_SUM
+def test_sum_of_softpluses(n_hidden, dtype):
+    x, ulp = softplus_inputs(n_hidden, dtype), np.finfo(dtype).eps
+    expected = [math.fsum(column) for column in np.logaddexp(0, x.astype(np.float64)).T]
+    with jax.enable_x64(dtype == "float64"):
+        found = rbm.sum_softplus(jnp.asarray(x))
+        compiled = jax.jit(rbm.sum_softplus)(jnp.asarray(x))
+    for values in (found, compiled):
+        assert values.dtype == dtype
+        # A factor and its place in the product round by two units in all, and a relative error of a product is an
+        # absolute one of its logarithm. The partial sums of n terms round n times, by half a unit of the sum at most
+        # and not all in one direction.
+        bound = ulp * (2 * n_hidden + math.sqrt(n_hidden) * np.array(expected))
+        np.testing.assert_array_less(np.abs(np.asarray(values, np.float64) - expected), bound)
+        # Units that are surely on add just their inputs, and those that are surely off nothing: e^-100 beside 1.
+        np.testing.assert_array_equal(values[jnp.array([0, 6])], [0, 100 * n_hidden])
+
+
+@EVERY_SUM
+def test_derivatives_of_the_sum_of_softpluses(n_hidden, dtype):
+    x, ulp = softplus_inputs(n_hidden, dtype), np.finfo(dtype).eps
+    weights = np.arange(1, x.shape[1] + 1)
+    on, off = (scipy.special.expit(sign * x.astype(np.float64)) for sign in (1, -1))
+
+    def weighted(x):
+        return jnp.sum(rbm.sum_softplus(x) * jnp.asarray(weights, x.dtype))
+
+    with jax.enable_x64(dtype == "float64"):
+        on_device = jnp.asarray(x)
+        gradient = jax.grad(weighted)(on_device)
+        second = jax.grad(lambda x: jnp.sum(jax.grad(weighted)(x)))(on_device)
+        tangent = jax.jvp(rbm.sum_softplus, (on_device,), (jnp.ones_like(on_device),))[1]
+        blocks = jax.hessian(lambda column: rbm.sum_softplus(column[:, None])[0])(on_device[:65, -1])
+    # The sigmoid, to four roundings; below the smallest normal number a processor may take it for zero.
+    tiny = np.finfo(dtype).tiny
+    np.testing.assert_allclose(gradient, weights * on, rtol=4 * ulp, atol=weights.max() * tiny)
+    np.testing.assert_allclose(tangent, on.sum(0), rtol=(4 + math.sqrt(n_hidden)) * ulp, atol=n_hidden * tiny)
+    # Its derivative is σ(x) σ(−x), whose second factor is 1 − σ(x) and has the rounding of one.
+    np.testing.assert_allclose(second, weights * on * off, rtol=4 * ulp, atol=4 * weights.max() * ulp)
+    np.testing.assert_allclose(blocks, np.diag((on * off)[:65, -1]), rtol=4 * ulp, atol=4 * ulp)
+
+
 def test_conditionals_are_those_of_the_joint():
     gaussian, softmax = gaussian_params(), softmax_params()
     h = states(4)
     v = np.array([0.4, -1.1])
     joint = scipy.special.softmax([-energy_gaussian(gaussian, v, each) for each in h])
     with jax.enable_x64(True):
-        logits = rbm.hidden_input(on_device(gaussian, jnp.float64), jnp.asarray(v)[None], False)[0]
+        logits = rbm.hidden_input(on_device(gaussian, jnp.float64), jnp.asarray(v)[:, None], False)[:, 0]
         np.testing.assert_allclose(scipy.special.expit(logits), joint @ h, rtol=1e-12)
         for each in h[[3, 9]]:
             table = scipy.special.softmax([-energy_softmax(softmax, one, each) for one in np.eye(5)])
-            mean = rbm.visible_mean(on_device(softmax, jnp.float64), jnp.asarray(each)[None], True)[0]
+            mean = rbm.visible_mean(on_device(softmax, jnp.float64), jnp.asarray(each)[:, None], True)[:, 0]
             np.testing.assert_allclose(mean, table, rtol=1e-12)
 
 
@@ -114,7 +169,7 @@ def test_gaussian_rbm_is_a_mixture_of_gaussians():
     expected = scipy.special.logsumexp(each + scipy.special.log_softmax(log_weights), axis=-1)
     with jax.enable_x64(True):
         on64 = on_device(params, jnp.float64)
-        log_density = -rbm.free_energy_gaussian(on64, jnp.asarray(grid)) - rbm.log_partition_gaussian(on64)
+        log_density = -rbm.free_energy_gaussian(on64, jnp.asarray(grid.T)) - rbm.log_partition_gaussian(on64)
         np.testing.assert_allclose(log_density, expected, atol=1e-10)
 
 
@@ -161,7 +216,7 @@ def test_gaussian_likelihood_gradient_is_data_less_model():
         centres = p.visible_bias[None] + h @ p.weights.T
         squares = (centres**2 - p.visible_bias[None] ** 2) / (2 * jnp.exp(2 * p.log_sigma)[None])
         log_z = jax.nn.logsumexp(h @ p.hidden_bias + squares.sum(-1)) + p.log_sigma.sum() + LOG_2PI
-        return -rbm.free_energy_gaussian(p, v).mean() - log_z
+        return -rbm.free_energy_gaussian(p, v.T).mean() - log_z
 
     with jax.enable_x64(True):
         gradient = jax.grad(log_likelihood)(on_device(params, jnp.float64), jnp.asarray(rows))
@@ -185,7 +240,7 @@ def test_softmax_likelihood_gradient_is_data_less_model():
     rows = np.eye(5)[np.repeat(np.arange(5), counts)]
 
     def log_likelihood(p, v):
-        return -rbm.free_energy_softmax(p, v).mean() - jax.nn.logsumexp(-rbm.free_energy_softmax(p, jnp.eye(5)))
+        return -rbm.free_energy_softmax(p, v.T).mean() - jax.nn.logsumexp(-rbm.free_energy_softmax(p, jnp.eye(5)))
 
     with jax.enable_x64(True):
         gradient = jax.grad(log_likelihood)(on_device(params, jnp.float64), jnp.asarray(rows))
@@ -220,16 +275,16 @@ def with_random_weights(state):
 
 
 def step_gradient(state_after):
-    """The gradient of one first step: Adam's first moment is then 0.1 times it."""
+    """The gradient of one first step, in the order of the leaves: Adam's first moment is then 0.1 times it."""
     moment = optax.tree_utils.tree_get(state_after.opt_state, "mu")
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(moment)]) / 0.1
 
 
-def sweeps_by_hand(params, v, noise, one_hot):
-    sweep = rbm.sweep_softmax if one_hot else rbm.sweep_gaussian
+def sweeps_by_hand(params, rows, noise, one_hot):
+    sweep, v = rbm.sweep_softmax if one_hot else rbm.sweep_gaussian, rows.T
     for hidden, visible in zip(noise.hidden, noise.visible, strict=True):
         v = sweep(params, v, hidden, visible)
-    return v
+    return v.T
 
 
 EVENTS = pytest.mark.parametrize(("target_type", "num_bins"), [("2D_GMM", 0), ("1D_TRIMODAL", 5)])
@@ -241,12 +296,13 @@ def test_cd_starts_at_the_data_and_does_k_sweeps(make_config, target_type, num_b
     model, state, batch = build(make_config, target_type, num_bins, k=k)
     state = with_random_weights(state)
     noise = model.noise(jax.random.key(5))
-    assert noise.hidden.shape == (k, 8, model.width)
+    assert noise.hidden.shape == (k, model.width, 8)
+    assert noise.visible.shape == (k, 1 if num_bins else 2, 8)
     after, info = jax.jit(model.step)(state, batch, noise)
     assert after.chains == ()
     energy = rbm.free_energy_softmax if num_bins else rbm.free_energy_gaussian
     chains = sweeps_by_hand(state.params, batch, noise, num_bins > 0)
-    by_hand = energy(state.params, batch).mean() - energy(state.params, chains).mean()
+    by_hand = energy(state.params, batch.T).mean() - energy(state.params, chains.T).mean()
     assert float(info.loss) == pytest.approx(float(by_hand), rel=1e-4, abs=1e-5)
     # The gradient has the likelihood's form, with the chains in the model's place.
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
@@ -281,7 +337,7 @@ def test_pcd_goes_on_from_the_persistent_chains(make_config, target_type, num_bi
         assert after.chains.shape == state.chains.shape == (8, n_visible)
         chains = sweeps_by_hand(state.params, state.chains, noise, num_bins > 0)
         np.testing.assert_allclose(after.chains, chains, rtol=1e-5, atol=1e-5)
-        by_hand = energy(state.params, batch).mean() - energy(state.params, chains).mean()
+        by_hand = energy(state.params, batch.T).mean() - energy(state.params, chains.T).mean()
         assert float(info.loss) == pytest.approx(float(by_hand), rel=1e-4, abs=1e-5)
         state = after
     assert np.any(state.chains != start)
@@ -320,9 +376,9 @@ def test_softmax_sweep_leaves_the_exact_distribution_unchanged():
     params, h = softmax_params(), states(4)
     with jax.enable_x64(True):
         on64 = on_device(params, jnp.float64)
-        on = scipy.special.expit(rbm.hidden_input(on64, jnp.eye(5), True))  # P(hⱼ = 1 | v)
+        on = scipy.special.expit(rbm.hidden_input(on64, jnp.eye(5), True)).T  # P(hⱼ = 1 | v)
         hidden = np.prod(np.where(h[None] > 0, on[:, None], 1 - on[:, None]), axis=-1)  # P(h | v)
-        transition = hidden @ np.asarray(rbm.visible_mean(on64, jnp.asarray(h), True))
+        transition = hidden @ np.asarray(rbm.visible_mean(on64, jnp.asarray(h.T), True)).T
         exact = scipy.special.softmax(-np.asarray(rbm.free_energy_softmax(on64, jnp.eye(5))))
     np.testing.assert_allclose(transition.sum(1), 1, atol=1e-12)
     np.testing.assert_allclose(exact @ transition, exact, atol=1e-12)
@@ -332,10 +388,10 @@ def test_softmax_sweep_leaves_the_exact_distribution_unchanged():
     start = jnp.asarray(np.repeat(np.eye(5), n, axis=0), jnp.float32)
     swept = rbm.sweep_softmax(
         on_device(params),
-        start,
-        jax.random.uniform(key_hidden, (5 * n, 4)),
-        jax.random.uniform(key_visible, (5 * n, 1)),
-    )
+        start.T,
+        jax.random.uniform(key_hidden, (4, 5 * n)),
+        jax.random.uniform(key_visible, (1, 5 * n)),
+    ).T
     assert np.all(np.asarray(swept).sum(-1) == 1)
     frequency = np.asarray(swept).reshape(5, n, 5).mean(1)
     assert np.all(np.abs(frequency - transition) < 4.5 * np.sqrt(transition * (1 - transition) / n))
@@ -363,10 +419,10 @@ def test_gaussian_sweep_leaves_the_exact_distribution_unchanged():
     swept = np.asarray(
         rbm.sweep_gaussian(
             on_device(params),
-            jnp.asarray(exact, jnp.float32),
-            jax.random.uniform(key_hidden, (n, 4)),
-            jax.random.normal(key_visible, (n, 2)),
-        ),
+            jnp.asarray(exact.T, jnp.float32),
+            jax.random.uniform(key_hidden, (4, n)),
+            jax.random.normal(key_visible, (2, n)),
+        ).T,
         np.float64,
     )
     assert np.all(swept != exact)
@@ -389,9 +445,9 @@ def test_gaussian_sweep_from_one_point_is_its_exact_conditional_mixture():
     key_hidden, key_visible = jax.random.split(jax.random.key(1))
     swept = rbm.sweep_gaussian(
         on_device(params),
-        jnp.full((n, 1), start),
-        jax.random.uniform(key_hidden, (n, 4)),
-        jax.random.normal(key_visible, (n, 1)),
+        jnp.full((1, n), start),
+        jax.random.uniform(key_hidden, (4, n)),
+        jax.random.normal(key_visible, (1, n)),
     )
     # P(h | v) ∝ exp(−E(v, h)), then N(b_v + W h, σ²).
     log_weights = np.array([-energy_gaussian(params, np.array([start]), h) for h in states(4)])
@@ -485,7 +541,7 @@ def test_log_prob_is_minus_the_free_energy_less_log_z(make_config):
     model, state, batch = build(make_config)
     state = with_random_weights(state)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
-    free = np.asarray(rbm.free_energy_gaussian(state.params, batch), np.float64)
+    free = np.asarray(rbm.free_energy_gaussian(state.params, batch.T), np.float64)
     np.testing.assert_allclose(model.log_prob(state, batch), -free - exact_log_partition(params), atol=2e-5)
 
 

@@ -11,6 +11,7 @@ import scipy.stats
 from sklearn.datasets import load_iris
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
+import prng
 import tables
 import targets
 from cells import Cells
@@ -103,8 +104,8 @@ def edited(make_config):
     return lambda **fields: make_target(make_config(**{**HARD_MIXTURE, **fields}))
 
 
-def draw(target, n=N, seed=7):
-    return np.asarray(jax.jit(target.sample, static_argnums=1)(jax.random.key(seed), n))
+def draw(target, n=N, seed=7, kind=lambda key: key):
+    return np.asarray(jax.jit(target.sample, static_argnums=1)(kind(jax.random.key(seed)), n))
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -150,12 +151,14 @@ def test_sample_moments(make, name):
     np.testing.assert_array_less(np.abs(products.mean(0) - covariance), 5 * products.std(0) / math.sqrt(N))
 
 
+# Of JAX's own keys, and as training draws.
+@pytest.mark.parametrize("kind", [lambda key: key, prng.unrolled], ids=["plain", "unrolled"])
 @pytest.mark.parametrize("name", [*EXACT, "edited"])
-def test_sample_histogram(make, edited, name):
+def test_sample_histogram(make, edited, name, kind):
     target = edited() if name == "edited" else make(name)
     cells = kld_cells(target, 0)
     masses = target.cell_masses(cells)
-    counts = np.asarray(cell_counts(cells.index(jnp.asarray(draw(target))), cells.n_cells))
+    counts = np.asarray(cell_counts(cells.index(jnp.asarray(draw(target, kind=kind))), cells.n_cells))
     assert counts.sum() == N
     full = masses * N >= 10
     observed, expected = (np.append(v[full], v[~full].sum()) for v in (counts, masses * N))
@@ -164,6 +167,33 @@ def test_sample_histogram(make, edited, name):
     errors = (observed - expected) / np.sqrt(expected * (1 - expected / N))
     assert np.all(np.abs(errors[expected >= 50]) < 5)
     assert scipy.stats.chisquare(observed, expected * N / expected.sum()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("kind", [lambda key: key, prng.unrolled], ids=["plain", "unrolled"])
+def test_a_mixtures_rows_are_a_mean_and_a_factor_times_normal_numbers(dim, kind):
+    generator, n = np.random.default_rng(dim), 20_000
+    weights = np.array([0.1, 0.25, 0.0, 0.6, 0.05])
+    means = generator.normal(size=(5, dim)) * 3
+    factors = np.tril(generator.normal(size=(5, dim, dim)))
+    key = kind(jax.random.key(5))
+    x = np.asarray(targets.sample_mixture(key, n, weights, means, factors))
+    key_mode, key_noise = jax.random.split(key)
+    # By inversion: the number of bounds that a uniform number is not below.
+    uniform = np.asarray(jax.random.uniform(key_mode, (1, n)))[0]
+    mode = np.searchsorted(np.cumsum(weights.astype(np.float32), dtype=np.float32)[:-1], uniform, "right")
+    counts = np.bincount(mode, minlength=5)
+    assert counts[2] == 0
+    assert scipy.stats.chisquare(counts[weights > 0], n * weights[weights > 0]).pvalue > 1e-3
+    normal = np.asarray(prng.normal(key_noise, (dim, n)), np.float64).T
+    means, factors = (values.astype(np.float32).astype(np.float64) for values in (means, factors))
+    expected = means[mode] + np.einsum("nij,nj->ni", factors[mode], normal)
+    # Sums of up to four float32 terms: half a unit of the largest for each.
+    scale = np.abs(means[mode]) + np.einsum("nij,nj->ni", np.abs(factors[mode]), np.abs(normal))
+    assert np.all(np.abs(x - expected) <= 2 * np.finfo(np.float32).eps * scale)
+    # Looking a mode up by a product rounds nothing: without noise every row is a mean to the last bit.
+    still = targets.sample_mixture(key, n, weights, means, np.zeros_like(factors))
+    np.testing.assert_array_equal(still, means.astype(np.float32)[mode])
 
 
 @pytest.mark.parametrize("name", ["1D_POISSON", "2D_GMM"])

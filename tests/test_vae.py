@@ -52,10 +52,10 @@ def by_hand(model, state, batch, noise, latent_dim=2):
     """Encoder means and log variances, and the decoder's output at z = μ + σ ε, float64."""
     encoder = MLP(model.width, 1, 2 * latent_dim, nn.tanh)
     decoder = MLP(model.width, 1, batch.shape[-1], nn.tanh)
-    encoded = np.asarray(encoder.apply(state.params.encoder, batch), np.float64)
+    encoded = np.asarray(encoder.apply(state.params.encoder, batch.T).T, np.float64)
     mean, log_variance = encoded[:, :latent_dim], encoded[:, latent_dim:]
-    z = mean + np.exp(log_variance / 2) * noise
-    output = decoder.apply(state.params.decoder, jnp.asarray(z, jnp.float32))
+    z = mean + np.exp(log_variance / 2) * noise.T
+    output = decoder.apply(state.params.decoder, jnp.asarray(z.T, jnp.float32)).T
     kl = 0.5 * np.sum(mean**2 + np.exp(log_variance) - 1 - log_variance, axis=-1)
     return kl, np.asarray(output, np.float64)
 
@@ -255,8 +255,9 @@ def test_a_latent_beyond_two_has_no_exact_density(make_config):
     sweep = model.views["vae_latent_manifold_sweep"].arrays(state)
     # z₁ runs along columns and z₂ along rows; the third stays at 0.
     decoder = MLP(model.width, 1, 2, nn.tanh)
-    z = jnp.array([[sweep["z"][7], sweep["z"][40], 0.0]])
-    np.testing.assert_allclose(sweep["mean"][40, 7], decoder.apply(state.params.decoder, z)[0], rtol=1e-5, atol=1e-6)
+    z = jnp.array([[sweep["z"][7]], [sweep["z"][40]], [0.0]])
+    expected = decoder.apply(state.params.decoder, z)[:, 0]
+    np.testing.assert_allclose(sweep["mean"][40, 7], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_learn_sigma_excludes_beta():
