@@ -1,7 +1,6 @@
 """One run from configuration to files: config → target → width → model → training → metrics → results → pictures."""
 
 import datetime
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 import assessment
 import config as configuration
 import console
+import devices
 import evaluation
 import external
 import pictures
@@ -65,7 +65,10 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     started = Started.now()
     try:
         command = configuration.read(constants, args, description)
-        _use_every_core()
+        devices.use_every_core()
+        if command.config.compilation_cache == "on":
+            # JAX asks only before it first compiles, which checking a run does.
+            devices.use_compilation_cache()
         if command.sweep:
             # Its cells come back to this module.
             import sweep
@@ -113,6 +116,9 @@ def execute(
     config, target, models, entries = job
     origin = results.provenance(args, root or folder, started.utc)
     console.say(f"device: {origin['device']}")
+    no_cache = devices.use_compilation_cache() if config.compilation_cache == "on" else None
+    if no_cache:
+        console.say(f"compiled programs are not kept: {no_cache}")
     steps = f", {config.n_steps} steps" if models else ""
     console.say(f"target: {pictures.title(config, target)}{steps}")
     if target.train_rows is not None:
@@ -200,19 +206,6 @@ def _train(models: Sequence[Model], feed: Feed, judge: Judge, config: Any) -> tu
         runs.append(run)
         costs[name] = results.cost_of(run, cost, config.n_eval_samples)
     return runs, costs
-
-
-def _use_every_core() -> None:
-    """One JAX device a core, so that seeds train side by side; possible only before JAX is first used."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
-    try:
-        jax.config.update("jax_num_cpu_devices", cores)
-    except RuntimeError:
-        # A program that called main() after using JAX keeps the devices it has.
-        return
 
 
 def _build(name: str, config: Any, target: Any) -> Any:

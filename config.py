@@ -36,6 +36,7 @@ class _Constants:
     kld_cells: int  # histogram cells an axis; 0: 50 in 1-D, 30 in 2-D
     kld_epsilon: float  # what an empty cell is taken to hold
     decode: Literal["hard", "soft"]  # with bins: score the drawn cell, or the expected position
+    compilation_cache: Literal["off", "on"]  # keep compiled programs in a folder of the user's for the next run
     n_samples_train: int  # size of a fixed training set; 0: fresh draws every step
     out_dir: str  # where everything is written
     custom_file: str  # .npy or .csv of 1 or 2 columns for CUSTOM
@@ -53,6 +54,7 @@ class _Constants:
         """
         _check_choice("TARGET_TYPE", self.target_type, TARGETS)
         _check_choice("DECODE", self.decode, ("hard", "soft"))
+        _check_choice("COMPILATION_CACHE", self.compilation_cache, ("off", "on"))
         external = self.external_samples + self.external_probabilities
         if not isinstance(self.models, tuple | list) or not (self.models or external):
             alone = ", or name EXTERNAL_SAMPLES to score alone" if self.models == () else ""

@@ -20,6 +20,7 @@ KLD_CELLS = 0  # histogram cells an axis; 0: 50 in 1-D, 30 in 2-D (with bins: th
 KLD_EPSILON = 1e-10  # what an empty cell is taken to hold, above 0
 DECODE = "hard"  # with bins, score "hard": the drawn cell, or "soft": the expected position
 N_SAMPLES_TRAIN = 0  # rows of a fixed training set, drawn once, and as many held out; 0: fresh draws every step
+COMPILATION_CACHE = "on"  # keep compiled programs in a private folder, so that the next run starts sooner; or "off"
 OUT_DIR = "results_classical_benchmarks"  # folder that everything is written to
 CUSTOM_FILE = ""  # .npy or .csv of 1 or 2 columns, at least 20 rows, for TARGET_TYPE = "CUSTOM"
 SWEEP = {}  # constant -> values to try, such as {"PARAMETER_BUDGET": (310, 1000)}: all combinations are run

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+import devices
 import metrics
 from assessment import Assessment
 from errors import UserError
@@ -111,20 +112,11 @@ def provenance(args: Sequence[str], out_dir: str | Path, started: str) -> dict[s
         "git": None if status is None else git("rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
-        "device": device_name(),
+        "device": devices.device_name(),
         "started": started,
         "seconds": None,
         "peak_memory_bytes": None,
     }
-
-
-def device_name() -> str:
-    """The devices that JAX computes on, in words."""
-    devices = jax.local_devices()
-    name = devices[0].device_kind
-    if devices[0].platform == "cpu":
-        name = f"{_processor()}, {os.cpu_count()} cores"
-    return f"{len(devices)} × {devices[0].platform} ({name})"
 
 
 def history_of(run: Run) -> dict[str, Any]:
@@ -308,12 +300,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _processor() -> str:
-    """The processor's own name: platform.processor() is empty on most Linux systems."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine() or sys.platform
