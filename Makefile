@@ -1,9 +1,10 @@
 # make run: the benchmark. make test: all tests. make lint: what CI checks besides.
 PYTHON ?= python3
 ENV := .venv
+TORCH := .venv-torch
 ARGS ?=
 
-.PHONY: run test lint format tuning quality clean
+.PHONY: run test lint format tuning quality performance clean
 
 run: $(ENV)/.run-installed
 	$(ENV)/bin/python generative_models_GAN_VAE_RBM_benchmarks.py $(ARGS)
@@ -22,12 +23,16 @@ tuning: $(ENV)/.run-installed
 quality: $(ENV)/.run-installed
 	$(ENV)/bin/python -m studies.quality $(ARGS)
 
+# A quarter of an hour on two idle cores. PyTorch has an environment of its own: the suite does not depend on it.
+performance: $(ENV)/.run-installed $(TORCH)/.installed
+	$(ENV)/bin/python -m performance.compare --torch-python $(TORCH)/bin/python $(ARGS)
+
 format: $(ENV)/.dev-installed
 	$(ENV)/bin/ruff check --fix .
 	$(ENV)/bin/ruff format .
 
 clean:
-	rm -rf $(ENV)
+	rm -rf $(ENV) $(TORCH)
 
 $(ENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -40,3 +45,8 @@ $(ENV)/.run-installed: requirements.txt | $(ENV)/bin/python
 $(ENV)/.dev-installed: requirements.txt requirements-dev.txt | $(ENV)/bin/python
 	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	@touch $@ $(ENV)/.run-installed
+
+$(TORCH)/.installed: performance/requirements-torch.txt
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check -r performance/requirements-torch.txt
+	@touch $@

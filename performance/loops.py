@@ -1,0 +1,240 @@
+"""The simple ways to write the same training in JAX: rows first, Flax and Optax as their guides show them.
+
+`strong` is the best of its kind: one donated jitted call a step that draws data and noise and does every update, keys
+split outside, for one pinned core. `tutorial` is how it is commonly written: the data draw and the update of every
+network are jitted calls of their own, nothing is donated, and the process may use every core.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+
+class MLP(nn.Module):
+    """Hidden layers of one width."""
+
+    width: int
+    hidden_layers: int
+    n_outputs: int
+    activation: Any
+
+    @nn.compact
+    def __call__(self, x):
+        """Maps x [n, n_inputs] to [n, n_outputs]."""
+        for _ in range(self.hidden_layers):
+            x = self.activation(nn.Dense(self.width)(x))
+        return nn.Dense(self.n_outputs)(x)
+
+
+def ema(average, params, t, decay):
+    """The averaged weights after update t."""
+    rate = jnp.maximum(1 - decay, 9 / (10 + t))
+    return jax.tree.map(lambda old, new: old + rate * (new - old), average, params)
+
+
+def gan(config, target, width, flat):
+    """Parts of a GAN: init(key), and the updates (state, batch, key) -> state of its two networks in turn."""
+    settings, (event_dim,), one_hot = config.gan, target.codec.event_shape, target.codec.one_hot
+    generator = MLP(width, config.hidden_layers, event_dim, nn.leaky_relu)
+    discriminator = MLP(width, config.hidden_layers, 1, nn.leaky_relu)
+    optimiser_g = adam(settings.learning_rate, flat, settings.adam_b1)
+    optimiser_d = adam(settings.discriminator_learning_rate or settings.learning_rate, flat, settings.adam_b1)
+
+    def init(key):
+        key_g, key_d = jax.random.split(key)
+        g = generator.init(key_g, jnp.zeros((1, settings.latent_dim)))
+        d = discriminator.init(key_d, jnp.zeros((1, event_dim)))
+        average = (g, d) if settings.average else ()
+        return {
+            "g": g,
+            "d": d,
+            "opt_g": optimiser_g.init(g),
+            "opt_d": optimiser_d.init(d),
+            "average": average,
+            "t": 0.0,
+        }
+
+    def latent(key):
+        return jax.random.normal(key, (config.batch_size, settings.latent_dim))
+
+    def update_d(state, batch, key):
+        key_z, key_draw = jax.random.split(key)
+        fake = generator.apply(state["g"], latent(key_z))
+        if one_hot:
+            fake = jax.nn.one_hot(jax.random.categorical(key_draw, fake), event_dim)
+
+        def objective(d):
+            real, generated = discriminator.apply(d, batch), discriminator.apply(d, fake)
+            loss = optax.sigmoid_binary_cross_entropy(real, settings.label_smoothing).mean()
+            loss += optax.sigmoid_binary_cross_entropy(generated, 0.0).mean()
+            penalty = 0.0
+            if settings.r1_penalty:
+                gradient = jax.grad(lambda x: discriminator.apply(d, x).sum())(batch)
+                penalty = settings.r1_penalty / 2 * jnp.mean(jnp.sum(gradient**2, -1))
+            return loss + penalty, loss
+
+        gradient, loss = jax.grad(objective, has_aux=True)(state["d"])
+        updates, opt = optimiser_d.update(gradient, state["opt_d"])
+        return state | {"d": optax.apply_updates(state["d"], updates), "opt_d": opt}, loss
+
+    def update_g(state, batch, key):
+        del batch
+        key_z, key_draw = jax.random.split(key)
+        z, gumbel = latent(key_z), jax.random.gumbel(key_draw, (config.batch_size, event_dim if one_hot else 0))
+
+        def objective(g):
+            fake = generator.apply(g, z)
+            if one_hot:
+                soft = nn.softmax((fake + gumbel) / settings.gumbel_temperature)
+                hard = jax.nn.one_hot(jnp.argmax(fake + gumbel, -1), event_dim)
+                fake = hard + soft - jax.lax.stop_gradient(soft)
+            return optax.sigmoid_binary_cross_entropy(discriminator.apply(state["d"], fake), 1.0).mean()
+
+        loss, gradient = jax.value_and_grad(objective)(state["g"])
+        updates, opt = optimiser_g.update(gradient, state["opt_g"])
+        state = state | {"g": optax.apply_updates(state["g"], updates), "opt_g": opt, "t": state["t"] + 1}
+        if settings.average:
+            state["average"] = ema(state["average"], (state["g"], state["d"]), state["t"], settings.average)
+        return state, loss
+
+    return init, [update_d, update_g]
+
+
+def vae(config, target, width, flat):
+    """Parts of a VAE."""
+    settings, (event_dim,), one_hot = config.vae, target.codec.event_shape, target.codec.one_hot
+    encoder = MLP(width, config.hidden_layers, 2 * settings.latent_dim, nn.tanh)
+    decoder = MLP(width, config.hidden_layers, event_dim, nn.tanh)
+    optimiser = adam(settings.learning_rate, flat)
+    beta = settings.beta or (1.0 if one_hot else 0.1)
+
+    def init(key):
+        key_e, key_d = jax.random.split(key)
+        params = (
+            encoder.init(key_e, jnp.zeros((1, event_dim))),
+            decoder.init(key_d, jnp.zeros((1, settings.latent_dim))),
+        )
+        return {"p": params, "opt": optimiser.init(params), "average": params if settings.average else (), "t": 0.0}
+
+    def update(state, batch, key):
+        epsilon = jax.random.normal(key, (config.batch_size, settings.latent_dim))
+
+        def objective(params):
+            mean, log_variance = jnp.split(encoder.apply(params[0], batch), 2, -1)
+            output = decoder.apply(params[1], mean + jnp.exp(log_variance / 2) * epsilon)
+            rate = 0.5 * jnp.mean(jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, -1))
+            if one_hot:
+                return -jnp.mean(jnp.sum(batch * nn.log_softmax(output), -1)) + beta * rate
+            return jnp.mean(jnp.sum((batch - output) ** 2, -1)) + beta * rate
+
+        loss, gradient = jax.value_and_grad(objective)(state["p"])
+        updates, opt = optimiser.update(gradient, state["opt"])
+        state = state | {"p": optax.apply_updates(state["p"], updates), "opt": opt, "t": state["t"] + 1}
+        if settings.average:
+            state["average"] = ema(state["average"], state["p"], state["t"], settings.average)
+        return state, loss
+
+    return init, [update]
+
+
+def rbm(config, target, width, flat):
+    """Parts of an RBM with contrastive divergence, one Gibbs sweep."""
+    settings, (n_visible,), one_hot = config.rbm, target.codec.event_shape, target.codec.one_hot
+    optimiser = adam(settings.learning_rate, flat)
+
+    def init(key):
+        params = {
+            "w": settings.weight_scale * jax.random.normal(key, (n_visible, width)),
+            "a": jnp.zeros(n_visible),
+            "b": jnp.zeros(width),
+        }
+        if not one_hot:
+            params["s"] = jnp.full(n_visible, math.log(settings.sigma))
+        return {"p": params, "opt": optimiser.init(params), "average": params if settings.average else (), "t": 0.0}
+
+    def hidden(p, v):
+        return (v if one_hot else v * jnp.exp(-2 * p["s"])) @ p["w"] + p["b"]
+
+    def free_energy(p, v):
+        quadratic = -v @ p["a"] if one_hot else jnp.sum(((v - p["a"]) * jnp.exp(-p["s"])) ** 2, -1) / 2
+        return quadratic - nn.softplus(hidden(p, v)).sum(-1)
+
+    def update(state, batch, key):
+        key_h, key_v = jax.random.split(key)
+        p = state["p"]
+        h = jax.random.bernoulli(key_h, nn.sigmoid(hidden(p, batch))).astype(jnp.float32)
+        mean = h @ p["w"].T + p["a"]
+        if one_hot:
+            v = jax.nn.one_hot(jax.random.categorical(key_v, mean), n_visible)
+        else:
+            v = mean + jnp.exp(p["s"]) * jax.random.normal(key_v, mean.shape)
+        loss, gradient = jax.value_and_grad(lambda p: free_energy(p, batch).mean() - free_energy(p, v).mean())(p)
+        updates, opt = optimiser.update(gradient, state["opt"])
+        state = state | {"p": optax.apply_updates(p, updates), "opt": opt, "t": state["t"] + 1}
+        if settings.average:
+            state["average"] = ema(state["average"], state["p"], state["t"], settings.average)
+        return state, loss
+
+    return init, [update]
+
+
+FAMILIES = {"GAN": gan, "VAE": vae, "RBM": rbm}
+
+
+def adam(rate, flat, b1=0.9):
+    """Adam, on one vector of all weights or on each array."""
+    return optax.flatten(optax.adam(rate, b1=b1)) if flat else optax.adam(rate, b1=b1)
+
+
+def strong(family, config, target, width, flat):
+    """One donated call a step; returns a function that runs n steps."""
+    init, updates = FAMILIES[family](config, target, width, flat)
+
+    def step(state, key):
+        key_data, *keys = jax.random.split(key, 1 + len(updates))
+        batch = target.codec.encode(target.sample(key_data, config.batch_size))
+        losses = []
+        for update, key_update in zip(updates, keys, strict=True):
+            state, loss = update(state, batch, key_update)
+            losses.append(loss)
+        return state, losses
+
+    call = jax.jit(step, donate_argnums=0)
+    keys_of = jax.jit(lambda key: tuple(jax.random.split(key, 1001)))
+    held = {"state": jax.jit(init)(jax.random.key(0)), "key": jax.random.key(1), "queue": []}
+
+    def run(n):
+        state, losses = held["state"], None
+        for _ in range(n):
+            if not held["queue"]:
+                # A thousand keys at a time: a split of its own a step would be one more call.
+                held["key"], *held["queue"] = keys_of(held["key"])
+            state, losses = call(state, held["queue"].pop())
+        held["state"] = state
+        jax.block_until_ready((state, losses))
+
+    return run
+
+
+def tutorial(family, config, target, width, flat):
+    """A jitted call for the data and one for every network, undonated; returns a function that runs n steps."""
+    init, updates = FAMILIES[family](config, target, width, flat)
+    draw = jax.jit(lambda key: target.codec.encode(target.sample(key, config.batch_size)))
+    calls = [jax.jit(update) for update in updates]
+    held = {"state": jax.jit(init)(jax.random.key(0)), "key": jax.random.key(1)}
+
+    def run(n):
+        state = held["state"]
+        for _ in range(n):
+            held["key"], key_data, *keys = jax.random.split(held["key"], 2 + len(calls))
+            batch = draw(key_data)
+            for call, key in zip(calls, keys, strict=True):
+                state, loss = call(state, batch, key)
+        held["state"] = state
+        jax.block_until_ready((state, loss))
+
+    return run

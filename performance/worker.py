@@ -1,0 +1,91 @@
+"""One way to do one piece of work, in a process of its own that is told how many updates to time.
+
+    python3 -m performance.worker WAY FAMILY WORK [SETTINGS]
+
+It prints "ready" and a JSON line, then for every number that it reads the seconds that so many updates took.
+"""
+
+import json
+import os
+import sys
+import time
+
+
+def main(way: str, family: str, name: str, settings: str = "{}") -> None:
+    """Compiles, warms up and serves."""
+    if way.endswith("pinned") or way.startswith("strong"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    import jax
+
+    if way.startswith("suite"):
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    from models import MODELS
+    from performance import loops
+    from performance.work import WORKS, config_of
+    from targets import make_target
+
+    if way == "product":
+        serve(*product(), {})
+        return
+    work = WORKS[name]
+    config = config_of(work, family, json.loads(settings))
+    target = make_target(config)
+    model = MODELS[family].build(config, target)
+    facts = {"width": model.width, "n_params": model.n_params}
+    if way.startswith("suite"):
+        run, per_update, facts["operations"] = suite(model, target, config, work)
+    else:
+        simple = loops.strong if way.startswith("strong") else loops.tutorial
+        run, per_update = simple(family, config, target, model.width, way.endswith("flat")), 1
+    serve(run, per_update, facts)
+
+
+def serve(run, per_update, facts):
+    """Warms up, says what is ready, and times on demand."""
+    run(3)
+    print("ready", json.dumps(facts | {"per_update": per_update}), flush=True)
+    for line in sys.stdin:
+        started = time.perf_counter()
+        run(int(line))
+        print(time.perf_counter() - started, flush=True)
+
+
+def product():
+    """A large product of matrices on all cores; returns a function that runs n of them, and the operations of one."""
+    import jax
+
+    size = 2048
+    a, b = jax.random.normal(jax.random.key(0), (2, size, size))
+    multiply = jax.jit(lambda a, b: a @ b)
+
+    def run(n):
+        for _ in range(n):
+            result = multiply(a, b)
+        result.block_until_ready()
+
+    return run, 2 * size**3
+
+
+def suite(model, target, config, work):
+    """The suite with eight seeds: a function that runs n intervals, the seed-steps of one, a step's operations."""
+    import jax
+    import jax.numpy as jnp
+
+    from training import Feed, Scorer, prepare, step_cost
+
+    feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
+    scorer = Scorer(16, target.codec.decode, False, (), lambda x: {})
+    n_seeds = max(8, len(jax.local_devices()))
+    program = prepare(model, feed, scorer, n_steps=work.block, n_evaluations=1, n_seeds=n_seeds, seed=config.seed)
+    held = {"states": program.states}
+
+    def run(n):
+        for _ in range(n):
+            held["states"], info, _ = program.advance(held["states"], program.keys, program.rows, jnp.int32(0))
+        jax.block_until_ready((held["states"], info))
+
+    return run, n_seeds * work.block, step_cost(model, feed).operations_per_step
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
