@@ -100,7 +100,7 @@ def softplus_inputs(n_hidden, dtype):
 
 
 EVERY_SUM = pytest.mark.parametrize(
-    ("n_hidden", "dtype"), itertools.product((1, 63, 64, 65, 799), ("float32", "float64"))
+    ("n_hidden", "dtype"), list(itertools.product((1, 63, 64, 65, 799), ("float32", "float64")))
 )
 
 
@@ -140,7 +140,8 @@ def test_derivatives_of_the_sum_of_softpluses(n_hidden, dtype):
     # The sigmoid, to four roundings; below the smallest normal number a processor may take it for zero.
     tiny = np.finfo(dtype).tiny
     np.testing.assert_allclose(gradient, weights * on, rtol=4 * ulp, atol=weights.max() * tiny)
-    np.testing.assert_allclose(tangent, on.sum(0), rtol=(4 + math.sqrt(n_hidden)) * ulp, atol=n_hidden * tiny)
+    # A sum of n positive terms, some columns all alike and so rounded all in one direction: half a unit a term.
+    np.testing.assert_allclose(tangent, on.sum(0), rtol=(4 + n_hidden / 2) * ulp, atol=n_hidden * tiny)
     # Its derivative is σ(x) σ(−x), whose second factor is 1 − σ(x) and has the rounding of one.
     np.testing.assert_allclose(second, weights * on * off, rtol=4 * ulp, atol=4 * weights.max() * ulp)
     np.testing.assert_allclose(blocks, np.diag((on * off)[:65, -1]), rtol=4 * ulp, atol=4 * ulp)
