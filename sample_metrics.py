@@ -1,5 +1,6 @@
 """Two-sample metrics and mode counts of one final sample: pure functions of NumPy arrays, on the host."""
 
+import threading
 import warnings
 
 import numpy as np
@@ -25,6 +26,36 @@ _Z_95 = 1.96
 _FARTHEST_SCORE = 50.0
 # Rows of a kernel matrix at a time: a block stays in the cache through exp and eight squarings.
 _BLOCK_ROWS = 64
+
+
+class _OneBlasThread:
+    """Holds BLAS to one thread from the first that enters to the last that leaves.
+
+    Its threads wait for each other longer than the classifier's small matrices take: 2–4 s and not 0.4 on two busy
+    cores. The number of threads is the whole process's and decides the last bits of a product: where seeds are scored
+    side by side, the first to leave must not lift the limit for those still inside.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._n_inside = 0
+
+    def __enter__(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            if self._n_inside == 0:
+                self._limit = threadpool_limits(1)
+            self._n_inside += 1
+
+    def __exit__(self, *_) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._limit.restore_original_limits()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
 
 
 def wasserstein_exact(x: np.ndarray, reference: np.ndarray) -> float:
@@ -99,7 +130,6 @@ def classifier_accuracy(x: np.ndarray, reference: np.ndarray, seed: int = 0) -> 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.neural_network import MLPClassifier
-    from threadpoolctl import threadpool_limits
 
     x, reference = np.asarray(x, np.float64), np.asarray(reference, np.float64)
     deviation = reference.std(0)
@@ -109,8 +139,7 @@ def classifier_accuracy(x: np.ndarray, reference: np.ndarray, seed: int = 0) -> 
     warnings.filterwarnings("ignore", "lbfgs failed to converge", ConvergenceWarning)
     network = MLPClassifier((20,), solver="lbfgs", max_iter=100, random_state=seed)
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
-    # BLAS threads wait for each other longer than such small matrices take: 2–4 s and not 0.4 on two busy cores.
-    with threadpool_limits(1):
+    with _ONE_BLAS_THREAD:
         told = cross_val_predict(network, np.clip(scores, -_FARTHEST_SCORE, _FARTHEST_SCORE), labels, cv=folds)
     return float(np.mean(told == labels))
 

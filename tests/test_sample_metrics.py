@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 import scipy.stats
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import sample_metrics as sm
 from targets import Modes
@@ -202,6 +204,22 @@ def test_classifier_sees_more_than_mean_and_variance():
 @pytest.mark.parametrize("dim", [1, 2])
 def test_classifier_tells_distant_samples_without_fail(shift, dim):
     assert sm.classifier_accuracy(normal(100, dim, 26) + shift, normal(100, dim, 27)) == 1
+
+
+def test_blas_keeps_one_thread_until_the_last_classifier_is_done():
+    def n_threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = n_threads()
+        first, second = contextlib.ExitStack(), contextlib.ExitStack()
+        first.enter_context(sm._ONE_BLAS_THREAD)
+        second.enter_context(sm._ONE_BLAS_THREAD)
+        first.close()
+        assert set(n_threads()) == {1}
+        second.close()
+        assert n_threads() == before
+        assert set(before) != {1}
 
 
 def test_classifier_takes_a_reference_that_does_not_vary():

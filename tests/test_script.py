@@ -190,6 +190,10 @@ def test_the_same_command_gives_the_same_numbers(tmp_path, monkeypatch):
     with one, two:
         for name in one:
             np.testing.assert_array_equal(one[name], two[name])
+    one, two = (json.loads((tmp_path / folder / "metrics.json").read_text()) for folder in ("one", "two"))
+    assert one["floor"] == two["floor"]
+    assert one["models"]["VAE"]["final"] == two["models"]["VAE"]["final"]
+    assert one["models"]["VAE"]["final"]["classifier_accuracy"] is not None
 
 
 def test_soft_decoding_is_marked_and_lands_between_the_cells(tmp_path, monkeypatch):
