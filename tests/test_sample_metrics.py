@@ -125,6 +125,27 @@ def test_mmd_is_the_sum_by_hand(m, n, dim):
     assert sm.mmd2(1000 * x, 1000 * y, 1000 * bandwidth) == pytest.approx(sm.mmd2(x, y, bandwidth), rel=1e-10)
 
 
+def test_mmd_of_repeated_rows_is_the_sum_by_hand():
+    x, y, bandwidth = bin_centres(normal(70, 2, 15) + 0.5), bin_centres(normal(50, 2, 16)), 0.8
+    assert len(np.unique(x[:, :1])) < 20
+    x, y = x[:, :1], y[:, :1]
+    of_x = np.mean([kernel(a, b, bandwidth) for a, b in itertools.permutations(x, 2)])
+    of_y = np.mean([kernel(a, b, bandwidth) for a, b in itertools.permutations(y, 2)])
+    across = np.mean([kernel(a, b, bandwidth) for a, b in itertools.product(x, y)])
+    assert sm.mmd2(x, y, bandwidth) == pytest.approx(of_x + of_y - 2 * across, rel=1e-10)
+
+
+def test_classifier_of_repeated_rows_is_that_of_all_of_them():
+    # Moved by a millionth no two rows are equal, and each is trained on by itself. The objective is the same; what is
+    # left is where a hundred iterations end, far from a boundary between cells.
+    x, y = bin_centres(0.7 * normal(400, 1, 30)), bin_centres(normal(400, 1, 31))
+    apart = sm.classifier_accuracy(x + 1e-6 * normal(400, 1, 32), y + 1e-6 * normal(400, 1, 33))
+    together = sm.classifier_accuracy(x, y)
+    # One cell of 20 holds up to a tenth of the rows, of which either side of ½ tells about half.
+    assert abs(together - apart) < 0.02
+    assert together > 0.5
+
+
 def test_mmd_of_distant_samples_is_what_each_has_of_itself():
     x, y = normal(30, 2, 17), normal(40, 2, 18)
     expected = sm.mean_kernel(x, 1.0) + sm.mean_kernel(y, 1.0)
