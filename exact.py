@@ -11,6 +11,11 @@ from models.base import Model
 from targets import Target
 
 
+def has_kl_exact(model: Model, target: Target) -> bool:
+    """Whether `kl_exact` has a value: both have a density, and of the same kind."""
+    return not (model.log_prob is None or target.log_prob is None or (target.discrete and not target.n_bins))
+
+
 def kl_exact(model: Model, state: Any, target: Target) -> float | None:
     """KL(p ‖ q) = E_p[ln p − ln q] in nats, by enumeration of the bins or by quadrature under the target; float64.
 
@@ -18,7 +23,7 @@ def kl_exact(model: Model, state: Any, target: Target) -> float | None:
     whose `log_prob_kind` is "estimate" has the error that its file states. None where the target has no density (a
     continuous Poisson, a user's table) or the model none.
     """
-    if model.log_prob is None or target.log_prob is None or (target.discrete and not target.n_bins):
+    if not has_kl_exact(model, target):
         return None
     if target.n_bins:
         cells = Cells(target.box, target.n_bins, closed=True)

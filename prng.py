@@ -22,13 +22,21 @@ _ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 
 def _hash(key: jax.Array, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Threefry-2x32 in 20 rounds of counters (low, high) under a key [2], all uint32."""
-    keys = key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)
-    x, y = low + keys[0], high + keys[1]
+    # Operations of `lax`, since those of `jnp` take ten times as long to trace, and each is traced thousands of times.
+    add, xor = jax.lax.add, jax.lax.bitwise_xor
+    first, second = (jax.lax.index_in_dim(key, i, keepdims=False) for i in range(2))
+    keys = first, second, xor(xor(first, second), np.uint32(0x1BD11BDA))
+
+    def inject(x, k):
+        return add(x, jax.lax.broadcast(k, x.shape) if x.shape else k)
+
+    x, y = inject(low, keys[0]), inject(high, keys[1])
     for i in range(5):
         for rotation in _ROTATIONS[i % 2]:
-            x = x + y
-            y = x ^ ((y << np.uint32(rotation)) | (y >> np.uint32(32 - rotation)))
-        x, y = x + keys[(i + 1) % 3], y + keys[(i + 2) % 3] + np.uint32(i + 1)
+            x = add(x, y)
+            left, right = np.uint32(rotation), np.uint32(32 - rotation)
+            y = xor(x, jax.lax.bitwise_or(jax.lax.shift_left(y, left), jax.lax.shift_right_logical(y, right)))
+        x, y = inject(x, keys[(i + 1) % 3]), add(inject(y, keys[(i + 2) % 3]), np.uint32(i + 1))
     return x, y
 
 

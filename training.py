@@ -307,7 +307,7 @@ def prepare(
 
     started = time.perf_counter()
     spread_init, n_padded, sharding = over_seeds(init, n_seeds, (True, False))
-    keys = jax.device_put(streams(seed, n_padded), sharding)
+    keys = jax.device_put(jax.jit(streams, static_argnums=1)(seed, n_padded), sharding)
     compiled_init = jax.jit(spread_init).lower(keys, feed.rows).compile(compiler_options=_options(once=True))
     states = compiled_init(keys, feed.rows)
     first_step = jnp.int32(0)

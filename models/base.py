@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 # Scalars up to which many small arrays are handled as one vector: below, each array costs its call and not its content.
@@ -71,13 +72,16 @@ def packing(shapes: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     ends = list(itertools.accumulate(leaf.size for leaf in leaves))
 
     def unpack(vector):
-        parts = [
-            jax.lax.slice(vector, (end - leaf.size,), (end,)).reshape(leaf.shape)
-            for leaf, end in zip(leaves, ends, strict=True)
-        ]
+        # On the host nothing needs to be compiled.
+        cut = vector.__getitem__ if isinstance(vector, np.ndarray) else functools.partial(_cut, vector)
+        parts = [cut(slice(end - leaf.size, end)).reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
         return jax.tree.unflatten(structure, parts)
 
     return (lambda tree: ravel_pytree(tree)[0]), unpack
+
+
+def _cut(vector: jax.Array, span: slice) -> jax.Array:
+    return jax.lax.slice(vector, (span.start,), (span.stop,))
 
 
 def is_on(setting: Any) -> bool:

@@ -210,6 +210,7 @@ def build(config: Any, target: Any) -> Model:
         )
         return jnp.log(jnp.mean(means, axis=0))
 
+    @jax.jit
     def log_prob(state, x):
         # Zero times the −∞ of a bin that underflows must stay zero.
         return jnp.sum(jnp.where(x > 0, x * log_probabilities(state)[None], 0), axis=-1)

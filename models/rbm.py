@@ -211,10 +211,14 @@ def build(config: Any, target: Any) -> Model:
         on = jax.random.bernoulli(key_hidden, nn.sigmoid(hidden_input(params, v, codec.one_hot)))
         return visible_mean(params, on.astype(v.dtype), codec.one_hot).T
 
+    @jax.jit
+    def categorical_log_prob(params, x):
+        return x @ softmax_log_probs(params)
+
     def log_prob(state, x):
         params = units(state.params)
         if codec.one_hot:
-            return x @ jax.jit(softmax_log_probs)(params)
+            return categorical_log_prob(params, x)
         return -_free_energies(params, x) - log_partition_gaussian(params)
 
     def energy_view(state):
