@@ -1,4 +1,4 @@
-"""What is computed once, when training is over: every score of every family and external entry, with its floor."""
+"""What is computed when training is over: every score of every family and external entry, with its floor."""
 
 import math
 import threading
@@ -14,7 +14,7 @@ import numpy as np
 import metrics
 import sample_metrics
 from evaluation import N_FLOOR_DRAWS, Floor, Judge, floor_of, make_judge
-from exact import kl_exact, mean_log_likelihoods
+from exact import has_kl_exact, kl_exact, mean_log_likelihoods
 from external import External
 from targets import Target
 from training import Run
@@ -106,69 +106,115 @@ def make_closing(target: Target, config: Any, judge: Judge) -> Closing:
     )
 
 
-def assess_runs(runs: Sequence[Run], target: Target, judge: Judge, closing: Closing) -> list[Assessment]:
-    """Every score of every seed of every family."""
-    jobs = [(run, seed) for run in runs for seed in range(len(run.states))]
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda job: _assess_seed(*job, target, judge, closing), jobs))
-    assessments = []
-    for run in runs:
-        of_run = [result for (owner, _), result in zip(jobs, found, strict=True) if owner is run]
-        last = run.evaluations[-1]
-        scores = {name: list(values) for name, values in last.metrics.items()}
-        for name in ("kl_exact", *closing.floors):
-            values = [scored[name] for scored, _, _ in of_run]
-            scores[name] = None if None in values else values
-        assessments.append(
-            Assessment(
-                name=run.model.name,
-                n_params=run.model.n_params,
-                n_samples=judge.scorer.n_samples,
-                samples=last.samples,
-                masses=None,
-                scores=scores,
-                floors={**judge.floors, **closing.floors},
-                diverged_at_step=run.diverged_at_step,
-                log_likelihood=[likelihood for _, likelihood, _ in of_run],
-                memorisation=[distances for _, _, distances in of_run if distances is not None],
-                estimated=run.model.log_prob_kind == "estimate",
-            )
-        )
-    return assessments
+def judges_of(entries: Sequence[External], config: Any, target: Target, judge: Judge) -> dict[int, Judge]:
+    """Number of rows -> what judges samples of that size: the run's own judge, and one for each other size there is."""
+    judges = {judge.scorer.n_samples: judge}
+    for entry in entries:
+        if entry.rows is not None and len(entry.rows) not in judges:
+            judges[len(entry.rows)] = make_judge(target, config, len(entry.rows))
+    return judges
 
 
-def assess_external(
-    entries: Sequence[External], config: Any, target: Target, judge: Judge, closing: Closing
+def assess(
+    runs: Sequence[Run], entries: Sequence[External], target: Target, judge: Judge, judges: Mapping[int, Judge]
 ) -> list[Assessment]:
-    """The same for what came from elsewhere, each against floors at its own number of rows."""
-    judges = {judge.scorer.n_samples: (judge, closing)}
-    assessments = []
+    """What is known when training is over: the scores of the last evaluation, and the same of what came from elsewhere.
+
+    Args:
+      runs: the families'.
+      entries: external entries.
+      target: the target.
+      judge: the run's.
+      judges: from `judges_of`.
+    """
+    assessments = [
+        Assessment(
+            name=run.model.name,
+            n_params=run.model.n_params,
+            n_samples=judge.scorer.n_samples,
+            samples=run.evaluations[-1].samples,
+            masses=None,
+            scores={name: list(values) for name, values in run.evaluations[-1].metrics.items()},
+            floors=judge.floors,
+            diverged_at_step=run.diverged_at_step,
+            estimated=run.model.log_prob_kind == "estimate",
+        )
+        for run in runs
+    ]
     for entry in entries:
         if entry.rows is None:
             assessments.append(_assess_masses(entry, target, judge))
             continue
-        n = len(entry.rows)
-        if n not in judges:
-            own = make_judge(target, config, n)
-            judges[n] = own, make_closing(target, config, own)
-        own, own_closing = judges[n]
-        scores = own.scorer.score(entry.rows) | own_closing.score(entry.rows)
-        distances = memorisation(entry.rows, target)
+        own = judges[len(entry.rows)]
         assessments.append(
             Assessment(
                 name=entry.name,
                 n_params=entry.n_params,
-                n_samples=n,
+                n_samples=len(entry.rows),
                 samples=entry.rows[None],
                 masses=None,
-                scores={"kl_exact": None} | {name: [value] for name, value in scores.items()},
-                floors={**own.floors, **own_closing.floors},
+                scores={name: [value] for name, value in own.scorer.score(entry.rows).items()},
+                floors=own.floors,
                 diverged_at_step=[None],
-                memorisation=[] if distances is None else [distances],
                 external=True,
             )
         )
     return assessments
+
+
+def close(
+    assessments: Sequence[Assessment],
+    runs: Sequence[Run],
+    config: Any,
+    target: Target,
+    judge: Judge,
+    judges: Mapping[int, Judge],
+) -> tuple[list[Assessment], Closing]:
+    """Adds every score that is computed once: of every seed of every family, and of every sample from elsewhere.
+
+    Args:
+      assessments: from `assess`.
+      runs: the families'.
+      config: the run's configuration.
+      target: the target.
+      judge: the run's.
+      judges: from `judges_of`.
+
+    Returns:
+      The assessments, and the scorer of the run's own number of rows.
+    """
+    closing = make_closing(target, config, judge)
+    closings = {judge.scorer.n_samples: closing}
+    of_run = {run.model.name for run in runs}
+    closed = []
+    with ThreadPoolExecutor() as pool:
+        # One job a family: side by side, its seeds would all compile the same program.
+        densities = {run.model.name: pool.submit(_of_densities, run, target) for run in runs}
+        samples = {
+            run.model.name: [pool.submit(_of_samples, run, seed, target, closing) for seed in range(len(run.states))]
+            for run in runs
+        }
+        for entry in assessments:
+            if entry.name in of_run and not entry.external:
+                own = closing
+                exact, likelihoods = densities[entry.name].result()
+                found = [job.result() for job in samples[entry.name]]
+                added = {"kl_exact": exact} | {name: [scores[name] for scores, _ in found] for name in closing.floors}
+                distances = [distance for _, distance in found if distance is not None]
+                entry = entry._replace(log_likelihood=likelihoods, memorisation=distances)
+            elif entry.samples is not None:
+                n = entry.n_samples
+                if n not in closings:
+                    closings[n] = make_closing(target, config, judges[n])
+                own = closings[n]
+                added = {"kl_exact": None} | {name: [v] for name, v in own.score(entry.samples[0]).items()}
+                distance = memorisation(entry.samples[0], target)
+                entry = entry._replace(memorisation=[] if distance is None else [distance])
+            else:
+                closed.append(entry)
+                continue
+            closed.append(entry._replace(scores={**entry.scores, **added}, floors={**entry.floors, **own.floors}))
+    return closed, closing
 
 
 def memorisation(x: np.ndarray, target: Target) -> dict[str, float] | None:
@@ -194,15 +240,23 @@ def memoriser(target: Target) -> dict[str, float] | None:
     return memorisation(np.asarray(target.as_compared(jnp.asarray(target.train_rows, jnp.float32))), target)
 
 
-def _assess_seed(run: Run, seed: int, target: Target, judge: Judge, closing: Closing) -> tuple:
-    """Scores, likelihoods and distances of one seed; NaN for all that a diverged one has."""
+def _of_densities(run: Run, target: Target) -> tuple[list[float] | None, list[dict[str, float] | None]]:
+    """Exact divergence and likelihoods of every seed; NaN for the divergence of a diverged one."""
+    exact = [
+        math.nan if lost is not None else kl_exact(run.model, state, target)
+        for state, lost in zip(run.states, run.diverged_at_step, strict=True)
+    ]
+    likelihoods = [mean_log_likelihoods(run.model, state, target) for state in run.states]
+    return exact if has_kl_exact(run.model, target) else None, likelihoods
+
+
+def _of_samples(run: Run, seed: int, target: Target, closing: Closing) -> tuple:
+    """Scores and distances of one seed's last sample; NaN for all that a diverged one has."""
     x = run.evaluations[-1].samples[seed]
-    exact = kl_exact(run.model, run.states[seed], target)
-    likelihood = mean_log_likelihoods(run.model, run.states[seed], target)
     if run.diverged_at_step[seed] is not None:
-        lost = dict.fromkeys(closing.floors, math.nan) | {"kl_exact": None if exact is None else math.nan}
-        return lost, likelihood, None if target.train_rows is None else {"train": math.nan, "held_out": math.nan}
-    return {"kl_exact": exact, **closing.score(x)}, likelihood, memorisation(x, target)
+        lost = None if target.train_rows is None else {"train": math.nan, "held_out": math.nan}
+        return dict.fromkeys(closing.floors, math.nan), lost
+    return closing.score(x), memorisation(x, target)
 
 
 def _assess_masses(entry: External, target: Target, judge: Judge) -> Assessment:

@@ -25,6 +25,7 @@ from evaluation import Judge
 from models import MODELS
 from models.base import Model
 from sensitivity import sensitivity
+from studio import Studio
 from targets import Target, make_target
 from training import Feed, Run, prepare, step_cost, train
 
@@ -114,6 +115,7 @@ def execute(
       root: the folder of all that the program writes, which a checkout does not count as a change; None: `folder`.
     """
     config, target, models, entries = job
+    studio = Studio() if with_pictures else None
     origin = results.provenance(args, root or folder, started.utc)
     console.say(f"device: {origin['device']}")
     no_cache = devices.use_compilation_cache() if config.compilation_cache == "on" else None
@@ -148,21 +150,23 @@ def execute(
     runs, costs = [], {}
     if models:
         runs, costs = _train(models, feed, judge, config)
+    drawn = pictures.names(config, runs) if with_pictures else []
     with console.waiting("exact divergences and the metrics of the end …"):
-        closing = assessment.make_closing(target, config, judge)
-        assessments = assessment.assess_runs(runs, target, judge, closing)
-        assessments += assessment.assess_external(entries, config, target, judge, closing)
+        judges = assessment.judges_of(entries, config, target, judge)
+        assessments = assessment.assess(runs, entries, target, judge, judges)
+        if studio:
+            grid = sensitivity(assessments, config, target, judge)
+            studio.draw(pictures.drawings(folder, config, target, judge, runs, assessments, costs, grid))
+        assessments, closing = assessment.close(assessments, runs, config, target, judge, judges)
     console.final_table(assessments, judge)
     console.closing_table(assessments, closing.floors)
     console.held_out_table(assessments, assessment.memoriser(target))
     console.cost_table(costs)
 
-    drawn = pictures.names(config, runs) if with_pictures else []
     files = [*drawn, *results.FILES]
-    if drawn:
+    if studio:
         with console.waiting("drawing the pictures …"):
-            grid = sensitivity(assessments, config, target, judge)
-            pictures.draw(folder, config, target, judge, runs, assessments, costs, grid)
+            studio.finish()
     results.write_whole(folder / results.SAMPLES_FILE, results.samples_bytes(_target_rows(target, config), assessments))
     results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))
     origin["seconds"] = time.perf_counter() - started.clock

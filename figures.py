@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -23,12 +23,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
-# Okabe and Ito's palette without black (the target) and yellow (unreadable on white), then three of Paul Tol's and a
-# brown, for ten in all.
-PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
-    "#56B4E9", "#332288", "#882255", "#999933", "#6B4A2B",
-)  # fmt: skip
 TARGET_COLOUR = "#1A1A1A"
 FLOOR_COLOUR = "#8C8C8C"
 DENSITY_MAP = "viridis"
@@ -60,12 +54,6 @@ STYLE = {
     "figure.constrained_layout.w_pad": 0.08,
 }
 styled = matplotlib.rc_context(STYLE)
-
-
-def palette_colour(i: int) -> str:
-    """The palette's colours, and then the same once more, darker."""
-    darker = 0.62 ** (i // len(PALETTE))
-    return to_hex([darker * c for c in to_rgb(PALETTE[i % len(PALETTE)])]).upper()
 
 
 def new(width: float, height: float, title: str) -> Figure:

@@ -1,15 +1,20 @@
-"""Which pictures a run writes, and with what: from a run's arrays to the functions of plotting."""
+"""Which pictures a run writes, and with what: from a run's arrays to calls of the functions that draw them.
 
-from collections.abc import Mapping, Sequence
+A call is a name and plain arrays, so that it can be sent to another process; the drawing library is only imported
+where one is carried out.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import console
 import metrics
-import plotting
-import scorecards
+import scenes
 from assessment import Assessment
 from evaluation import Judge
 from models import MODELS
@@ -26,13 +31,27 @@ SENSITIVITY = "kld_sensitivity.png"
 TIMELINE_GIF = "timeline.gif"
 
 
+class Drawing(NamedTuple):
+    """One call that writes one picture, or several that belong together."""
+
+    function: str  # module.function
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+def draw(drawing: Drawing) -> None:
+    """Carries a call out."""
+    module, name = drawing.function.split(".")
+    getattr(importlib.import_module(module), name)(*drawing.args, **drawing.kwargs)
+
+
 def timeline_name(percent: int) -> str:
     """The file name of a snapshot."""
     return f"timeline_{percent:03d}pct.png"
 
 
 def names(config: Any, runs: Sequence[Run]) -> list[str]:
-    """The files that `draw` writes."""
+    """The files that `drawings` write."""
     if not runs:
         return [HISTOGRAM, SENSITIVITY]
     views = [f"{name}.png" for run in runs for name in run.model.views]
@@ -40,7 +59,7 @@ def names(config: Any, runs: Sequence[Run]) -> list[str]:
     return [DASHBOARD, HISTOGRAM, LOSSES, COSTS, SENSITIVITY, *views, *timeline]
 
 
-def draw(
+def drawings(
     folder: Path,
     config: Any,
     target: Target,
@@ -49,16 +68,24 @@ def draw(
     assessments: Sequence[Assessment],
     costs: Mapping[str, Mapping[str, Any]],
     grid: Sensitivity,
-) -> None:
-    """Writes every picture of a run into the folder.
+) -> list[Drawing]:
+    """Every picture of a run; the one that takes longest comes first.
 
     Args:
+      folder: where they are to go.
       assessments: the final scores of the families and of what came from elsewhere.
       costs: per family, from `results.cost_of`.
       grid: the KLDs over other cells and ε.
     """
+    calls: list[Drawing] = []
+
+    def add(function, *args, **kwargs):
+        calls.append(Drawing(function, args, kwargs))
+
+    # Another process may be at another place.
+    folder = folder.absolute()
     external = [entry for entry in assessments if entry.external]
-    colours = plotting.family_colours(list(MODELS), [entry.name for entry in external])
+    colours = scenes.family_colours(list(MODELS), [entry.name for entry in external])
     # What was scored at another number of rows has another floor than the one that is drawn.
     labels = {entry.name: entry.name + _own_floor(entry, judge) for entry in assessments}
     colours |= {labels[name]: colours[name] for name in labels}
@@ -75,7 +102,7 @@ def draw(
         drawn = [field for field in fields if field in history]
         # Step 0 has scores but no losses.
         start = {field: int(field not in judge.floors) for field in drawn}
-        return {f: plotting.Curve(steps[start[f] :], np.asarray(history[f], float)[:, start[f] :]) for f in drawn}
+        return {f: scenes.Curve(steps[start[f] :], np.asarray(history[f], float)[:, start[f] :]) for f in drawn}
 
     def samples_and_scores(index):
         evaluations = {run.model.name: run.evaluations[index] for run in runs}
@@ -87,7 +114,8 @@ def draw(
         return samples, scores
 
     note = " · samples of the middle seed, scores: medians" if config.num_seeds > 1 and runs else ""
-    plotting.comparison_hist(
+    add(
+        "plotting.comparison_hist",
         folder / HISTOGRAM,
         scene,
         {e.name: e.samples[shown.get(e.name, 0)] for e in assessments if e.samples is not None},
@@ -98,9 +126,10 @@ def draw(
         heights={entry.name: entry.masses for entry in external if entry.masses is not None},
     )
     families = {labels[name]: np.asarray(values) for name, values in grid.entries.items()}
-    scorecards.kld_sensitivity(
+    add(
+        "scorecards.kld_sensitivity",
         folder / SENSITIVITY,
-        scorecards.Sensitivity(
+        scenes.Sensitivity(
             np.asarray(grid.cells),
             np.asarray(grid.epsilons),
             families,
@@ -117,14 +146,15 @@ def draw(
         else "cells an axis",
     )
     if not runs:
-        return
+        return calls
 
     def value_of(entry, name):
         # Exact probabilities have none of the noise that the floor is made of.
         values = None if entry.masses is not None else entry.scores.get(name)
         return None if values is None else values[0]
 
-    plotting.metrics_comparison(
+    add(
+        "plotting.metrics_comparison",
         folder / DASHBOARD,
         {run.model.name: curves(run, judge.floors) for run in runs},
         floors,
@@ -137,14 +167,20 @@ def draw(
     for run in runs:
         cost = costs[run.model.name]
         operations = cost["operations_per_step"]
-        points[run.model.name] = scorecards.Cost(
+        points[run.model.name] = scenes.CostPicture(
             seconds=cost["train_seconds"] / config.num_seeds,
             operations=None if operations is None else operations * config.n_steps,
             kld=run.evaluations[-1].metrics["kld"],
             course=curves(run, ["kld"])["kld"],
         )
-    scorecards.cost_quality(
-        folder / COSTS, points, {labels[e.name]: value_of(e, "kld") for e in external}, floors, colours, heading
+    add(
+        "scorecards.cost_quality",
+        folder / COSTS,
+        points,
+        {labels[e.name]: value_of(e, "kld") for e in external},
+        floors,
+        colours,
+        heading,
     )
 
     middle = " · the middle seed" if config.num_seeds > 1 else ""
@@ -154,7 +190,7 @@ def draw(
         frames.append(
             (timeline_name(percent), label, *samples_and_scores(step * config.n_evaluations // config.n_steps))
         )
-    plotting.timeline(folder, TIMELINE_GIF, frames, scene, colours, heading + middle, floors_text=floors_text)
+    add("plotting.timeline", folder, TIMELINE_GIF, frames, scene, colours, heading + middle, floors_text=floors_text)
 
     in_views = {run.model.name: {f for view in run.model.views.values() for f in view.info_fields} for run in runs}
     losses = {
@@ -163,21 +199,15 @@ def draw(
     }
     references = {run.model.name: run.model.loss_reference for run in runs if run.model.loss_reference}
     units = {field: unit for run in runs for field, unit in run.model.info_units.items()}
-    plotting.loss_curves(folder / LOSSES, losses, colours, references, heading, units=units)
+    add("plotting.loss_curves", folder / LOSSES, losses, colours, references, heading, units=units)
 
     for run in runs:
         name = run.model.name
         for picture, view in run.model.views.items():
-            arrays = {key: np.asarray(value) for key, value in view.arrays(run.states[shown[name]]).items()}
-            _VIEWS[view.kind](
-                folder / f"{picture}.png",
-                arrays,
-                curves(run, view.info_fields),
-                scene,
-                target,
-                colours[name],
-                f"{name} · {heading}{middle}",
-            )
+            arrays = jax.device_get(view.arrays(run.states[shown[name]]))
+            function, args = _VIEWS[view.kind](arrays, curves(run, view.info_fields), scene, target, colours[name])
+            add(function, folder / f"{picture}.png", *args, f"{name} · {heading}{middle}")
+    return sorted(calls, key=lambda call: call.function != "plotting.timeline")
 
 
 def _head(entry: Assessment, judge: Judge) -> str:
@@ -215,7 +245,7 @@ def median_seed(run: Run) -> int:
     return int(np.argsort(np.where(np.isfinite(last), last, np.inf), kind="stable")[(len(last) - 1) // 2])
 
 
-def target_picture(target: Target, judge: Judge, config: Any) -> plotting.TargetPicture:
+def target_picture(target: Target, judge: Judge, config: Any) -> scenes.TargetPicture:
     """The target's exact masses and density in the form that plotting takes."""
     cells = kld_cells(target, config.kld_cells)
     shape = (cells.n_per_axis,) * target.dim
@@ -225,7 +255,7 @@ def target_picture(target: Target, judge: Judge, config: Any) -> plotting.Target
     density = None
     if target.log_prob is not None and not per_cell:
         density = np.exp(target.log_prob(np.asarray(points, np.float64))).reshape([len(axis) for axis in axes])
-    return plotting.TargetPicture(
+    return scenes.TargetPicture(
         name=target.name,
         box=target.box,
         edges=cells.edges,
@@ -237,18 +267,18 @@ def target_picture(target: Target, judge: Judge, config: Any) -> plotting.Target
     )
 
 
-def _latent_sweep(path, arrays, curves, scene, target, colour, heading):
+def _latent_sweep(arrays, curves, scene, target, colour):
     del curves, scene, colour
     coordinates = ["x"] if target.dim == 1 else [f"x{subscript}" for subscript in "₁₂"[: target.dim]]
-    plotting.latent_sweep(path, arrays["z"], arrays["mean"], coordinates, heading)
+    return "plotting.latent_sweep", (arrays["z"], arrays["mean"], coordinates)
 
 
-def _discriminator(path, arrays, curves, scene, target, colour, heading):
+def _discriminator(arrays, curves, scene, target, colour):
     d_map = _on_axes(arrays["d"], scene)
-    plotting.discriminator(path, curves, float(arrays["equilibrium"]), scene.axes, d_map, scene, colour, heading)
+    return "plotting.discriminator", (curves, float(arrays["equilibrium"]), scene.axes, d_map, scene, colour)
 
 
-def _energy(path, arrays, curves, scene, target, colour, heading):
+def _energy(arrays, curves, scene, target, colour):
     del curves
     target_energy = None
     if target.n_bins:
@@ -256,13 +286,17 @@ def _energy(path, arrays, curves, scene, target, colour, heading):
             target_energy = -np.log(scene.masses)
     elif target.log_prob is not None:
         target_energy = _on_axes(-target.log_prob(np.asarray(arrays["x"], np.float64)), scene)
-    plotting.energy_landscape(
-        path, scene.axes, _on_axes(arrays["energy"], scene), target_energy, scene, colour, heading
-    )
+    energy = _on_axes(arrays["energy"], scene)
+    return "plotting.energy_landscape", (scene.axes, energy, target_energy, scene, colour)
 
 
-def _on_axes(values: np.ndarray, scene: plotting.TargetPicture) -> np.ndarray:
+def _on_axes(values: np.ndarray, scene: scenes.TargetPicture) -> np.ndarray:
     return np.asarray(values).reshape([len(axis) for axis in scene.axes])
 
 
-_VIEWS: Mapping[str, Any] = {"latent_sweep": _latent_sweep, "discriminator": _discriminator, "energy": _energy}
+# A view's kind -> what makes the function that draws it and the arguments between the path and the title.
+_VIEWS: Mapping[str, Callable[..., tuple[str, tuple]]] = {
+    "latent_sweep": _latent_sweep,
+    "discriminator": _discriminator,
+    "energy": _energy,
+}

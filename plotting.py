@@ -7,7 +7,7 @@ on the left, legends below the data. Everywhere `path` is the PNG to write, `col
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,43 +19,9 @@ from PIL import Image
 
 import figures
 from figures import DENSITY_MAP, FLOOR_COLOUR, TARGET_COLOUR
+from scenes import Curve, TargetPicture
 
 ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape shows
-
-
-class TargetPicture(NamedTuple):
-    """What pictures show of a target."""
-
-    name: str
-    box: np.ndarray  # [D, 2]
-    edges: list[np.ndarray]  # per axis, the cell boundaries that samples are histogrammed over
-    masses: np.ndarray  # the exact mass of every cell, [K] or [Kx, Ky], without overflow
-    closed: bool  # samples outside go into the end cells (bins)
-    axes: list[np.ndarray]  # per axis, the points at which the density is known
-    density: np.ndarray | None  # exact density there, [G] or [Gx, Gy]; None: the masses are drawn
-    binned: bool  # heights are probabilities per bin, not densities
-
-    @property
-    def dim(self) -> int:
-        """Coordinates of a sample."""
-        return len(self.edges)
-
-
-class Curve(NamedTuple):
-    """One quantity's course over training, all seeds."""
-
-    steps: np.ndarray  # [E]
-    values: np.ndarray  # [S, E], NaN where a seed has diverged
-
-
-def family_colours(names: Sequence[str], externals: Sequence[str] = ()) -> dict[str, str]:
-    """One colour a family by its position among all registered `names`, so that selecting fewer changes none.
-
-    Args:
-      names: every registered family, selected or not.
-      externals: the names of samples from elsewhere; they take the colours that follow.
-    """
-    return {name: figures.palette_colour(i) for i, name in enumerate(dict.fromkeys([*names, *externals]))}
 
 
 def course(values: np.ndarray, diverged_is_infinite: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,9 +5,9 @@ hold here too.
 """
 
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,37 +17,18 @@ from matplotlib.transforms import ScaledTranslation
 
 import figures
 from figures import FLOOR_COLOUR, TARGET_COLOUR
-from plotting import Curve, course
+from plotting import course
+from scenes import CostPicture, Curve, Sensitivity
 
 _SECONDS, _OPERATIONS = "training wall time / number of seeds (s)", "floating-point operations per seed"
 _WORDS = {_SECONDS: "time", _OPERATIONS: "operations"}
 _MARK = {"color": TARGET_COLOUR, "ls": (0, (1, 2)), "lw": 1.4, "zorder": 1.8}
 
 
-class Cost(NamedTuple):
-    """What a family's training takes and what it comes to, all seeds."""
-
-    seconds: float  # one seed's whole training
-    operations: float | None  # floating-point operations of the same; None: unknown
-    kld: np.ndarray  # [S] nats at the end, not finite where a seed has diverged
-    course: Curve | None = None  # the KLD (nats) on the way there; all steps cost the same, and the last is the end
-
-
-class Sensitivity(NamedTuple):
-    """The final KLD at other settings of its estimator."""
-
-    cells: np.ndarray  # [C] numbers of cells
-    epsilons: np.ndarray  # [E]
-    families: Mapping[str, np.ndarray]  # [S, C, E] nats, not finite where a seed has diverged; S may differ
-    floor: np.ndarray  # [3, C, E] mean, low and high that samples of the target itself score
-    chosen: tuple[int, float]  # the run's own number of cells and ε
-    externals: Collection[str] = ()  # those of the families whose samples come from elsewhere
-
-
 @figures.styled
 def cost_quality(
     path: str | Path,
-    points: Mapping[str, Cost],
+    points: Mapping[str, CostPicture],
     externals: Mapping[str, float | None],
     floors: Mapping[str, tuple[float, float, float]],
     colours: Mapping[str, str],

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import leaderboard
-import plotting
 import results
+import scenes
 from leaderboard import Board, Course, Panel
 from models import MODELS
 from sweep_plan import Cell, Plan, value_text, without_folder
@@ -89,7 +89,7 @@ def merge(plan: Plan) -> Merged:
     results.write_whole(folder / CSV_FILE, csv_bytes(plan, scores))
     files = [CSV_FILE]
     names = _in_order(scores)
-    colours = plotting.family_colours(list(MODELS), [name for name, external in names.items() if external])
+    colours = scenes.family_colours(list(MODELS), [name for name, external in names.items() if external])
     shared = _shared(plan, n_missing, any(not external for external in names.values()))
     board = board_of(plan, scores)
     if board.rows:

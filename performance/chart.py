@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.lines import Line2D
 
 import figures
-import plotting
+import scenes
 
 _MARKERS = {"strong": "o", "tutorial": "s", "torch": "D"}
 
@@ -24,7 +24,7 @@ def draw(path: Path, results: Mapping[str, Any], titles: Mapping[str, str], ways
       ways: way -> what to call it.
     """
     works = [name for name in titles if name in results["comparison"]]
-    colours = plotting.family_colours(["GAN", "VAE", "RBM"])
+    colours = scenes.family_colours(["GAN", "VAE", "RBM"])
     fig = figures.new(4.2 * len(works), 5.6, "Seed-steps a second of this suite over those of other ways")
     panels = fig.subplots(1, len(works), sharey=True, squeeze=False)[0]
     top = 1.0

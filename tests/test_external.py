@@ -137,9 +137,11 @@ def test_entries_come_from_constants_or_the_command_line():
 
 def assessed(config, target, rows=None, masses=None):
     judge = make_judge(target, config)
-    closing = assessment.make_closing(target, config, judge)
-    entry = external.External("QCBM", 1, rows, masses, 0)
-    return judge, closing, assessment.assess_external([entry], config, target, judge, closing)[0]
+    entries = [external.External("QCBM", 1, rows, masses, 0)]
+    judges = assessment.judges_of(entries, config, target, judge)
+    first = assessment.assess([], entries, target, judge, judges)
+    (closed,), closing = assessment.close(first, [], config, target, judge, judges)
+    return judge, closing, closed
 
 
 def test_samples_of_the_target_score_as_its_floor(make_config):

@@ -10,13 +10,13 @@ from matplotlib.colors import to_hex
 from test_plotting import BOMB, collisions, level_lines, opened, texts
 
 import leaderboard
-import plotting
 import power_law
+import scenes
 from leaderboard import Board, Course, Panel, number
 
 no_warnings, shown = test_plotting.no_warnings, test_plotting.shown
 NAMES, EXTERNAL = [f"FAMILY{i}" for i in range(10)], ["QCBM", "another-circuit-born-machine"]
-COLOURS = plotting.family_colours(NAMES, EXTERNAL)
+COLOURS = scenes.family_colours(NAMES, EXTERNAL)
 ROWS = [f"1D_QUADMODAL, {bins} bins" for bins in range(20, 34)] + ["2D_MIX_GAUSS, continuous"]
 BUDGETS = np.array([100, 310, 1000, 3100, 10000])
 FLOOR = (0.004, 0.002, 0.007)

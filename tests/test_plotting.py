@@ -9,10 +9,11 @@ from PIL import Image
 
 import figures
 import plotting
-from plotting import Curve, TargetPicture
+import scenes
+from scenes import Curve, TargetPicture
 
 NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"]
-COLOURS = plotting.family_colours(NAMES)
+COLOURS = scenes.family_colours(NAMES)
 BOMB = "$\\frac{ 100 $ and \\alpha_{"
 KINDS = ["1-D", "binned", "2-D", "table"]
 
@@ -96,7 +97,7 @@ def texts(fig):
 def test_colours_are_distinct_and_independent_of_the_selection():
     assert len(set(COLOURS.values())) == 10
     assert figures.TARGET_COLOUR not in COLOURS.values()
-    assert [plotting.family_colours(NAMES[:k])["A"] for k in (1, 5, 10)] == [COLOURS["A"]] * 3
+    assert [scenes.family_colours(NAMES[:k])["A"] for k in (1, 5, 10)] == [COLOURS["A"]] * 3
     rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS.values()], float)
     apart = np.linalg.norm(rgb[:, None] - rgb[None], axis=-1)[np.triu_indices(10, 1)]
     assert apart.min() > 45
@@ -146,11 +147,11 @@ def test_comparison_and_timeline(tmp_path, kind, n_families):
 
 
 def test_external_samples_follow_every_family_in_colour():
-    both = plotting.family_colours(NAMES[:3], ["mine", "yours"])
+    both = scenes.family_colours(NAMES[:3], ["mine", "yours"])
     assert list(both.items())[:3] == list(COLOURS.items())[:3]
     assert [both["mine"], both["yours"]] == [COLOURS["D"], COLOURS["E"]]
     # More than the palette holds are still told apart.
-    assert len(set(plotting.family_colours(NAMES, NAMES + [name.lower() for name in NAMES]).values())) == 20
+    assert len(set(scenes.family_colours(NAMES, NAMES + [name.lower() for name in NAMES]).values())) == 20
 
 
 def test_the_animation_is_small_and_shows_every_frame(tmp_path):
@@ -228,7 +229,7 @@ def level_lines(ax):
 def test_metrics_comparison_shows_external_scores_as_levels(tmp_path, shown):
     externals = {"mine": {"kld": 5.0, "wasserstein": 0.3}, "yours": {"kld": 0.0, "wasserstein": np.inf},
                  "nobody's": {"kld": None}}  # fmt: skip
-    colours = plotting.family_colours(["A"], list(externals))
+    colours = scenes.family_colours(["A"], list(externals))
     floors = {"kld": (0.004, 0.002, 0.006)}
     plotting.metrics_comparison(tmp_path / "m.png", metric_curves(["A"]), floors, colours, "title", externals=externals)
     opened(tmp_path / "m.png", (12.5, 5.4))
@@ -460,7 +461,7 @@ def test_texts_neither_collide_nor_leave_the_picture(tmp_path, kind, n_families,
 def test_the_floor_stands_where_scores_stand(tmp_path, kind, n_families, external, shown):
     target, families = make_target(kind)._replace(name="2D_MIX_GAUSS"), NAMES[:n_families]
     floor = "floor: KLD 0.0019   sliced W₁ 0.0230"
-    colours = plotting.family_colours(NAMES, external)
+    colours = scenes.family_colours(NAMES, external)
     scores = dict.fromkeys([*families, *external], "KLD 0.0021   sliced W₁ 0.0134")
     samples = draws(target, families)
     samples["A"] *= 0.01
@@ -513,7 +514,7 @@ def test_the_dashboard_has_room_for_every_name(tmp_path, n_families, shown):
     curves = {f"{name}_OF_SOME_LENGTH": metrics for name, metrics in metric_curves(NAMES[:n_families]).items()}
     for metrics in curves.values():
         metrics["kld"].values[0, 5:] = np.nan
-    colours = plotting.family_colours(list(curves))
+    colours = scenes.family_colours(list(curves))
     plotting.metrics_comparison(tmp_path / "m.png", curves, {"kld": (0.004, 0.002, 0.006)}, colours, "title")
     assert collisions(shown[0]) == []
     lowest = min(ax.get_tightbbox().y0 for ax in shown[0].axes)

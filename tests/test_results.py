@@ -246,7 +246,9 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
     monkeypatch.setattr(plotting, "energy_landscape", lambda *args: energies.append(args))
     entries = [assessed(judge, run)]
     costs = {"RBM": results.cost_of(run, COST, config.n_eval_samples)}
-    pictures.draw(tmp_path, config, target, judge, [run], entries, costs, sensitivity(entries, config, target, judge))
+    grid = sensitivity(entries, config, target, judge)
+    for drawing in pictures.drawings(tmp_path, config, target, judge, [run], entries, costs, grid):
+        pictures.draw(drawing)
     assert {name: float(x.mean()) for name, x in drawn.items()} == {
         "timeline_050pct.png": 4.0,
         "timeline_100pct.png": 8.0,

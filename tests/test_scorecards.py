@@ -6,20 +6,19 @@ import test_plotting
 from test_plotting import collisions, course_of, level_lines, opened, texts
 
 import figures
-import plotting
+import scenes
 import scorecards
-from plotting import Curve
-from scorecards import Cost, Sensitivity
+from scenes import CostPicture, Curve, Sensitivity
 
 no_warnings, shown = test_plotting.no_warnings, test_plotting.shown
 NAMES, EXTERNAL = ["GAN", "VAE", "RBM"], ["my-QCBM-300", "another-circuit-born-machine"]
-COLOURS = plotting.family_colours(NAMES, EXTERNAL)
+COLOURS = scenes.family_colours(NAMES, EXTERNAL)
 FLOORS = {"kld": (0.004, 0.002, 0.006), "wasserstein": (0.01, 0.0, 0.02)}
 
 
 def cost_of(seconds=10.0, operations=1e12, **sizes):
     course = course_of(**sizes)
-    return Cost(seconds, operations, course.values[:, -1], course)
+    return CostPicture(seconds, operations, course.values[:, -1], course)
 
 
 def costs(n=3, **sizes):
@@ -122,7 +121,7 @@ def test_unknown_costs_are_said(tmp_path, shown):
 @pytest.mark.parametrize("kld", [0.0, -1e-3, 1e-9, 20.0, np.nan])
 def test_cost_quality_of_odd_scores(tmp_path, floors, kld, shown):
     values = np.full(2, kld)
-    points = {"GAN": Cost(1e-3, 1e15, values, Curve(np.array([0, 1]), np.array([[1.0, kld]] * 2)))}
+    points = {"GAN": CostPicture(1e-3, 1e15, values, Curve(np.array([0, 1]), np.array([[1.0, kld]] * 2)))}
     draw_costs(tmp_path, points, floors=floors)
     words = texts(shown[0])
     assert ("the median is no more than 0" in words) == (kld <= 0)

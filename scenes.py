@@ -1,0 +1,79 @@
+"""What pictures show, as plain arrays, and the colours they show it in.
+
+Nothing here draws: who puts a picture together need not wait for the drawing library, and what is put together can be
+sent to another process.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+# Okabe and Ito's palette without black (the target) and yellow (unreadable on white), then three of Paul Tol's and a
+# brown, for ten in all.
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
+    "#56B4E9", "#332288", "#882255", "#999933", "#6B4A2B",
+)  # fmt: skip
+
+
+class TargetPicture(NamedTuple):
+    """What pictures show of a target."""
+
+    name: str
+    box: np.ndarray  # [D, 2]
+    edges: list[np.ndarray]  # per axis, the cell boundaries that samples are histogrammed over
+    masses: np.ndarray  # the exact mass of every cell, [K] or [Kx, Ky], without overflow
+    closed: bool  # samples outside go into the end cells (bins)
+    axes: list[np.ndarray]  # per axis, the points at which the density is known
+    density: np.ndarray | None  # exact density there, [G] or [Gx, Gy]; None: the masses are drawn
+    binned: bool  # heights are probabilities per bin, not densities
+
+    @property
+    def dim(self) -> int:
+        """Coordinates of a sample."""
+        return len(self.edges)
+
+
+class Curve(NamedTuple):
+    """One quantity's course over training, all seeds."""
+
+    steps: np.ndarray  # [E]
+    values: np.ndarray  # [S, E], NaN where a seed has diverged
+
+
+class CostPicture(NamedTuple):
+    """What a family's training takes and what it comes to, all seeds."""
+
+    seconds: float  # one seed's whole training
+    operations: float | None  # floating-point operations of the same; None: unknown
+    kld: np.ndarray  # [S] nats at the end, not finite where a seed has diverged
+    course: Curve | None = None  # the KLD (nats) on the way there; all steps cost the same, and the last is the end
+
+
+class Sensitivity(NamedTuple):
+    """The final KLD at other settings of its estimator."""
+
+    cells: np.ndarray  # [C] numbers of cells
+    epsilons: np.ndarray  # [E]
+    families: Mapping[str, np.ndarray]  # [S, C, E] nats, not finite where a seed has diverged; S may differ
+    floor: np.ndarray  # [3, C, E] mean, low and high that samples of the target itself score
+    chosen: tuple[int, float]  # the run's own number of cells and ε
+    externals: Collection[str] = ()  # those of the families whose samples come from elsewhere
+
+
+def family_colours(names: Sequence[str], externals: Sequence[str] = ()) -> dict[str, str]:
+    """One colour a family by its position among all registered `names`, so that selecting fewer changes none.
+
+    Args:
+      names: every registered family, selected or not.
+      externals: the names of samples from elsewhere; they take the colours that follow.
+    """
+    return {name: _palette_colour(i) for i, name in enumerate(dict.fromkeys([*names, *externals]))}
+
+
+def _palette_colour(i: int) -> str:
+    """The palette's colours, and then the same once more, darker."""
+    darker = 0.62 ** (i // len(PALETTE))
+    channels = bytes.fromhex(PALETTE[i % len(PALETTE)][1:])
+    return "#" + "".join(f"{round(darker * channel):02X}" for channel in channels)

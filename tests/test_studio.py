@@ -1,0 +1,63 @@
+"""The second process that draws."""
+
+import os
+import signal
+
+import pytest
+
+from pictures import Drawing
+from studio import Studio
+
+
+def at(path):
+    # As a picture that is told where to go: what writes it is told who writes.
+    return Drawing("test_studio.sign", (path,), {})
+
+
+def sign(path):
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+def fail(message):
+    raise OSError(28, message)
+
+
+def test_everything_is_drawn_once_and_not_all_of_it_here(tmp_path):
+    studio = Studio()
+    studio.draw([at(tmp_path / "0")])
+    # Until the process is there, nothing is left to it.
+    studio._begun[0][1].result()
+    studio.draw([at(tmp_path / str(i)) for i in range(1, 40)])
+    studio.finish()
+    writers = [(tmp_path / str(i)).read_text().split() for i in range(40)]
+    assert all(len(lines) == 1 for lines in writers)
+    assert writers[0] != [str(os.getpid())]
+
+
+@pytest.mark.parametrize("position", ["first", "last"])
+def test_a_drawing_that_fails_is_reported_after_the_others(tmp_path, position):
+    others = [at(tmp_path / str(i)) for i in range(20)]
+    bad = [Drawing("test_studio.fail", ("No space left on device",), {})]
+    studio = Studio()
+    studio.draw(bad + others if position == "first" else others + bad)
+    with pytest.raises(OSError, match="No space left"):
+        studio.finish()
+    assert all((tmp_path / str(i)).exists() for i in range(20))
+    # And it can be used again.
+    studio.draw([at(tmp_path / "again")])
+    studio.finish()
+    assert (tmp_path / "again").exists()
+
+
+def test_the_other_process_outlives_ctrl_c(tmp_path):
+    studio = Studio()
+    studio.draw([at(tmp_path / "before")])
+    studio._begun[0][1].result()
+    other = int((tmp_path / "before").read_text())
+    assert other != os.getpid()
+    os.kill(other, signal.SIGINT)
+    studio.draw([at(tmp_path / "after")])
+    studio._begun[1][1].result()
+    studio.finish()
+    assert int((tmp_path / "after").read_text()) == other
