@@ -51,6 +51,15 @@ class Job(NamedTuple):
     entries: Sequence[external.External]
 
 
+class Trained(NamedTuple):
+    """What training has come to."""
+
+    runs: Sequence[Run]
+    costs: Mapping[str, Mapping[str, Any]]  # per family, from `results.cost_of`
+    seconds: float  # that other processes took for it
+    peak_memory_bytes: int | None  # of the largest of them
+
+
 def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: str) -> int:
     """Runs the benchmark that the constants and the command line ask for.
 
@@ -103,6 +112,7 @@ def execute(
     *,
     with_pictures: bool = True,
     root: Path | None = None,
+    trained: Trained | None = None,
 ) -> None:
     """Trains, scores, and writes everything of one run; `metrics.json` last, so that where it is, all is.
 
@@ -113,6 +123,7 @@ def execute(
       args: the command line, for the record.
       with_pictures: False leaves the pictures out.
       root: the folder of all that the program writes, which a checkout does not count as a change; None: `folder`.
+      trained: what other processes have trained of this run, all its seeds; None: nothing.
     """
     config, target, models, entries = job
     studio = Studio() if with_pictures else None
@@ -142,14 +153,11 @@ def execute(
         judge = evaluation.make_judge(target, config)
     if judge.discretisation_error is not None:
         console.say(f"binning moves the target by W₁ = {judge.discretisation_error:.4f} (units of x)")
-    rows = None
-    if target.train_rows is not None:
-        rows = target.codec.encode(jnp.asarray(target.train_rows, jnp.float32))
-    feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), rows, config.batch_size)
-
     runs, costs = [], {}
-    if models:
-        runs, costs = _train(models, feed, judge, config)
+    if trained is not None:
+        runs, costs = trained.runs, trained.costs
+    elif models:
+        runs, costs = _train(models, feed_of(job), judge, config, range(config.num_seeds))
     drawn = pictures.names(config, runs) if with_pictures else []
     with console.waiting("exact divergences and the metrics of the end …"):
         judges = assessment.judges_of(entries, config, target, judge)
@@ -171,6 +179,10 @@ def execute(
     results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))
     origin["seconds"] = time.perf_counter() - started.clock
     origin["peak_memory_bytes"] = results.peak_memory()
+    if trained is not None:
+        origin["seconds"] += trained.seconds
+        peaks = (origin["peak_memory_bytes"], trained.peak_memory_bytes)
+        origin["peak_memory_bytes"] = max((peak for peak in peaks if peak is not None), default=None)
     more = {"floors": closing.floors, "metric_seconds": closing.seconds}
     report = results.report(config, target, judge, runs, assessments, costs, origin, files, more)
     results.write_whole(folder / results.CSV_FILE, results.csv_bytes(report))
@@ -181,8 +193,32 @@ def execute(
     console.say(f"{len(files)} files in {folder}/ after {origin['seconds']:.0f} s{peak}{begin}")
 
 
-def _train(models: Sequence[Model], feed: Feed, judge: Judge, config: Any) -> tuple[list[Run], dict[str, dict]]:
-    """Trains every family; returns the runs and what each took."""
+def train_seeds(job: Job, seeds: range) -> tuple[list[Run], dict[str, dict]]:
+    """Trains some of a run's seeds, bit for bit as `execute` trains all of them.
+
+    Args:
+      job: from `check`, with at least one family.
+      seeds: their numbers, consecutive.
+
+    Returns:
+      A Run of these seeds for every family, and what each took.
+    """
+    judge = evaluation.make_judge(job.target, job.config)
+    return _train(job.models, feed_of(job), judge, job.config, seeds)
+
+
+def feed_of(job: Job) -> Feed:
+    """The events that a run's families train on."""
+    target, rows = job.target, None
+    if target.train_rows is not None:
+        rows = target.codec.encode(jnp.asarray(target.train_rows, jnp.float32))
+    return Feed(lambda key, n: target.codec.encode(target.sample(key, n)), rows, job.config.batch_size)
+
+
+def _train(
+    models: Sequence[Model], feed: Feed, judge: Judge, config: Any, seeds: range
+) -> tuple[list[Run], dict[str, dict]]:
+    """Trains these seeds of every family; returns the runs and what each took."""
     # Compilation uses one core: side by side it takes half the time, and it is over before anything is timed.
     names = ", ".join(model.name for model in models)
     with console.waiting(f"compiling {names} …"), ThreadPoolExecutor() as pool:
@@ -194,8 +230,9 @@ def _train(models: Sequence[Model], feed: Feed, judge: Judge, config: Any) -> tu
                     judge.scorer,
                     n_steps=config.n_steps,
                     n_evaluations=config.n_evaluations,
-                    n_seeds=config.num_seeds,
+                    n_seeds=len(seeds),
                     seed=config.seed,
+                    first_seed=seeds.start,
                 ),
                 models,
             )

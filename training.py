@@ -103,14 +103,14 @@ class Run(NamedTuple):
     sample_seconds: float  # drawing the last evaluation's samples, all seeds
 
 
-def streams(seed: int, n_seeds: int) -> Streams:
-    """The streams of all seeds, each field [n_seeds]; those of seed i do not depend on n_seeds."""
+def streams(seed: int, n_seeds: int, first_seed: int = 0) -> Streams:
+    """The streams of seeds from `first_seed` on, each field [n_seeds]; those of seed i depend on neither number."""
 
     def of_seed(i):
         key = jax.random.fold_in(jax.random.key(seed), i)
         return Streams(*(jax.random.fold_in(key, stream) for stream in range(len(Streams._fields))))
 
-    return jax.vmap(of_seed)(jnp.arange(n_seeds))
+    return jax.vmap(of_seed)(first_seed + jnp.arange(n_seeds))
 
 
 def block_length(n_steps: int, bytes_per_step: int) -> int:
@@ -281,7 +281,15 @@ class Program(NamedTuple):
 
 
 def prepare(
-    model: Model, feed: Feed, scorer: Scorer, *, n_steps: int, n_evaluations: int, n_seeds: int, seed: int
+    model: Model,
+    feed: Feed,
+    scorer: Scorer,
+    *,
+    n_steps: int,
+    n_evaluations: int,
+    n_seeds: int,
+    seed: int,
+    first_seed: int = 0,
 ) -> Program:
     """Compiles one family's training. Safe to call from several threads at once.
 
@@ -293,6 +301,7 @@ def prepare(
       n_evaluations: intervals.
       n_seeds: independent repetitions.
       seed: the root of all randomness.
+      first_seed: the number of the first repetition, where others train those before it.
     """
 
     def evaluate(state, keys, step, last):
@@ -307,7 +316,7 @@ def prepare(
 
     started = time.perf_counter()
     spread_init, n_padded, sharding = over_seeds(init, n_seeds, (True, False))
-    keys = jax.device_put(jax.jit(streams, static_argnums=1)(seed, n_padded), sharding)
+    keys = jax.device_put(jax.jit(streams, static_argnums=1)(seed, n_padded, first_seed), sharding)
     compiled_init = jax.jit(spread_init).lower(keys, feed.rows).compile(compiler_options=_options(once=True))
     states = compiled_init(keys, feed.rows)
     first_step = jnp.int32(0)
