@@ -6,6 +6,7 @@ Pictures are drawn on an Agg canvas without pyplot, which would bring a display 
 import contextlib
 import os
 import textwrap
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -431,7 +432,7 @@ def _wrapped(text: str, width: float, size: float, *, bold: bool = True) -> str:
 @contextlib.contextmanager
 def _whole(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes it on success: who reads `path` never sees half a picture."""
-    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
+    temporary = Path(path).with_name(f".{Path(path).name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)

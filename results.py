@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -78,7 +79,8 @@ def remove_previous(folder: Path, keep: Sequence[str]) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Processes of two machines can have one number.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
