@@ -15,11 +15,16 @@ _MIN_COMPILE_SECONDS = 0.1
 
 
 def use_every_core() -> None:
-    """One JAX device a core, so that seeds train side by side; possible only before JAX is first used."""
+    """One JAX device a core, so that seeds train side by side; possible only before JAX is first used.
+
+    In a Slurm job these are the cores that it asked for: not every cluster binds a job to them.
+    """
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:
         cores = os.cpu_count() or 1
+    with contextlib.suppress(KeyError, ValueError):
+        cores = max(1, min(cores, int(os.environ["SLURM_CPUS_PER_TASK"])))
     # A program that called main() after using JAX keeps the devices it has.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", cores)
