@@ -83,7 +83,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             # Its cells come back to this module.
             import sweep
 
-            return sweep.run(command, args)
+            return sweep.run(command, args, constants)
         job = check(command.config)
         folder = results.open_folder(job.config.out_dir)
     except UserError as error:

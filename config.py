@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import inspect
 import io
-import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,9 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import tyro
 
-from errors import UserError, check_range, nearest_choice, unknown_choice
+from errors import UserError, check_range, check_whole, nearest_choice, unknown_choice
 from models import MODELS
+from resources import LAUNCHERS, Slurm
 from targets import TARGETS
 
 
@@ -71,7 +71,7 @@ class _Constants:
             raise UserError("EXTERNAL_PROBABILITIES are those of NUM_BINS cells, but NUM_BINS = 0; set NUM_BINS")
         for name, low in _LOWEST.items():
             value = getattr(self, name)
-            _check_whole(name.upper(), value)
+            check_whole(name.upper(), value)
             check_range(name.upper(), value, low=low, high=_HIGHEST if value > _HIGHEST else None)
         check_range("KLD_EPSILON", self.kld_epsilon, above=0, below=1)
         for name in ("out_dir", "custom_file"):
@@ -148,8 +148,8 @@ BenchmarkConfig = dataclasses.make_dataclass(
 )
 
 
-# What decides which runs there are, and is no part of any of them.
-_OF_A_SWEEP = ("SWEEP", "SWEEP_PICTURES")
+# What decides which runs there are and where, and is no part of any of them.
+_OF_A_SWEEP = ("SWEEP", "SWEEP_PICTURES", "LAUNCHER", "SLURM")
 
 
 class Command(NamedTuple):
@@ -158,6 +158,9 @@ class Command(NamedTuple):
     config: Any  # a run, or what every run of a sweep shares: then nobody has checked it as a whole
     sweep: Mapping[str, Any] | Sequence[str]  # the dict of the config block, or "NAME=value,value" words
     sweep_pictures: bool  # whether every run of a sweep draws its own
+    launcher: str  # where the runs of a sweep take place: one of LAUNCHERS
+    slurm: Slurm  # what each task asks for there
+    merge: bool  # write the files over all runs and run nothing
 
 
 def _check_unless_swept(command: Any) -> None:
@@ -168,14 +171,23 @@ def _check_unless_swept(command: Any) -> None:
 
 _CommandLine = dataclasses.make_dataclass(
     "_CommandLine",
-    [("sweep", tuple[str, ...], ()), ("sweep_pictures", bool, True)],
+    [
+        ("sweep", tuple[str, ...], ()),
+        ("sweep_pictures", bool, True),
+        ("launcher", Literal[LAUNCHERS], "local"),
+        ("slurm", Slurm, field(default_factory=Slurm)),
+        ("merge", bool, False),
+    ],
     bases=(BenchmarkConfig,),
     frozen=True,
     namespace={
         "__post_init__": _check_unless_swept,
         "__doc__": BenchmarkConfig.__doc__
         + "    sweep: NAME=value,value … of any constants or settings: all combinations are run\n"
-        + "    sweep_pictures: whether every run of a sweep draws its own pictures\n",
+        + "    sweep_pictures: whether every run of a sweep draws its own pictures\n"
+        + "    launcher: where the runs of a sweep take place: here, or as a job array on a cluster\n"
+        + "    slurm: what each task of the job array asks for\n"
+        + "    merge: write the files over all runs of a sweep from those that have finished, and run nothing\n",
     },
 )
 
@@ -200,8 +212,13 @@ def read(constants: Mapping[str, Any], args: Sequence[str], description: str) ->
     if not isinstance(sweep, Mapping):
         raise UserError(f'SWEEP = {sweep!r} must be a dict of lists, such as {{"PARAMETER_BUDGET": (310, 1000)}}')
     _check_kind("SWEEP_PICTURES", pictures, bool)
+    where = {
+        "launcher": constants.get("LAUNCHER", "local"),
+        "slurm": _settings("SLURM", constants.get("SLURM", {}), Slurm, "cpus=4"),
+    }
+    _check_choice("LAUNCHER", where["launcher"], LAUNCHERS)
     words = tuple(f"{name}={_listed(values)}" for name, values in sweep.items())
-    default = _CommandLine(**_fields(constants), sweep=words, sweep_pictures=pictures)
+    default = _CommandLine(**_fields(constants), sweep=words, sweep_pictures=pictures, **where)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), warnings.catch_warnings():
@@ -216,7 +233,15 @@ def read(constants: Mapping[str, Any], args: Sequence[str], description: str) ->
     fields = {name: getattr(line, name) for name in names}
     # Words cannot hold every value that a dict can: those of the command line only take its place if they differ.
     asked = sweep if line.sweep == words else line.sweep
-    return Command(line if asked else BenchmarkConfig(**fields), asked, line.sweep_pictures)
+    if not asked and line.merge:
+        raise UserError("--merge needs a sweep: name the one whose cells are to be merged, as SWEEP or with --sweep")
+    if not asked and line.launcher != "local":
+        raise UserError(
+            f'LAUNCHER = {line.launcher!r} sends the cells of a sweep: name one, such as SWEEP = {{"SEED": (42,)}} for '
+            'a single run, or set LAUNCHER = "local"'
+        )
+    config = line if asked else BenchmarkConfig(**fields)
+    return Command(config, asked, line.sweep_pictures, line.launcher, line.slurm, line.merge)
 
 
 def parse(constants: Mapping[str, Any], args: Sequence[str], description: str) -> BenchmarkConfig:
@@ -288,14 +313,19 @@ def _fields(constants: Mapping[str, Any]) -> dict[str, Any]:
 
 def _family(name: str, settings: Any) -> Any:
     """A family's Config out of the settings that a line of the config block names."""
+    return _settings(name, settings, MODELS[name].Config, "learning_rate=1e-3")
+
+
+def _settings(name: str, settings: Any, kind: Any, example: str) -> Any:
+    """A dataclass of settings out of those that a line of the config block names."""
+    kinds = get_type_hints(kind)
     if not isinstance(settings, Mapping):
-        raise UserError(f"{name} = {settings!r} must be a dict of settings, such as {name} = dict(learning_rate=1e-3)")
-    kinds = get_type_hints(MODELS[name].Config)
+        raise UserError(f"{name} = {settings!r} must be a dict of settings, such as {name} = dict({example})")
     for setting, value in settings.items():
         if setting not in kinds:
             raise unknown_choice(f"{name}'s setting", str(setting), kinds)
         _check_kind(f"{name}.{setting}", value, kinds[setting])
-    return MODELS[name].Config(**settings)
+    return kind(**settings)
 
 
 def _one_line(box: str) -> str:
@@ -336,9 +366,9 @@ def _one_line(box: str) -> str:
 
 def _options() -> list[str]:
     names = [constant.name for constant in dataclasses.fields(_Constants)] + [name.lower() for name in _OF_A_SWEEP]
-    options = ["--help"] + [f"--{name.replace('_', '-')}" for name in names]
-    for name, family in MODELS.items():
-        for setting in dataclasses.fields(family.Config):
+    options = ["--help", "--merge"] + [f"--{name.replace('_', '-')}" for name in names if name != "slurm"]
+    for name, kind in {"slurm": Slurm, **{name: family.Config for name, family in MODELS.items()}}.items():
+        for setting in dataclasses.fields(kind):
             options.append(f"--{name.lower().replace('_', '-')}.{setting.name.replace('_', '-')}")
     return options
 
@@ -346,14 +376,6 @@ def _options() -> list[str]:
 def _check_choice(what: str, value: Any, choices: Any) -> None:
     if value not in list(choices):
         raise unknown_choice(what, str(value), choices)
-
-
-def _check_whole(what: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        nearest = ""
-        if isinstance(value, float) and math.isfinite(value):
-            nearest = f"; the nearest valid choice is {round(value)}"
-        raise UserError(f"{what} = {value!r} must be a whole number{nearest}")
 
 
 def _triples(what: str, entries: Any) -> tuple[tuple[str, str, int | None], ...]:
@@ -378,7 +400,7 @@ def _check_external(entries: Sequence[tuple[str, str, int | None]]) -> None:
         if not isinstance(file, str):
             raise UserError(f"external {name!r}: {file!r} must be a path in quotes")
         if n_params is not None:
-            _check_whole(f"external {name!r}: parameters", n_params)
+            check_whole(f"external {name!r}: parameters", n_params)
             check_range(f"external {name!r}: parameters", n_params, low=0)
 
 
@@ -389,7 +411,7 @@ def _check_kind(what: str, value: Any, kind: Any) -> None:
     elif kind is bool and not isinstance(value, bool):
         raise UserError(f"{what} = {value!r} must be True or False")
     elif kind is int:
-        _check_whole(what, value)
+        check_whole(what, value)
 
 
 def _nearest_divisor(n: int, value: int) -> int:

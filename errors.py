@@ -25,6 +25,15 @@ def unknown_choice(what: str, value: str, choices: Iterable[str]) -> UserError:
     return UserError(f"{what} {value!r} is unknown: choose from {', '.join(choices)}{nearest_choice(value, choices)}")
 
 
+def check_whole(what: str, value: object) -> None:
+    """Raises a UserError unless the value is a whole number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        nearest = ""
+        if isinstance(value, float) and math.isfinite(value):
+            nearest = f"; the nearest valid choice is {round(value)}"
+        raise UserError(f"{what} = {value!r} must be a whole number{nearest}")
+
+
 def check_range(
     what: str,
     value: float,

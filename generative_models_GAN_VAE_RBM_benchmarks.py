@@ -25,6 +25,7 @@ OUT_DIR = "results_classical_benchmarks"  # folder that everything is written to
 CUSTOM_FILE = ""  # .npy or .csv of 1 or 2 columns, at least 20 rows, for TARGET_TYPE = "CUSTOM"
 SWEEP = {}  # constant -> values to try, such as {"PARAMETER_BUDGET": (310, 1000)}: all combinations are run
 SWEEP_PICTURES = True  # whether every run of a sweep draws its own pictures
+LAUNCHER = "local"  # where the runs of a sweep take place: "local": here; "slurm": a cluster, as SLURM below asks
 
 # Samples from elsewhere, scored beside the families: name -> (.npy or .csv of rows in data space, parameters or None),
 # and exact probabilities of the NUM_BINS cells. With MODELS = () they are scored alone.
@@ -46,6 +47,9 @@ MIXTURE_COVARIANCES = (
 GAN = dict(learning_rate=9e-4, discriminator_learning_rate=1.5e-3, adam_b1=0.5, latent_dim=16, label_smoothing=0.9, gumbel_temperature=2.3, r1_penalty=2.0, average=0.9999)  # noqa: E501
 VAE = dict(learning_rate=3e-3, latent_dim=2, reconstruction="auto", beta=0.0, learn_sigma=False, average=0.9999)
 RBM = dict(learning_rate=2e-3, algorithm="CD", k=1, sigma=0.25, learn_sigma=True, weight_scale=0.01, average=0.9999, sample_steps=1000, sample_steps_training=100)  # noqa: E501
+
+# With LAUNCHER = "slurm" a sweep becomes a job array; what each setting means stands in resources.py and in --help.
+SLURM = dict(partition="", account="", time_minutes=60, cpus=4, mem_gb=8, gpus=0, cells_per_task=1, seeds_per_task=0, options="")  # what a task asks for, and does  # noqa: E501
 # fmt: on
 
 

@@ -1,4 +1,4 @@
-"""Runs a sweep: every cell in its own folder, one after the other, then the files over all of them.
+"""Runs a sweep: every cell in its own folder, one after the other or on a cluster, then the files over all of them.
 
 The parts stand by themselves: `sweep_plan.make_plan` is pure, `run_cell` does not run a finished cell again, `merge`
 reads what there is.
@@ -6,12 +6,15 @@ reads what there is.
 
 import contextlib
 import json
+import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import benchmark
 import console
+import parts
 import results
 import sweep_merge
 from config import Command
@@ -20,47 +23,108 @@ from sweep_plan import Cell, Plan, make_plan, naming, without_folder
 
 SCHEMA = 1
 STATE_FILE = "sweep.json"
+ERROR_FILE = "error.txt"  # in a cell's folder: why it has failed
 UNFINISHED, FINISHED = "unfinished", "finished"
-_INTERRUPTED = 130  # the exit code of a program that Ctrl-C ends
+_FAILED = 1  # the exit code where a cell has
+_INTERRUPTED = 130  # and of a program that Ctrl-C ends
 
 
-def run(command: Command, args: Sequence[str]) -> int:
-    """Runs every cell of a sweep that has not finished, and merges all.
+class Outcome(NamedTuple):
+    """What an attempt at a cell, or at some of its seeds, has come to."""
+
+    report: Mapping[str, Any] | None  # the content of its metrics.json; None where it has not finished
+    error: str | None  # one line; None where nothing went wrong
+
+
+def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> int:
+    """Runs every cell of a sweep that has not finished, or sends them to a cluster; and merges all.
 
     Args:
       command: from `config.read`, with a sweep.
       args: the command line, for the record.
+      constants: the config block, for other processes.
 
     Returns:
-      The exit code: 0, or 130 after Ctrl-C, which loses the cell that was running and no other.
+      The exit code: 0; 1 where a cell has failed, which loses no other; or 130 after Ctrl-C, which loses the cell that
+      was running and no other.
 
     Raises:
       UserError: anything that cannot be run; then nothing on disk has changed.
     """
     plan = make_plan(command)
+    if command.merge:
+        return _merge_alone(plan)
     to_run = [cell for cell in plan.cells if not is_finished(cell)]
     check(to_run)
-    begin(plan, bool(to_run))
-
     n, n_open = len(plan.cells), len(to_run)
-    console.say(f"sweep: {n} {_cells(n)} of {' × '.join(f'{len(v)} {name}' for name, v in plan.swept.items())}")
-    if n_open < n:
-        console.say(f"{n - n_open} of them {'is' if n - n_open == 1 else 'are'} finished already")
+    if command.launcher == "slurm" and to_run:
+        # Its tasks come back to this module.
+        import launcher
+
+        order = launcher.order(command, args, constants, plan, to_run)
+        if order.tasks:
+            begin(plan)
+        _say_what(plan, n_open)
+        launcher.submit(order)
+        return 0
+    begin(plan, bool(to_run))
+    _say_what(plan, n_open)
+    n_failed = 0
     try:
         with console.sweep_bar(n, n - n_open) as bar:
             for cell in to_run:
                 bar.begin(cell.name)
-                bar.end(sweep_merge.line_of(cell, run_cell(cell, args, with_pictures=plan.pictures)))
+                outcome = attempt(cell, args, with_pictures=plan.pictures)
+                n_failed += outcome.error is not None
+                bar.end(line_of(cell, outcome))
         with console.waiting("merging …"):
             merged = merge(plan)
     except KeyboardInterrupt:
         done = sum(map(is_finished, plan.cells))
         console.say(f"interrupted: {done} of {n} {_cells(n)} finished; the same command continues")
         return _INTERRUPTED
-    console.board_table(merged.board.rows, merged.board.names, merged.board.ratio)
-    missing = f"; {merged.n_missing} of {n} {_cells(n)} missing" if merged.n_missing else ""
-    console.say(f"{len(merged.files)} files and {n} {_cells(n)} in {plan.out_dir}/{missing}")
-    return 0
+    _say_merged(plan, merged)
+    return _FAILED if n_failed else 0
+
+
+def attempt(
+    cell: Cell, args: Sequence[str], *, with_pictures: bool, seeds: range | None = None, process: str = ""
+) -> Outcome:
+    """Runs a cell, or some of its seeds, and keeps in its folder what went wrong, so that others can go on.
+
+    Args:
+      cell: of a plan.
+      args: the command line, for the record.
+      with_pictures: whether it draws its own.
+      seeds: of the cell, for `run_seeds`; None: all of it, in one piece.
+      process: for `run_seeds`.
+    """
+    path = Path(cell.config.out_dir) / ERROR_FILE
+    try:
+        if seeds is None:
+            report = run_cell(cell, args, with_pictures=with_pictures)
+        else:
+            report = run_seeds(cell, seeds, args, with_pictures=with_pictures, process=process)
+    except Exception as error:
+        # A full disk may be what went wrong.
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            results.write_whole(path, traceback.format_exc().encode())
+        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return Outcome(None, " ".join(text.split()))
+    if report is not None:
+        path.unlink(missing_ok=True)
+    return Outcome(report, None)
+
+
+def line_of(cell: Cell, outcome: Outcome) -> str:
+    """An attempt in one line."""
+    if outcome.report is not None:
+        return sweep_merge.line_of(cell, outcome.report)
+    if outcome.error is None:
+        return f"{cell.name}   its other seeds are not there yet"
+    name = "" if outcome.error.startswith(f"cell {cell.name}: ") else f"cell {cell.name}: "
+    return f"failed: {name}{outcome.error[:300]}   ({Path(cell.config.out_dir) / ERROR_FILE})"
 
 
 def check(cells: Sequence[Cell]) -> None:
@@ -98,18 +162,7 @@ def begin(plan: Plan, to_run: bool = True) -> None:
     Raises:
       UserError: the folder cannot be written, or holds the unfinished results of a different sweep.
     """
-    path = Path(plan.out_dir) / STATE_FILE
-    earlier = _read_state(path)
-    same = earlier is not None and _is_same(earlier, plan)
-    if earlier is not None and not same and earlier["state"] != FINISHED:
-        names = earlier["cells"]
-        n_lost = sum((path.parent / _plain_name(name) / results.METRICS_FILE).is_file() for name in names)
-        # One that has come to nothing yet has nothing to lose.
-        if n_lost:
-            raise UserError(
-                f"OUT_DIR {plan.out_dir!r} holds a different sweep, of which {n_lost} of {len(names)} cells are "
-                f"finished: finish that one, name another OUT_DIR, or remove its {STATE_FILE} to give it up"
-            )
+    earlier, same = _earlier(plan)
     folder = results.open_folder(plan.out_dir)
     if same:
         if to_run and earlier["state"] == FINISHED:
@@ -122,9 +175,35 @@ def begin(plan: Plan, to_run: bool = True) -> None:
     _write_state(plan, UNFINISHED, [])
 
 
+def _earlier(plan: Plan) -> tuple[dict[str, Any] | None, bool]:
+    """What a sweep's folder says of the last one there, None without one, and whether it is this one.
+
+    Raises:
+      UserError: it is a different one, whose unfinished results would be lost.
+    """
+    path = Path(plan.out_dir) / STATE_FILE
+    earlier = _read_state(path)
+    same = earlier is not None and _is_same(earlier, plan)
+    if earlier is not None and not same and earlier["state"] != FINISHED:
+        names = earlier["cells"]
+        n_lost = sum((path.parent / _plain_name(name) / results.METRICS_FILE).is_file() for name in names)
+        # One that has come to nothing yet has nothing to lose.
+        if n_lost:
+            raise UserError(
+                f"OUT_DIR {plan.out_dir!r} holds a different sweep, of which {n_lost} of {len(names)} cells are "
+                f"finished: finish that one, name another OUT_DIR, or remove its {STATE_FILE} to give it up"
+            )
+    return earlier, same
+
+
 def is_finished(cell: Cell) -> bool:
     """Whether a cell's folder holds the whole results of its own configuration."""
     return sweep_merge.read(cell) is not None
+
+
+def has_failed(cell: Cell) -> bool:
+    """Whether the last attempt at a cell has left an error."""
+    return (Path(cell.config.out_dir) / ERROR_FILE).is_file() and not is_finished(cell)
 
 
 def run_cell(cell: Cell, args: Sequence[str], *, with_pictures: bool) -> Mapping[str, Any]:
@@ -151,6 +230,49 @@ def run_cell(cell: Cell, args: Sequence[str], *, with_pictures: bool) -> Mapping
     # Other results under this name must not look whole while their files are being replaced.
     results.remove_previous(folder, keep=())
     benchmark.execute(job, folder, started, args, with_pictures=with_pictures, root=folder.parent)
+    parts.remove(folder)
+    return sweep_merge.read(cell)
+
+
+def run_seeds(
+    cell: Cell, seeds: range, args: Sequence[str], *, with_pictures: bool, process: str
+) -> Mapping[str, Any] | None:
+    """Trains some of a cell's seeds; and where these were the last ones, puts all together and writes its results.
+
+    Args:
+      cell: of a plan.
+      seeds: consecutive ones; none where only the rest is left to do.
+      args: the command line, for the record.
+      with_pictures: whether the cell draws its own.
+      process: a name for this one, that no other has.
+
+    Returns:
+      The content of its metrics.json; None while other seeds, or another process that finishes the cell, are awaited.
+
+    Raises:
+      UserError: it cannot be run.
+    """
+    report = sweep_merge.read(cell)
+    if report is not None:
+        return report
+    started = benchmark.Started.now()
+    with naming(cell.name):
+        job = benchmark.check(cell.config)
+        folder = results.open_folder(cell.config.out_dir)
+    if not set(seeds) <= parts.seeds_in(folder, cell.config):
+        runs, costs = benchmark.train_seeds(job, seeds)
+        parts.write(folder, cell.config, seeds, runs, costs, time.perf_counter() - started.clock)
+    if len(parts.seeds_in(folder, cell.config)) < cell.config.num_seeds:
+        return None
+    with parts.claimed(folder, process) as mine:
+        # Whoever was here before may have finished it.
+        if not mine or is_finished(cell):
+            return sweep_merge.read(cell)
+        trained = parts.join(folder, job)
+        results.remove_previous(folder, keep=())
+        again = benchmark.Started(time.perf_counter(), started.utc)
+        benchmark.execute(job, folder, again, args, with_pictures=with_pictures, root=folder.parent, trained=trained)
+        parts.remove(folder)
     return sweep_merge.read(cell)
 
 
@@ -159,6 +281,44 @@ def merge(plan: Plan) -> sweep_merge.Merged:
     merged = sweep_merge.merge(plan)
     _write_state(plan, UNFINISHED if merged.n_missing else FINISHED, merged.files)
     return merged
+
+
+def _merge_alone(plan: Plan) -> int:
+    """Merges what there is of a sweep, without running anything.
+
+    Raises:
+      UserError: none of its cells has finished, or its folder holds another sweep.
+    """
+    n = len(plan.cells)
+    _earlier(plan)
+    if not any(map(is_finished, plan.cells)):
+        n_failed = sum(map(has_failed, plan.cells))
+        failed = f" ({n_failed} failed: see {ERROR_FILE} in {'its folder' if n_failed == 1 else 'their folders'})"
+        raise UserError(
+            f"--merge: none of the {n} {_cells(n)} of this sweep has finished in OUT_DIR {plan.out_dir!r}"
+            f"{failed if n_failed else ''}; run it first, without --merge"
+        )
+    begin(plan, False)
+    with console.waiting("merging …"):
+        merged = merge(plan)
+    _say_merged(plan, merged)
+    return 0
+
+
+def _say_what(plan: Plan, n_open: int) -> None:
+    n = len(plan.cells)
+    console.say(f"sweep: {n} {_cells(n)} of {' × '.join(f'{len(v)} {name}' for name, v in plan.swept.items())}")
+    if n_open < n:
+        console.say(f"{n - n_open} of them {'is' if n - n_open == 1 else 'are'} finished already")
+
+
+def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
+    n, n_failed = len(plan.cells), sum(map(has_failed, plan.cells))
+    console.board_table(merged.board.rows, merged.board.names, merged.board.ratio)
+    missing = f"; {merged.n_missing} of {n} {_cells(n)} missing" if merged.n_missing else ""
+    if n_failed:
+        missing += f", {n_failed} of them failed ({ERROR_FILE} in {'its folder' if n_failed == 1 else 'their folders'})"
+    console.say(f"{len(merged.files)} files and {n} {_cells(n)} in {plan.out_dir}/{missing}")
 
 
 def _write_state(plan: Plan, state: str, files: Sequence[str]) -> None:

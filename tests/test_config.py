@@ -21,9 +21,11 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 from config import from_constants, parse
 from errors import UserError
 from models import MODELS
+from resources import Slurm
 from targets import TARGETS
 
 CONSTANTS = vars(script)
+OF_A_SWEEP = {"SWEEP", "SWEEP_PICTURES", "LAUNCHER", "SLURM"}
 HERE = Path(script.__file__).parent
 
 
@@ -206,12 +208,12 @@ def test_help_lists_every_constant_setting_and_choice(capfd):
         script.main(["--help"])
     assert stop.value.code in (0, None)
     text = capfd.readouterr().out
-    constants = [name for name in CONSTANTS if name.isupper() and name not in MODELS]
-    for name in constants:
+    constants = [name for name in CONSTANTS if name.isupper() and name not in (*MODELS, "SLURM")]
+    for name in [*constants, "MERGE"]:
         # A switch is listed with its opposite.
         assert re.search(rf"--{name.lower().replace('_', '-')}[ ,]", text)
-    for name, family in MODELS.items():
-        for setting in dataclasses.fields(family.Config):
+    for name, kind in {"SLURM": Slurm, **{name: family.Config for name, family in MODELS.items()}}.items():
+        for setting in dataclasses.fields(kind):
             option = setting.name.replace("_", "-")
             assert re.search(rf"--{name.lower()}\.{option}[ ,]", text)
     for choice in (*TARGETS, *MODELS, "hard", "soft"):
@@ -219,8 +221,8 @@ def test_help_lists_every_constant_setting_and_choice(capfd):
 
 
 def test_every_constant_of_the_script_is_a_field_and_the_other_way_round():
-    # The last two say which runs there are, and are no part of any of them.
-    names = {name for name in CONSTANTS if name.isupper()} - {"SWEEP", "SWEEP_PICTURES"}
+    # The last ones say which runs there are and where, and are no part of any of them.
+    names = {name for name in CONSTANTS if name.isupper()} - OF_A_SWEEP
     constants = {name.lower() for name in (*names, *MODELS)}
     assert constants == {constant.name for constant in dataclasses.fields(configuration.BenchmarkConfig)}
 
@@ -240,11 +242,15 @@ def test_the_scripts_family_lines_are_the_defaults(family):
     )
 
 
+def test_the_scripts_slurm_line_is_the_defaults():
+    assert CONSTANTS["SLURM"] == dataclasses.asdict(Slurm())
+
+
 def test_constants_become_the_configuration():
     config = from_constants(CONSTANTS)
     assert config == parse(CONSTANTS, [], "")
     for name, value in CONSTANTS.items():
-        if name.isupper() and not name.startswith("SWEEP"):
+        if name.isupper() and name not in OF_A_SWEEP:
             field = getattr(config, name.lower())
             if name.startswith("EXTERNAL"):
                 field = {entry[0]: entry[1:] for entry in field}

@@ -299,6 +299,56 @@ def test_an_interrupted_sweep_continues(executed, here, monkeypatch, capsys):
     assert json.loads((here / "out/sweep.json").read_text())["files"] == sorted(sweep_merge.FILES)
 
 
+def test_a_cell_that_fails_loses_no_other_and_is_tried_again(executed, here, monkeypatch, capsys):
+    whole, words = benchmark.execute, ("--sweep", "SEED=1,2,3")
+
+    def failing(job, *rest, **more):
+        if job.config.seed == 1:
+            raise ZeroDivisionError("of a\nkind")
+        if job.config.seed == 2:
+            raise UserError("gone")
+        whole(job, *rest, **more)
+
+    monkeypatch.setattr(benchmark, "execute", failing)
+    assert run(*words) == 1
+    said = capsys.readouterr().out
+    assert "failed: cell SEED=1: ZeroDivisionError: of a kind   (out/SEED=1/error.txt)\n" in said
+    assert "failed: cell SEED=2: gone   (out/SEED=2/error.txt)\n" in said
+    assert "in out/; 2 of 3 cells missing, 2 of them failed (error.txt in their folders)" in said
+    text = (here / "out/SEED=1/error.txt").read_text()
+    assert text.startswith("Traceback")
+    assert "ZeroDivisionError: of a\nkind" in text
+    assert executed == ["SEED=3"]
+    assert [row["SEED"] for row in csv.DictReader((here / "out/leaderboard.csv").open())] == ["3"]
+    monkeypatch.setattr(benchmark, "execute", whole)
+    assert run(*words) == 0
+    assert executed[1:] == ["SEED=1", "SEED=2"]
+    assert not list((here / "out").glob("*/error.txt"))
+
+
+def test_merging_alone_runs_nothing(executed, here, refused, capfd):
+    words = "--sweep", "SEED=1,2,3"
+    assert "none of the 3 cells of this sweep has finished in OUT_DIR 'out'; run it first" in refused(*words, "--merge")
+    assert run(*words) == 0
+    (here / "out/SEED=2/metrics.json").unlink()
+    (here / "out/leaderboard.csv").unlink()
+    capfd.readouterr()
+    content = []
+    for _ in range(2):
+        assert run(*words, "--merge") == 0
+        assert "in out/; 1 of 3 cells missing\n" in capfd.readouterr().out
+        content.append({path: path.read_bytes() for path in (here / "out").iterdir() if path.is_file()})
+    assert content[0] == content[1]
+    assert {path.name for path in content[0]} == {"leaderboard.csv", "leaderboard.png", "sweep.json"}
+    assert len(executed) == 3
+    assert "OUT_DIR 'out' holds a different sweep" in refused("--sweep", "SEED=1", "--merge")
+    for path in (here / "out").glob("*/metrics.json"):
+        path.unlink()
+    (here / "out/SEED=1/error.txt").write_text("Traceback")
+    assert "(1 failed: see error.txt in its folder)" in refused(*words, "--merge")
+    assert "--merge needs a sweep" in refused("--merge")
+
+
 def unfinished(here):
     """What is left of a sweep that somebody stopped after its first cell."""
     run("--sweep", "SEED=1,2")

@@ -1,0 +1,355 @@
+"""Sends a sweep to Slurm as one job array, through submitit, and is what runs in the array's tasks.
+
+A task is given the config block, the command line and the names of its cells, and works them off with the code that
+runs them here. Nothing else passes between a submission and its tasks but files in OUT_DIR, each written whole: a task
+that fails, is cancelled or preempted leaves what it has finished, and the same command sends the rest again.
+
+In OUT_DIR/slurm/ are the tasks' logs and submitit's files, and a record of what was sent under which job name. It is
+written before the job is: what a submission that broke off has sent is found by its name, and not sent again.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import config as configuration
+import console
+import devices
+import parts
+import results
+import sweep
+from config import Command
+from errors import UserError
+from resources import Slurm
+from sweep_plan import Cell, Plan, make_plan
+
+SCHEMA = 1
+FOLDER = "slurm"
+RECORD_FILE = "submitted.json"
+_PROGRAMS = ("sbatch", "srun", "squeue")
+_TIMEOUT_SECONDS = 120
+
+
+class Unit(NamedTuple):
+    """What is not divided between tasks: a cell, or some of its seeds."""
+
+    cell: str
+    first: int  # seed
+    n: int  # seeds; 0: all are trained, and only what follows is left
+
+
+class Order(NamedTuple):
+    """What a submission sends, and what it finds on its way."""
+
+    folder: Path
+    slurm: Slurm
+    payload: Mapping[str, Any]  # what every task is given
+    tasks: Sequence[Sequence[Unit]]
+    queued: Mapping[Unit, str]  # what is pending or running -> its job
+    earlier: Sequence[Mapping[str, Any]]  # submissions with anything among these
+    sweep: str
+    cells: Sequence[Cell]  # whose units are sent
+
+
+def order(
+    command: Command, args: Sequence[str], constants: Mapping[str, Any], plan: Plan, to_run: Sequence[Cell]
+) -> Order:
+    """Plans a submission and has Slurm judge it, without writing or sending anything.
+
+    Args:
+      command: from `config.read`.
+      args: the command line.
+      constants: the config block.
+      plan: of the sweep.
+      to_run: its cells that have not finished.
+
+    Raises:
+      UserError: there is no Slurm or no submitit, the cluster refuses what is asked for, or tasks of a different sweep
+        are still at work in the folder.
+    """
+    absent = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if absent:
+        raise UserError(
+            f'LAUNCHER = "slurm" needs Slurm, but there is no {absent[0]} on PATH: run this where jobs are submitted, '
+            'or set LAUNCHER = "local"'
+        )
+    if importlib.util.find_spec("submitit") is None:
+        raise UserError(
+            'LAUNCHER = "slurm" needs submitit: install it with pip install -r requirements-slurm.txt, or set '
+            'LAUNCHER = "local"'
+        )
+    folder = Path(plan.out_dir).resolve() / FOLDER
+    if "%" in str(folder):
+        raise UserError(f"OUT_DIR {str(folder.parent)!r} has a %, which Slurm takes for a pattern: name another")
+    own = _digest(plan)
+    queued, earlier = _in_queue(folder / RECORD_FILE)
+    other = [job for unit, job in queued.items() for each in earlier if each["job"] == job and each["sweep"] != own]
+    if other:
+        raise UserError(
+            f"OUT_DIR {plan.out_dir!r} holds a different sweep, whose job {other[0]} is still queued or running: wait "
+            f"for it, name another OUT_DIR, or cancel it with scancel {other[0]}"
+        )
+    units = [unit for cell in to_run for unit in _open_units(cell, command.slurm.seeds_per_task, queued)]
+    tasks = _batched(units, {cell.name: cell for cell in to_run}, command.slurm.cells_per_task)
+    if tasks:
+        _ask(command.slurm, len(tasks))
+    names = {unit.cell for unit in units}
+    return Order(
+        folder=folder,
+        slurm=command.slurm,
+        payload={
+            "constants": {name: value for name, value in constants.items() if name.isupper()},
+            "args": list(args),
+            "cwd": os.getcwd(),
+        },
+        tasks=tasks,
+        queued=queued,
+        earlier=earlier,
+        sweep=own,
+        cells=[cell for cell in to_run if cell.name in names],
+    )
+
+
+def submit(order: Order) -> None:
+    """Sends an order as one job array, and says how to look after it.
+
+    Raises:
+      UserError: Slurm has refused it after all.
+    """
+    if order.queued:
+        n = len({unit.cell for unit in order.queued})
+        jobs = sorted(set(order.queued.values()), key=int)
+        console.say(
+            f"{n} {_cells(n)} {'is' if n == 1 else 'are'} still queued or running "
+            f"(job{'s' if len(jobs) > 1 else ''} {', '.join(jobs)})"
+        )
+    if not order.tasks:
+        console.say("nothing to submit")
+        return
+    import submitit
+
+    failed = sum(map(sweep.has_failed, order.cells))
+    if failed:
+        console.say(f"{failed} {_cells(failed)} had failed ({sweep.ERROR_FILE} in {_its(failed)} folder): sent again")
+    killed = sum(map(_was_killed, order.cells))
+    if killed:
+        console.say(
+            f"{killed} {_cells(killed)} had been killed on the way (out of time or memory? see the logs in "
+            f"{order.folder}/): sent again, each in a task of its own"
+        )
+    for cell in order.cells:
+        if not any(unit.cell == cell.name for unit in order.queued):
+            _forget(cell)
+    # A name that no other job has: by it the job is known even if this process ends before it learns its number.
+    name = f"benchmark-{uuid.uuid4().hex[:8]}"
+    sent = {"name": name, "sweep": order.sweep, "tasks": order.tasks}
+    order.folder.mkdir(parents=True, exist_ok=True)
+    record = {"schema": SCHEMA, "submissions": [*order.earlier, sent]}
+    results.write_whole(order.folder / RECORD_FILE, results.json_bytes(record))
+    executor = submitit.SlurmExecutor(order.folder)
+    slurm, root = order.slurm, shlex.quote(str(Path(__file__).resolve().parent))
+    asked = {
+        "partition": slurm.partition or None,
+        "account": slurm.account or None,
+        "time": slurm.time_minutes,
+        "cpus_per_task": slurm.cpus,
+        "mem": f"{slurm.mem_gb}G" if slurm.mem_gb else None,
+        "gpus_per_node": slurm.gpus or None,
+        "additional_parameters": slurm.more(),
+    }
+    executor.update_parameters(
+        job_name=name,
+        # Wherever this was started, the tasks find the modules that started it.
+        setup=[f'export PYTHONPATH={root}"${{PYTHONPATH:+:$PYTHONPATH}}"'],
+        # How many run at once is the cluster's to say.
+        array_parallelism=len(order.tasks),
+        # One process is all there is to a task; under srun it would have to be given its cores a second time.
+        use_srun=False,
+        wckey=None,
+        **asked,
+    )
+    try:
+        jobs = executor.map_array(
+            work, [{**order.payload, "units": [tuple(unit) for unit in task]} for task in order.tasks]
+        )
+    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+        raise UserError(f"Slurm has refused the tasks: {' '.join(str(error).split())[-300:]}") from None
+    job = jobs[0].job_id.partition("_")[0]
+    n_tasks, n_cells = len(order.tasks), len(order.cells)
+    console.say(
+        f"job {job}: {n_tasks} task{'s' if n_tasks > 1 else ''} for {n_cells} {_cells(n_cells)}; see squeue -j {job} "
+        f"and the logs in {order.folder}/"
+    )
+    console.say(
+        "the last task to end merges the results; --merge with the same command does so at any time, and the same "
+        "command alone sends again what has not come to an end"
+    )
+
+
+def work(task: Mapping[str, Any]) -> None:
+    """Works off one task's units; this runs on the cluster.
+
+    Args:
+      task: of `order`: constants, args, cwd and units.
+
+    Raises:
+      RuntimeError: a cell has failed, so that Slurm says so as well; the others have been run all the same.
+    """
+    os.chdir(task["cwd"])
+    command = configuration.read(task["constants"], task["args"], "")
+    devices.use_every_core()
+    if command.config.compilation_cache == "on":
+        devices.use_compilation_cache()
+    plan = make_plan(command)
+    cells = {cell.name: cell for cell in plan.cells}
+    process = os.environ.get("SLURM_JOB_ID") or f"{socket.gethostname()}-{os.getpid()}"
+    failed = []
+    for unit in (Unit(*words) for words in task["units"]):
+        cell = cells[unit.cell]
+        mark = Path(cell.config.out_dir) / f".started-{unit.first}-{unit.n}"
+        with contextlib.suppress(OSError):
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        seeds = None if unit.n == cell.config.num_seeds else range(unit.first, unit.first + unit.n)
+        outcome = sweep.attempt(cell, task["args"], with_pictures=plan.pictures, seeds=seeds, process=process)
+        # What kills the process leaves its mark behind.
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
+        console.say(sweep.line_of(cell, outcome))
+        if outcome.error is not None:
+            failed.append(unit.cell)
+    # The last task merges, rather than a job that depends on the array: that one would wait in the queue once more, and
+    # start Python once more. Where tasks were killed nobody is the last, and the same command has to be run anyway.
+    if all(sweep.is_finished(cell) or sweep.has_failed(cell) for cell in plan.cells):
+        while any(map(sweep.is_finished, plan.cells)):
+            merged = sweep.merge(plan)
+            # Of two that end together, one that has seen fewer cells may have written last.
+            if merged.n_missing == sum(not sweep.is_finished(cell) for cell in plan.cells):
+                break
+    if failed:
+        raise RuntimeError(f"failed: {', '.join(failed)}")
+
+
+def _open_units(cell: Cell, seeds_per_task: int, queued: Mapping[Unit, str]) -> list[Unit]:
+    """What is left of a cell that nobody has been asked for."""
+    config = cell.config
+    busy = [unit for unit in queued if unit.cell == cell.name]
+    n = config.num_seeds
+    most = seeds_per_task if seeds_per_task and config.models else n
+    taken = parts.seeds_in(Path(config.out_dir), config)
+    taken |= {seed for unit in busy for seed in range(unit.first, unit.first + unit.n)}
+    units: list[Unit] = []
+    for seed in sorted(set(range(n)) - taken):
+        last = units[-1] if units else None
+        if last and last.first + last.n == seed and last.n < most:
+            units[-1] = last._replace(n=last.n + 1)
+        else:
+            units.append(Unit(cell.name, seed, 1))
+    return units or ([] if busy else [Unit(cell.name, 0, 0)])
+
+
+def _batched(units: Sequence[Unit], cells: Mapping[str, Cell], per_task: int) -> list[list[Unit]]:
+    """Tasks of so many units each."""
+    # One that kills its process, by its memory or time, must not take others with it every time.
+    alone = [unit for unit in units if _was_killed(cells[unit.cell])]
+    # First seeds before second ones: parts of one cell in one task would not run side by side.
+    rest = sorted((unit for unit in units if unit not in alone), key=lambda unit: unit.first)
+    return [rest[i : i + per_task] for i in range(0, len(rest), per_task)] + [[unit] for unit in alone]
+
+
+def _in_queue(path: Path) -> tuple[dict[Unit, str], list[dict[str, Any]]]:
+    """What of earlier submissions is pending or running, with its job, and these submissions.
+
+    Raises:
+      UserError: Slurm does not answer, or the record is none.
+    """
+    try:
+        record = json.loads(path.read_text())
+        submissions = {each["name"]: {**each, "tasks": [[Unit(*unit) for unit in task] for task in each["tasks"]]}
+                       for each in record["submissions"] if isinstance(each["sweep"], str)}  # fmt: skip
+        if record["schema"] != SCHEMA:
+            raise ValueError
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, []
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{str(path)!r} is not what a submission writes: remove it, if none of its tasks is queued or running"
+        ) from None
+    if not submissions:
+        return {}, []
+    said = _slurm(["squeue", "--noheader", "--array", f"--name={','.join(submissions)}", "--format=%j|%F|%K|%T"])
+    queued, jobs = {}, {}
+    for line in said.splitlines():
+        name, job, index, state = line.strip().split("|")
+        # One that is completing computes no more. A job of one task is no array.
+        if state != "COMPLETING" and name in submissions:
+            jobs[name] = job
+            for unit in submissions[name]["tasks"][int(index) if index.isdigit() else 0]:
+                queued[unit] = job
+    return queued, [{**each, "job": jobs[name]} for name, each in submissions.items() if name in jobs]
+
+
+def _ask(slurm: Slurm, n_tasks: int) -> None:
+    """Has Slurm judge what the tasks ask for.
+
+    Raises:
+      UserError: it would refuse it.
+    """
+    array = [f"--array=0-{n_tasks - 1}"] if n_tasks > 1 else []
+    try:
+        _slurm(["sbatch", "--test-only", "--wrap=true", *slurm.as_options(), *array])
+    except UserError as error:
+        many = f" of {n_tasks} tasks (cells_per_task makes fewer)" if n_tasks > 1 else ""
+        raise UserError(f"{error}; it was asked for an array{many} with {' '.join(slurm.as_options())}") from None
+
+
+def _slurm(words: Sequence[str]) -> str:
+    """What one of Slurm's programs says.
+
+    Raises:
+      UserError: it fails.
+    """
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"{words[0]} does not answer ({error})") from None
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
+        raise UserError(f"{words[0]} refuses: {re.sub(f'^{words[0]}: (error: |fatal: )?', '', lines[0])}")
+    return done.stdout
+
+
+def _digest(plan: Plan) -> str:
+    content = [plan.constants, sorted(cell.name for cell in plan.cells)]
+    return hashlib.sha256(results.json_bytes(content)).hexdigest()[:16]
+
+
+def _was_killed(cell: Cell) -> bool:
+    return any(Path(cell.config.out_dir).glob(".started-*"))
+
+
+def _forget(cell: Cell) -> None:
+    """Removes what processes that are no more have left in a cell's folder."""
+    folder = Path(cell.config.out_dir)
+    parts.unclaim(folder)
+    for mark in folder.glob(".started-*"):
+        mark.unlink(missing_ok=True)
+
+
+def _cells(n: int) -> str:
+    return "cell" if n == 1 else "cells"
+
+
+def _its(n: int) -> str:
+    return "its" if n == 1 else "each one's"

@@ -1,0 +1,248 @@
+"""What is sent to a cluster, as far as it can be told without one: what is left of a sweep, in which tasks, and what
+is refused. `test_slurm.py` sends it to a real one."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import config as configuration
+import generative_models_GAN_VAE_RBM_benchmarks as script
+import launcher
+import parts
+import results
+import sweep
+from launcher import Unit
+from sweep_plan import make_plan, without_folder
+
+SMALL = (
+    "--models RBM --num-bins 4 --n-steps 8 --n-evaluations 2 --snapshot-percent 50 --num-seeds 5 --n-eval-samples 64 "
+    "--batch-size 16 --parameter-budget 60 --sweep SEED=1,2,3 --launcher slurm"
+)
+TINY = SMALL.split()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def programs(here, monkeypatch):
+    """Stands in for Slurm: programs that note how they were called and say what the test has them say."""
+    folder = here / "bin"
+    folder.mkdir()
+
+    def say(program, text="", error="", code=0):
+        (folder / f"{program}.out").write_text(text)
+        (folder / f"{program}.err").write_text(error)
+        path = folder / program
+        path.write_text(
+            f'#!/bin/sh\necho "$@" >> "{folder}/{program}.calls"\ncat "{folder}/{program}.out"\n'
+            f'cat "{folder}/{program}.err" >&2\nexit {code}\n'
+        )
+        path.chmod(0o755)
+
+    for name in ("sbatch", "srun", "squeue"):
+        say(name)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    return say
+
+
+@pytest.fixture
+def refused(here, capfd):
+    """Runs a sweep that must be refused in one line, which it returns; no results may be begun."""
+    jax.devices()
+
+    def call(*words):
+        before = {path for path in here.rglob("*") if "bin" not in path.parts}
+        assert script.main([*TINY, *words, "--out-dir", "out"]) == 2
+        said = capfd.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("error: ")
+        assert said.err.count("\n") == 1
+        assert {path for path in here.rglob("*") if "bin" not in path.parts} == before
+        return said.err.removeprefix("error: ").removesuffix("\n")
+
+    return call
+
+
+def command_of(*words):
+    return configuration.read(vars(script), [*TINY, "--out-dir", "out", *words], "")
+
+
+def order_of(*words):
+    command = command_of(*words)
+    plan = make_plan(command)
+    open_cells = [cell for cell in plan.cells if not sweep.is_finished(cell)]
+    return launcher.order(command, [], vars(script), plan, open_cells)
+
+
+def part(cell, first, last):
+    """Stands in for trained seeds: what is left to do depends on what a part says of itself."""
+    folder = Path(cell.config.out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"schema": parts.SCHEMA, "config": without_folder(cell.config)}
+    np.savez(folder / f"seeds-{first}-{last}.npz", about=np.array(results.json_bytes(about).decode()))
+
+
+def submitted(here, *submissions):
+    """A record of submissions: (name, sweep, tasks)."""
+    (here / "out/slurm").mkdir(parents=True, exist_ok=True)
+    content = [{"name": name, "sweep": own, "tasks": tasks} for name, own, tasks in submissions]
+    (here / "out/slurm/submitted.json").write_text(json.dumps({"schema": 1, "submissions": content}))
+
+
+def test_cells_are_batched(programs):
+    tasks = order_of("--slurm.cells-per-task", "2").tasks
+    assert tasks == [[Unit("SEED=1", 0, 5), Unit("SEED=2", 0, 5)], [Unit("SEED=3", 0, 5)]]
+
+
+def test_seeds_are_split_over_tasks_that_run_side_by_side(programs):
+    tasks = order_of("--slurm.seeds-per-task", "2", "--slurm.cells-per-task", "3").tasks
+    assert tasks == [[Unit(f"SEED={cell}", first, n) for cell in (1, 2, 3)] for first, n in ((0, 2), (2, 2), (4, 1))]
+    # Where there is nothing to train there is nothing to split.
+    whole = [[Unit(f"SEED={cell}", 0, 5)] for cell in (1, 2, 3)]
+    assert order_of("--slurm.seeds-per-task", "5").tasks == whole
+    assert order_of("--slurm.seeds-per-task", "9").tasks == whole
+
+
+def test_seeds_that_are_there_are_not_trained_again(programs, here):
+    one, two, three = make_plan(command_of()).cells
+    part(one, 1, 2)
+    part(two, 0, 4)
+    # Of another configuration.
+    part(make_plan(command_of("--n-steps", "16")).cells[2], 0, 4)
+    del three
+    assert [unit for task in order_of().tasks for unit in task] == [
+        Unit("SEED=1", 0, 1),
+        Unit("SEED=2", 0, 0),
+        Unit("SEED=3", 0, 5),
+        Unit("SEED=1", 3, 2),
+    ]
+
+
+def test_what_is_queued_is_not_sent_again(programs, here):
+    own = launcher._digest(make_plan(command_of()))
+    tasks = [[["SEED=1", 0, 5]], [["SEED=2", 0, 2]], [["SEED=2", 2, 2]]]
+    submitted(here, ("old", own, [[["SEED=3", 0, 5]]]), ("new", own, tasks))
+    programs("squeue", "new|7|0|PENDING\nnew|7|1|RUNNING\nnew|7|2|COMPLETING\n")
+    found = order_of("--slurm.seeds-per-task", "4")
+    assert set(found.queued.values()) == {"7"}
+    assert [unit for task in found.tasks for unit in task] == [
+        Unit("SEED=3", 0, 4),
+        Unit("SEED=2", 2, 3),
+        Unit("SEED=3", 4, 1),
+    ]
+    assert [(each["name"], each["job"]) for each in found.earlier] == [("new", "7")]
+    assert "--name=old,new" in (here / "bin/squeue.calls").read_text()
+    # A job of one task is no array.
+    programs("squeue", "old|6|N/A|PENDING\n")
+    assert {unit.cell for task in order_of().tasks for unit in task} == {"SEED=1", "SEED=2"}
+
+
+def test_what_killed_its_task_gets_one_of_its_own(programs, here):
+    (here / "out/SEED=2").mkdir(parents=True)
+    (here / "out/SEED=2/.started-0-5").touch()
+    assert order_of("--slurm.cells-per-task", "3").tasks == [
+        [Unit("SEED=1", 0, 5), Unit("SEED=3", 0, 5)],
+        [Unit("SEED=2", 0, 5)],
+    ]
+
+
+def test_slurm_is_asked_before_anything_is_written(programs, refused, here):
+    words = "--slurm.partition", "fast", "--slurm.gpus", "2", "--slurm.options=--qos=long --exclusive"
+    programs("sbatch", error="sbatch: error: invalid partition specified: fast\nallocation failure: no\n", code=1)
+    line = refused(*words)
+    assert line.startswith("sbatch refuses: invalid partition specified: fast; it was asked for an array of 3 tasks")
+    asked = "--partition=fast --time=60 --cpus-per-task=4 --mem=8G --gpus-per-node=2 --qos=long --exclusive"
+    assert line.endswith(asked)
+    assert (here / "bin/sbatch.calls").read_text() == f"--test-only --wrap=true {asked} --array=0-2\n"
+
+
+@pytest.mark.parametrize("absent", ["sbatch", "squeue"])
+def test_without_slurm(refused, programs, here, absent, monkeypatch):
+    monkeypatch.setenv("PATH", str(here / "bin"))
+    (here / "bin" / absent).unlink()
+    assert f'LAUNCHER = "slurm" needs Slurm, but there is no {absent} on PATH' in refused()
+
+
+def test_without_submitit(refused, programs, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "submitit" else find(name))
+    assert 'LAUNCHER = "slurm" needs submitit: install it with pip install -r requirements-slurm.txt' in refused()
+
+
+def test_a_queue_that_does_not_answer(refused, programs, here):
+    submitted(here, ("old", "x", []))
+    programs("squeue", error="slurm_load_jobs error: Unable to contact slurm controller\n", code=1)
+    assert "squeue refuses: slurm_load_jobs error: Unable to contact slurm controller" in refused()
+
+
+def test_a_different_sweep_in_the_queue(refused, programs, here):
+    submitted(here, ("old", "another", [[["SEED=1", 0, 5]]]))
+    programs("squeue", "old|6|N/A|RUNNING\n")
+    assert "holds a different sweep, whose job 6 is still queued or running" in refused()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"schema": 1, "submissions": [{"name": "x"}]}', '{"submissions": []}'])
+def test_a_record_that_is_none(refused, programs, here, content):
+    (here / "out/slurm").mkdir(parents=True)
+    (here / "out/slurm/submitted.json").write_text(content)
+    assert "submitted.json' is not what a submission writes" in refused()
+
+
+def test_a_folder_that_slurm_would_read_as_a_pattern(programs, refused, here, monkeypatch):
+    (here / "100%").mkdir()
+    monkeypatch.chdir(here / "100%")
+    assert "has a %, which Slurm takes for a pattern" in refused()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--launcher", "slrum"], "choose from local, slurm; did you mean slurm?"),
+        (["--sweep"], "LAUNCHER = 'slurm' sends the cells of a sweep: name one, such as SWEEP"),
+        (["--slurm.cpus", "0"], "SLURM.cpus = 0 must be at least 1; the nearest valid choice is 1"),
+        (["--slurm.gpus", "-1"], "SLURM.gpus = -1 must be at least 0"),
+        (["--slurm.time-minutes", "1.5"], "must be a whole number; the nearest valid choice is 2"),
+        (["--slurm.cells-per-task", "0"], "SLURM.cells_per_task = 0 must be at least 1"),
+        (["--slurm.cell-per-task", "2"], "did you mean --slurm.cells-per-task?"),
+        (["--slurm.partition", "a b"], "SLURM.partition = 'a b' must be a name as the cluster knows it, or empty"),
+        (["--slurm.options=qos=long"], "SLURM.options: 'qos=long' must have the form --name=value or --name"),
+        (["--slurm.options=--qos='"], 'SLURM.options = "--qos=\'" cannot be read: No closing quotation'),
+        (["--slurm.options=--comment='a\nb'"], "must have the form --name=value"),
+    ],
+    ids=lambda value: " ".join(value)[:40],
+)
+def test_bad_input(refused, programs, words, said):
+    assert said in refused(*words)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("LAUNCHER", "SLURM", "LAUNCHER 'SLURM' is unknown: choose from local, slurm; did you mean slurm?"),
+        ("LAUNCHER", ["slurm"], "is unknown: choose from local, slurm"),
+        ("SLURM", 3, "SLURM = 3 must be a dict of settings, such as SLURM = dict(cpus=4)"),
+        ("SLURM", {"cpu": 3}, "SLURM's setting 'cpu' is unknown: choose from partition, "),
+        ("SLURM", {"cpus": 2.0}, "SLURM.cpus = 2.0 must be a whole number; the nearest valid choice is 2"),
+        ("SLURM", {"partition": None}, "SLURM.partition = None must be a name"),
+        ("SLURM", {"options": ["--qos=long"]}, "SLURM.options = ['--qos=long'] must be text"),
+    ],
+    ids=str,
+)
+def test_an_edited_line_that_cannot_be_run(refused, programs, monkeypatch, name, value, said):
+    monkeypatch.setattr(script, name, value)
+    monkeypatch.setattr("test_launcher.TINY", TINY[:-2])
+    assert said in refused()
+
+
+def test_where_runs_take_place_is_no_part_of_them():
+    plans = [make_plan(command_of(*words)) for words in ([], ["--slurm.cpus", "9"], ["--launcher", "local"])]
+    assert plans[0] == plans[1] == plans[2]
