@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -169,7 +170,7 @@ def _parts(folder: Path, config: Any) -> list[_Part]:
         for path in sorted(folder.iterdir()):
             name = _NAME.fullmatch(path.name)
             if name:
-                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                with contextlib.suppress(OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError):
                     with np.load(path) as file:
                         about = json.loads(str(file["about"]))
                     if about["schema"] == SCHEMA and about["config"] == own:
