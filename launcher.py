@@ -16,8 +16,10 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -157,7 +159,8 @@ def submit(order: Order) -> None:
     order.folder.mkdir(parents=True, exist_ok=True)
     record = {"schema": SCHEMA, "submissions": [*order.earlier, sent]}
     results.write_whole(order.folder / RECORD_FILE, results.json_bytes(record))
-    executor = submitit.SlurmExecutor(order.folder)
+    # In place of the batch script's shell, whose end at a signal would leave it running where no cgroup holds the job.
+    executor = submitit.SlurmExecutor(order.folder, python=f"exec {shlex.quote(sys.executable)}")
     slurm, root = order.slurm, shlex.quote(str(Path(__file__).resolve().parent))
     asked = {
         "partition": slurm.partition or None,
@@ -206,6 +209,8 @@ def work(task: Mapping[str, Any]) -> None:
     Raises:
       RuntimeError: a cell has failed, so that Slurm says so as well; the others have been run all the same.
     """
+    # Submitit lets a job outlive the signal of its cancellation. Here every file is whole: there is nothing to save.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(task["cwd"])
     command = configuration.read(task["constants"], task["args"], "")
     devices.use_every_core()

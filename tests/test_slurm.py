@@ -1,10 +1,12 @@
 """Sweeps on a real Slurm of one node: what a job array leaves is what one process would have written."""
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -68,11 +70,22 @@ def queue():
     return sorted(said.stdout.split())
 
 
-def wait():
+def wait(until=lambda: not queue()):
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while queue():
+    while not until():
         assert time.monotonic() < deadline, subprocess.run(["squeue"], capture_output=True, text=True).stdout
         time.sleep(0.1)
+
+
+def processes(folder):
+    """The tasks of a sweep that are at work on this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        # It may have ended meanwhile.
+        with contextlib.suppress(OSError):
+            if f"{folder}/slurm".encode() in path.read_bytes():
+                found.append(path.parent.name)
+    return found
 
 
 def job_in(said):
@@ -169,3 +182,20 @@ def test_tasks_share_the_seeds_of_a_cell(cluster, local, run, tmp_path):
     assert_same_results(out / "SEED=1", local / "SEED=1")
     assert sorted(os.listdir(out / "SEED=1")) == sorted(os.listdir(local / "SEED=1"))
     assert table(out) == [row for row in table(local) if row[0] in ("cell", "SEED=1")]
+
+
+def test_a_task_that_is_cancelled_ends_and_is_sent_again(cluster, run, tmp_path):
+    out, words = tmp_path / "a folder", ("--sweep", "SEED=1", "--n-steps", "40000000")
+    job = job_in(run(*words))
+    wait(lambda: (out / "SEED=1/.started-0-2").exists())
+    assert len(processes(out)) == 1
+    assert f"1 cell is still queued or running (job {job})" in run(*words)
+    subprocess.run(["scancel", job], check=True)
+    wait()
+    # A second one beside it would do its work twice.
+    wait(lambda: not processes(out))
+    said = run(*words, "--slurm.options=--hold")
+    assert "1 cell had been killed on the way" in said
+    assert "1 task for 1 cell;" in said
+    subprocess.run(["scancel", job_in(said)], check=True)
+    assert not (out / "SEED=1/metrics.json").exists()
