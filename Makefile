@@ -42,7 +42,7 @@ $(ENV)/.run-installed: requirements.txt | $(ENV)/bin/python
 	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(ENV)/.dev-installed: requirements.txt requirements-dev.txt | $(ENV)/bin/python
+$(ENV)/.dev-installed: requirements.txt requirements-dev.txt requirements-slurm.txt | $(ENV)/bin/python
 	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	@touch $@ $(ENV)/.run-installed
 
