@@ -79,3 +79,19 @@ def test_a_run_keeps_its_programs_only_if_asked_to(tmp_path):
         assert bool(kept) == (choice == "on")
         samples.append((tmp_path / "out" / "samples.npz").read_bytes())
     assert samples[1] == samples[2]
+
+
+def test_a_slurm_job_uses_the_cores_that_it_asked_for():
+    """Not every cluster binds a job to them."""
+    code = "import devices, jax; devices.use_every_core(); print(jax.config.jax_num_cpu_devices)"
+    for asked, used in (("1", 1), ("100000", len(os.sched_getaffinity(0)))):
+        environment = {**os.environ, "SLURM_CPUS_PER_TASK": asked}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            cwd=Path(script.__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == f"{used}\n"

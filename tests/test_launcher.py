@@ -246,3 +246,27 @@ def test_an_edited_line_that_cannot_be_run(refused, programs, monkeypatch, name,
 def test_where_runs_take_place_is_no_part_of_them():
     plans = [make_plan(command_of(*words)) for words in ([], ["--slurm.cpus", "9"], ["--launcher", "local"])]
     assert plans[0] == plans[1] == plans[2]
+
+
+def test_the_last_task_merges_what_another_finished_meanwhile(here, monkeypatch):
+    """Two tasks end together: the one that saw fewer cells would be the last to write."""
+    finished, seen = {"SEED=1", "SEED=2"}, []
+
+    def merge(plan):
+        n_missing = sum(cell.name not in finished for cell in plan.cells)
+        seen.append(n_missing)
+        finished.add("SEED=3")
+        return launcher.sweep.sweep_merge.Merged([], n_missing, None)
+
+    monkeypatch.setattr(launcher.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sweep, "is_finished", lambda cell: cell.name in finished)
+    monkeypatch.setattr(sweep, "merge", merge)
+    constants = {name: value for name, value in vars(script).items() if name.isupper()}
+    task = {"constants": constants, "args": [*TINY, "--out-dir", "out"], "cwd": str(here), "units": []}
+    # The third is at work elsewhere: it will merge.
+    launcher.work(task)
+    assert seen == []
+    (here / "out/SEED=3").mkdir(parents=True)
+    (here / "out/SEED=3/error.txt").write_text("Traceback")
+    launcher.work(task)
+    assert seen == [1, 0]

@@ -287,9 +287,11 @@ def test_step_i_has_keys_of_its_own(block_bytes, monkeypatch):
     assert len({float(state.batches[0, 0, 0]) for state in states}) == 3
 
 
-def test_streams_of_a_seed_are_distinct_and_do_not_depend_on_the_number_of_seeds():
+def test_streams_of_a_seed_are_distinct_and_do_not_depend_on_which_others_there_are():
     few, many = streams(SEED, 1), streams(SEED, 5)
     assert_same_bits(jax.random.key_data(jnp.stack(few)), jax.random.key_data(jnp.stack(many))[:, :1])
+    later = streams(SEED, 2, first_seed=3)
+    assert_same_bits(jax.random.key_data(jnp.stack(later)), jax.random.key_data(jnp.stack(many))[:, 3:])
     every = np.asarray(jax.random.key_data(jnp.stack(many))).reshape(-1, 2)
     assert len(np.unique(every, axis=0)) == 4 * 5
     assert not np.any(every[0] == np.asarray(jax.random.key_data(streams(SEED + 1, 1).key_init))[0])
