@@ -202,16 +202,25 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
             info_type = type(info)
             return new_state, jnp.stack(info)
 
-        def one_block(state, b):
+        # Traced once: here for the number of its fields, where the result is thrown away, and for the loop.
+        one_step = jax.jit(one_step, inline=True)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        sums_start = jnp.zeros_like(one_step(state, (first_step, nothing))[1])
+
+        def one_block(b, carry):
+            state, sums, bad = carry
             steps = first_step + b * block + jnp.arange(block)
             drawn = jax.vmap(lambda i: randomness(keys, rows, i))(steps)
             state, infos = jax.lax.scan(one_step, state, (steps, drawn))
             # The loss comes first.
-            return state, (infos.sum(0), jnp.where(jnp.isfinite(infos[:, 0]), sound, steps + 1).min())
+            bad = jnp.minimum(bad, jnp.where(jnp.isfinite(infos[:, 0]), sound, steps + 1).min())
+            return state, sums + infos.sum(0), bad
 
-        state, (sums, bad) = jax.lax.scan(one_block, state, jnp.arange(n_steps // block))
+        # Carried and not collected: memory must not grow with the number of steps.
+        start = (state, sums_start, jnp.int32(sound))
+        state, sums, bad = jax.lax.fori_loop(0, n_steps // block, one_block, start)
         active = n_steps if model.max_steps is None else jnp.clip(model.max_steps - first_step, 1, n_steps)
-        return state, info_type(*(sums.sum(0) / active)), bad.min()
+        return state, info_type(*(sums / active)), bad
 
     return run
 

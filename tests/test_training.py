@@ -161,6 +161,21 @@ def test_one_trace(n_steps, n_evaluations):
     assert traces.count == 1
 
 
+@pytest.mark.parametrize("fields", [{}, {"max_steps": 6}, {"batches_per_step": None}, {"batches_per_step": 3}])
+def test_memory_does_not_grow_with_the_steps(fields, monkeypatch):
+    # What is drawn for a block stays the same, so that all that could differ is what is kept of every block.
+    monkeypatch.setattr(training, "BLOCK_BYTES", 2**9)
+    batch_shape = {None: (N_DATA_ROWS, 1), 3: (3, BATCH_SIZE, 1)}.get(fields.get("batches_per_step", 1))
+    model = toy(8, batch_shape or (BATCH_SIZE, 1), **fields)
+
+    def memory(n_steps):
+        program = prepare(model, FEED, SCORER, n_steps=n_steps, n_evaluations=1, n_seeds=2, seed=SEED)
+        sizes = program.advance.memory_analysis()
+        return sizes.temp_size_in_bytes, sizes.argument_size_in_bytes, sizes.output_size_in_bytes
+
+    assert memory(2**10) == memory(2**20)
+
+
 def test_no_retrace_in_mid_run_with_max_steps():
     # Here the engine also evaluates the step's shapes, so more than one trace; none of them depends on the intervals.
     counts = set()
