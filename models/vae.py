@@ -185,9 +185,10 @@ def build(config: Any, target: Any) -> Model:
     @jax.jit
     def log_prob(state, x):
         nodes, log_weights = _latent_nodes(settings.latent_dim, _Z_SPACING[not categorical and event_dim > 1], x.dtype)
-        # In blocks that stay in the cache, or every row would pull all nodes through memory several times.
-        blocks = decode(state.params, nodes).reshape(-1, _NODES_AT_ONCE, event_dim)
-        blocks = blocks, log_weights.reshape(-1, _NODES_AT_ONCE)
+        # In blocks that stay in the cache, or every row would pull all nodes through memory several times. Decoded in
+        # blocks as well: at 10⁷ parameters the hidden layers of all nodes at once would take seven GiB.
+        nodes = nodes.reshape(-1, _NODES_AT_ONCE, settings.latent_dim)
+        blocks = jax.lax.map(lambda z: decode(state.params, z), nodes), log_weights.reshape(-1, _NODES_AT_ONCE)
 
         def of_row(row):
             def add(log_sum, block):
