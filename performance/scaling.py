@@ -53,16 +53,20 @@ AXES = {
         (100, 310, 1000, 1600, 3100, 10**4, 31_000, 10**5, 310_000, 10**6, 3_100_000, LARGEST),
         (100, 1000, 1600, 10**4, 10**5),
     ),
-    "batch": Axis("BATCH_SIZE", "batch size", (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 16384), (16, 128, 1024)),
+    "batch": Axis("BATCH_SIZE", "batch size", (16, 32, 64, 128, 256, 512, 1024, 4096, 16384), (16, 128, 1024)),
     "seeds": Axis("NUM_SEEDS", "seeds", (1, 2, 4, 8, 16, 32, 64), (1, 2, 8)),
     "bins": Axis(
-        "NUM_BINS", "bins", (0, 5, 10, 20, 50, 100, 200, 500), (0, 5, 20, 100), fixed={"PARAMETER_BUDGET": BINS_BUDGET}
+        "NUM_BINS",
+        "bins (none: continuous)",
+        (0, 5, 10, 20, 50, 100, 200, 500),
+        (0, 5, 20, 100),
+        fixed={"PARAMETER_BUDGET": BINS_BUDGET},
     ),
     "k": Axis("K", "CD steps k", (1, 2, 5, 10, 20, 50), (1, 5, 20), ("RBM",)),
 }
 N_STEPS, N_STEPS_QUICK, N_EVALUATIONS = (1_000, 10_000, 100_000), (1_000, 10_000), 10
 # Whole runs of the script at the largest budget, scores and pictures included: families, seeds.
-RUNS = ((("GAN",), 1), (("VAE",), 1), (("RBM",), 1), (FAMILIES, 1), (FAMILIES, script.NUM_SEEDS))
+RUNS = ((("GAN",), 1), (("VAE",), 1), (("RBM",), 1), (FAMILIES, script.NUM_SEEDS))
 RUN_STEPS = 20
 QUANTITIES = {"median_seconds": "time", "device_bytes": "training on one device", "process_bytes": "process"}
 
@@ -288,12 +292,11 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-def spread(results: Mapping[str, Any]) -> float:
-    """The median over all timings of (slowest − fastest)/median, as a share."""
-    timed = [entry for entry in results["points"].values() if "seconds" in entry and entry["kind"] == "step"]
-    return statistics.median(
-        (max(entry["seconds"]) - min(entry["seconds"])) / entry["median_seconds"] for entry in timed
-    )
+def spread(results: Mapping[str, Any]) -> float | None:
+    """The median over all points of (slowest − fastest)/median of their timings; None without timings."""
+    timed = [entry for entry in results["points"].values() if "median_seconds" in entry]
+    widths = [(max(entry["seconds"]) - min(entry["seconds"])) / entry["median_seconds"] for entry in timed]
+    return statistics.median(widths) if widths else None
 
 
 def main() -> None:
@@ -323,7 +326,13 @@ def main() -> None:
             results["knees"] = knees(results)
             write(path, results)
             print(f"[{i + 1}/{len(todo)}] {words(point, found)}", flush=True)
-    print(f"\n{markdown(results)}\n\nspread of a timing: {100 * spread(results):.1f} % of its median")
+    if not results.get("points"):
+        raise SystemExit(f"nothing has been measured: there is no {path}")
+    print(f"\n{markdown(results)}\n")
+    if (share := spread(results)) is not None:
+        print(
+            f"The timings of a point differ by {100 * share:.1f} % of their median (slowest − fastest, median point)."
+        )
     from performance import scaling_chart
 
     scaling_chart.draw(chosen.out / "scaling.png", results)

@@ -20,9 +20,14 @@ _CONTINUOUS_AT = 2  # where an axis of bins shows continuous events
 _TITLES = {
     "budget": "budget",
     "batch": "batch",
-    "bins": "bins (10 000 parameters)",
+    "bins": "bins, at 10 000 parameters",
     "k": "CD steps",
-    "seeds": "seeds",
+    "seeds": "seeds over all devices",
+}
+_TICKS = {
+    "batch": ((16, 64, 256, 1024, 4096, 16384), ("16", "64", "256", "1024", "4096", "16384")),
+    "seeds": ((1, 2, 4, 8, 16, 32, 64), ("1", "2", "4", "8", "16", "32", "64")),
+    "bins": ((_CONTINUOUS_AT, 5, 20, 50, 100, 200, 500), ("none", "5", "20", "50", "100", "200", "500")),
 }
 
 
@@ -97,7 +102,7 @@ def _curves(
         if found and found["x"] and not faint:
             _mark(ax, found["x"], FACTOR * found["flat"] * unit, colours[family])
     if not faint:
-        _finish(ax, name, spans)
+        _finish(ax, name, "time" if quantity == "median_seconds" else "memory", spans)
 
 
 def _ranges(ax: Axes, results: Mapping[str, Any], name: str, family: str, colour: str) -> None:
@@ -114,10 +119,10 @@ def _mark(ax: Axes, x: float, y: float, colour: str) -> None:
     ax.plot(x, y, "D", color=colour, mfc="white", mew=1.8, ms=8, zorder=5)
 
 
-def _finish(ax: Axes, name: str, spans: list, proportional: bool = True) -> None:
+def _finish(ax: Axes, name: str, what: str, spans: list, proportional: bool = True) -> None:
     """Logarithmic axes, words, and, where a cost grows, a line of slope 1 up to the highest point."""
     ax.set(xscale="log", yscale="log", xlabel=scaling.AXES[name].label)
-    ax.set_title(_TITLES[name], loc="left", fontweight="bold")
+    ax.set_title(f"{what} · {_TITLES[name]}", loc="left", fontweight="bold")
     shown = [value or _CONTINUOUS_AT for value in scaling.AXES[name].values]
     ax.set_xlim(min(shown) / 1.4, max(shown) * 1.4)
     if spans and proportional:
@@ -128,9 +133,8 @@ def _finish(ax: Axes, name: str, spans: list, proportional: bool = True) -> None
             start = max(line[0][0], x / 100, x * flat / (1.7 * y))
             ax.plot([start, x], [1.7 * y * start / x, 1.7 * y], color=_GREY, lw=1.2, ls=(0, (5, 3)), zorder=1)
     figures.log_ticks(ax.xaxis)
-    if name == "bins":
-        ticks = [_CONTINUOUS_AT, 5, 20, 100, 500]
-        ax.set_xticks(ticks, ["contin-\nuous", *map(str, ticks[1:])])
+    if name in _TICKS:
+        ax.set_xticks(*_TICKS[name])
         ax.set_xticks([], minor=True)
 
 
@@ -158,8 +162,7 @@ def _rates(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> 
         found = results.get("knees", {}).get("seeds", {}).get("median_seconds", {}).get(family)
         if found and found["x"]:
             _mark(ax, found["x"], found["x"] / (FACTOR * found["flat"]) / 1000, colours[family])
-    _finish(ax, "seeds", spans, proportional=False)
-    ax.set_title(f"seeds, over {results['cores']} devices", loc="left", fontweight="bold")
+    _finish(ax, "seeds", "throughput", spans, proportional=False)
     ax.set_ylabel("thousand seed-steps a second")
     values = [rate for line in spans for _, rate in line]
     ax.set_ylim(min(values, default=1) / 1.6, max(values, default=10) * 1.6)
@@ -183,7 +186,7 @@ def _lengths(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -
     ax.set(xscale="log", xlabel=f"N_STEPS, {scaling.N_EVALUATIONS} evaluations", ylim=(0, 1.25 * highest or 1))
     ax.set_xlim(min(scaling.N_STEPS) / 1.4, max(scaling.N_STEPS) * 1.4)
     ax.set_ylabel("peak of the whole process (MiB)")
-    ax.set_title("length of the training", loc="left", fontweight="bold")
+    ax.set_title("memory · length of the training", loc="left", fontweight="bold")
     figures.log_ticks(ax.xaxis)
 
 
@@ -195,7 +198,7 @@ def _runs(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> N
         alone = len(point.families) == 1
         n_seeds = dict(point.constants)["NUM_SEEDS"]
         ax.bar(i, size, color=colours[point.families[0]] if alone else _GREY, width=0.65, zorder=2)
-        text = f"{size:.2f}" if size else "not\nmeasured"
+        text = f"{size:.2f}" if size else "–"
         ax.annotate(text, (i, size), (0, 4), textcoords="offset points", ha="center", fontsize=10.5)
         names.append(f"{point.families[0] if alone else 'all'}\n{n_seeds} seed{'s' * (n_seeds > 1)}")
         highest = max(highest, size)
@@ -204,5 +207,5 @@ def _runs(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> N
                 fontsize=10.5, color=_GREY)  # fmt: skip
     ax.set_xticks(range(len(names)), names)
     ax.set(ylim=(0, max(4.8, 1.15 * highest)), ylabel="peak of the whole process (GiB)")
-    ax.set_title("whole runs at 10⁷ parameters", loc="left", fontweight="bold")
+    ax.set_title("memory · whole runs at 10⁷ parameters", loc="left", fontweight="bold")
     ax.grid(axis="x", visible=False)

@@ -161,6 +161,16 @@ def test_picture_of_all_and_of_partial_results(n_points, tmp_path):
     assert (tmp_path / "scaling.png").stat().st_size > 20_000
 
 
+def test_spread_of_timings():
+    first, second, third = scaling.points()[:3]
+    results = scaling.merged({}, first, {"failed": "x"}, quick=False)
+    assert scaling.spread(results) is None
+    results = scaling.merged(results, second, {"seconds": [1.0, 1.5, 2.0], "median_seconds": 1.5}, quick=False)
+    results = scaling.merged(results, third, {"seconds": [2.0, 2.0, 2.0], "median_seconds": 2.0}, quick=False)
+    # The mean of 2/3 and 0.
+    assert math.isclose(scaling.spread(results), 1 / 3)
+
+
 def test_texts():
     assert [scaling.seconds_text(value) for value in (2.0, 0.0123, 3.456e-6)] == ["2 s", "12.3 ms", "3.46 µs"]
     assert [scaling.bytes_text(value) for value in (3 * 2**30, 1.5 * 2**20, 2**9)] == ["3 GiB", "1.5 MiB", "0.5 KiB"]
