@@ -27,7 +27,7 @@ quality: $(ENV)/.run-installed
 performance: $(ENV)/.run-installed $(TORCH)/.installed
 	$(ENV)/bin/python -m performance.compare --torch-python $(TORCH)/bin/python $(ARGS)
 
-# Twenty-five minutes on two idle cores; what an earlier run measured is kept. Apart from `performance`, whose ratios it
+# About half an hour on two cores; what an earlier run measured is kept. Apart from `performance`, whose ratios it
 # has no part in and which would then take three times as long.
 scaling: $(ENV)/.run-installed
 	$(ENV)/bin/python -m performance.scaling $(ARGS)

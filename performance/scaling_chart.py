@@ -207,5 +207,5 @@ def _runs(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> N
                 fontsize=10.5, color=_GREY)  # fmt: skip
     ax.set_xticks(range(len(names)), names)
     ax.set(ylim=(0, max(4.8, 1.15 * highest)), ylabel="peak of the whole process (GiB)")
-    ax.set_title("memory · whole runs at 10⁷ parameters", loc="left", fontweight="bold")
+    ax.set_title("whole runs at 10⁷ parameters", loc="left", fontweight="bold")
     ax.grid(axis="x", visible=False)
