@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 import figures
-import plotting
+import scenes
 from performance import scaling
 from performance.knees import FACTOR
 
@@ -39,7 +39,7 @@ def draw(path: Path, results: Mapping[str, Any]) -> None:
       path: the PNG.
       results: the content of `scaling.json`.
     """
-    colours = plotting.family_colours(scaling.FAMILIES)
+    colours = scenes.family_colours(scaling.FAMILIES)
     fig = figures.new(
         18.5, 13.5, "How cost grows · 1D_TRIMODAL, 20 bins, 1 600 parameters, batch 128, a seed a core, unless varied"
     )
