@@ -22,7 +22,7 @@ import pictures
 import results
 from errors import UserError
 from evaluation import Judge
-from models import MODELS
+from models import build
 from models.base import Model
 from sensitivity import sensitivity
 from studio import Studio
@@ -251,7 +251,7 @@ def _train(
 
 def _build(name: str, config: Any, target: Any) -> Any:
     try:
-        return MODELS[name].build(config, target)
+        return build(name, config, target)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
 

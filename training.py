@@ -6,7 +6,9 @@ that families see the same data and the first k steps depend neither on how many
 """
 
 import contextlib
+import hashlib
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -247,10 +249,13 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
             batch = jnp.stack([batch] * model.batches_per_step)
         return model.init(key, rows), batch, model.noise(key)
 
+    def step(numbers, *args):
+        return (model.with_numbers(numbers) if numbers else model).step(*args)
+
     state, batch, noise = jax.eval_shape(arguments, jax.random.key(0))
+    numbers = {name: jnp.float32(value) for name, value in model.numbers.items()}
     # Operations are counted before they become machine code, which is never run and need not be good.
-    step = jax.jit(model.step).lower(state, batch, noise).compile(compiler_options=_options(once=True))
-    analysis = step.cost_analysis() or {}
+    analysis = _compiled(jax.jit(step).lower(numbers, state, batch, noise), numbers, once=True).cost_analysis() or {}
     memory = None
     with contextlib.suppress(AttributeError, NotImplementedError):
         sizes = compiled.memory_analysis()
@@ -258,6 +263,39 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
         memory -= sizes.alias_size_in_bytes
     rows = math.prod(batch.shape[: 1 if model.batches_per_step in (None, 1) else 2])
     return Cost(analysis.get("flops"), rows, memory)
+
+
+class _Compiled:
+    """A compiled program with its first argument filled in."""
+
+    def __init__(self, executable: Any, first: Any):
+        self._executable, self._first = executable, first
+        self.memory_analysis, self.cost_analysis = executable.memory_analysis, executable.cost_analysis
+
+    def __call__(self, *args: Any) -> Any:
+        return self._executable(self._first, *args)
+
+
+# What was compiled last, by its text: runs of a sweep that differ in a seed or a learning rate have the same programs.
+_MOST_KEPT = 32
+_kept: dict[str, Any] = {}
+_kept_lock = threading.Lock()
+
+
+def _compiled(lowered: Any, first: Any, once: bool = False) -> _Compiled:
+    """Compiles, unless the same has been compiled before."""
+    # Arguments that a program does not use are not in its text.
+    text = f"{lowered.as_text()} {lowered.in_tree} {once} {jax.local_devices()}"
+    key = hashlib.sha256(text.encode()).hexdigest()
+    with _kept_lock:
+        executable = _kept.pop(key, None)
+    if executable is None:
+        executable = lowered.compile(compiler_options=_options(once))
+    with _kept_lock:
+        _kept[key] = executable
+        while len(_kept) > _MOST_KEPT:
+            del _kept[next(iter(_kept))]
+    return _Compiled(executable, first)
 
 
 def _options(once: bool = False) -> dict[str, Any] | None:
@@ -282,8 +320,8 @@ class Program(NamedTuple):
     n_evaluations: int
     n_seeds: int
     keys: Streams  # [n_seeds, rounded up to fill the devices]
-    states: Any  # the initial states; `advance` consumes them
-    advance: Callable  # (states, keys, rows, first_step) -> (states, info, bad_step)
+    init: Callable  # (keys, rows) -> states [n_seeds, rounded up]
+    advance: Callable  # (states, keys, rows, first_step) -> (states, info, bad_step); consumes the states
     evaluate: Callable  # (states, keys, step) -> (x [S, n, D], finite [S])
     evaluate_last: Callable
     compile_seconds: float
@@ -313,33 +351,46 @@ def prepare(
       first_seed: the number of the first repetition, where others train those before it.
     """
 
-    def evaluate(state, keys, step, last):
-        draw = model.sample_mean if scorer.soft else model.sample if last else model.sample_quick or model.sample
-        events = draw(jax.random.fold_in(prng.unrolled(keys.key_eval), step), state, scorer.n_samples)
-        x = scorer.decode(events)
-        finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state.params, x))]))
-        return x, finite
+    def own(numbers):
+        return model.with_numbers(numbers) if model.numbers else model
 
-    def init(keys, rows):
-        return model.init(keys.key_init, feed.rows_for_init(data_key(keys), rows))
+    def init(numbers, keys, rows):
+        return own(numbers).init(keys.key_init, feed.rows_for_init(data_key(keys), rows))
+
+    def interval(numbers, *args):
+        return advance(own(numbers), feed, n_steps // n_evaluations)(*args)
+
+    def evaluate(last):
+        def of_state(numbers, state, keys, step):
+            model = own(numbers)
+            draw = model.sample_mean if scorer.soft else model.sample if last else model.sample_quick or model.sample
+            events = draw(jax.random.fold_in(prng.unrolled(keys.key_eval), step), state, scorer.n_samples)
+            x = scorer.decode(events)
+            finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state.params, x))]))
+            return x, finite
+
+        return of_state
 
     started = time.perf_counter()
-    spread_init, n_padded, sharding = over_seeds(init, n_seeds, (True, False))
+    spread_init, n_padded, sharding = over_seeds(init, n_seeds, (False, True, False))
     keys = jax.device_put(jax.jit(streams, static_argnums=1)(seed, n_padded, first_seed), sharding)
-    compiled_init = jax.jit(spread_init).lower(keys, feed.rows).compile(compiler_options=_options(once=True))
-    states = compiled_init(keys, feed.rows)
+    numbers = {name: jnp.float32(value) for name, value in model.numbers.items()}
+    numbers = jax.device_put(numbers, NamedSharding(sharding.mesh, PartitionSpec()))
     first_step = jnp.int32(0)
-    spread_advance, _, _ = over_seeds(
-        advance(model, feed, n_steps // n_evaluations), n_seeds, (True, True, False, False)
-    )
-    lowered_advance = jax.jit(spread_advance, donate_argnums=0).lower(states, keys, feed.rows, first_step)
-    compiled_advance = lowered_advance.compile(compiler_options=_options())
+    shapes = jax.eval_shape(spread_init, numbers, keys, feed.rows)
+    states = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
 
-    def compiled_evaluation(last):
-        spread, _, _ = over_seeds(lambda *args: evaluate(*args, last), n_seeds, (True, True, False))
-        return jax.jit(spread).lower(states, keys, first_step).compile(compiler_options=_options())
+    def compiled(function, in_seeds, *args, once=False, **how):
+        spread, _, _ = over_seeds(function, n_seeds, (False, *in_seeds))
+        return _compiled(jax.jit(spread, **how).lower(numbers, *args), numbers, once)
 
-    evaluate_mid = compiled_evaluation(last=False)
+    compiled_init = compiled(init, (True, False), keys, feed.rows, once=True)
+    in_seeds = (True, True, False, False)
+    compiled_advance = compiled(interval, in_seeds, states, keys, feed.rows, first_step, donate_argnums=1)
+    evaluate_mid = compiled(evaluate(last=False), in_seeds[:3], states, keys, first_step)
+    evaluate_last = evaluate_mid
+    if model.sample_quick and not scorer.soft:
+        evaluate_last = compiled(evaluate(last=True), in_seeds[:3], states, keys, first_step)
     return Program(
         model=model,
         scorer=scorer,
@@ -348,10 +399,10 @@ def prepare(
         n_evaluations=n_evaluations,
         n_seeds=n_seeds,
         keys=keys,
-        states=states,
+        init=compiled_init,
         advance=compiled_advance,
         evaluate=evaluate_mid,
-        evaluate_last=compiled_evaluation(last=True) if model.sample_quick and not scorer.soft else evaluate_mid,
+        evaluate_last=evaluate_last,
         compile_seconds=time.perf_counter() - started,
     )
 
@@ -365,7 +416,7 @@ def train(
     """Trains all seeds of one family and scores them at step 0 and after each interval.
 
     Args:
-      program: what `prepare` compiled; it can be run once, since training reuses the memory of its initial states.
+      program: what `prepare` compiled.
       snapshot_steps: the steps whose samples are kept; the last step's always are.
       on_evaluation: called after every evaluation.
 
@@ -374,7 +425,7 @@ def train(
     """
     n_seeds, n_steps = program.n_seeds, program.n_steps
     interval = n_steps // program.n_evaluations
-    states = program.states
+    states = program.init(program.keys, program.rows)
     diverged_at_step: list[int | None] = [None] * n_seeds
     sample_seconds = 0.0
 
@@ -415,10 +466,16 @@ def train(
         means = {name: np.asarray(values)[:n_seeds] for name, values in info._asdict().items()}
         evaluations.append(evaluation_at(step, means))
 
-    host_states = jax.tree.map(np.asarray, states)
+    leaves, structure = jax.tree.flatten(states)
+    states = None
+    of_seeds = []
+    for i in range(len(leaves)):
+        # Copies, one leaf after the other: a view would keep the devices' memory, and that of seeds that only fill it.
+        host, leaves[i] = np.asarray(leaves[i]), None
+        of_seeds.append([host[seed].copy() for seed in range(n_seeds)])
     return Run(
         model=program.model,
-        states=[jax.tree.map(lambda leaf, i=i: leaf[i], host_states) for i in range(n_seeds)],
+        states=[jax.tree.unflatten(structure, leaves) for leaves in zip(*of_seeds, strict=True)],
         evaluations=evaluations,
         diverged_at_step=diverged_at_step,
         train_seconds=train_seconds,

@@ -1,5 +1,31 @@
 """The registry of families. A new family is one file here and one line in MODELS."""
 
+import dataclasses
+from typing import Any
+
 from models import gan, rbm, vae
+from models.base import Model, is_on
 
 MODELS = {"GAN": gan, "VAE": vae, "RBM": rbm}
+
+
+def build(name: str, config: Any, target: Any) -> Model:
+    """A family's model whose `TRACEABLE` settings training takes as arguments, so that runs share its programs.
+
+    Args:
+      name: of the family.
+      config: the run's configuration.
+      target: the distribution to learn.
+
+    Raises:
+      UserError: the family cannot be built for this configuration.
+    """
+    family, settings = MODELS[name], getattr(config, name.lower())
+
+    def with_numbers(numbers):
+        own = dataclasses.replace(settings, **numbers)
+        return family.build(dataclasses.replace(config, **{name.lower(): own}), target)
+
+    # Off is another program.
+    numbers = {n: getattr(settings, n) for n in family.TRACEABLE if is_on(getattr(settings, n))}
+    return with_numbers({})._replace(numbers=numbers, with_numbers=with_numbers)

@@ -29,6 +29,8 @@ class Model(NamedTuple):
     run's whole configuration (`config.parameter_budget`, `config.hidden_layers`, `config.batch_size`, and the family's
     own settings under its lower-case name) and `target` says what an event looks like (`target.codec`).
 
+    The file's `TRACEABLE` names those float settings that `build` takes as traced numbers, too.
+
     `State` is a NamedTuple with the pytree of trainable weights as `params`; `Info` is a NamedTuple of
     scalars whose first field is `loss`, in nats.
     """
@@ -51,6 +53,8 @@ class Model(NamedTuple):
     loss_reference: tuple[float, str] | None = None  # what a perfect model's loss would be, and what to call it
     batches_per_step: int | None = 1  # minibatches a step consumes; above 1 they are stacked; None: the whole data set
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train
+    numbers: Mapping[str, float] = {}  # settings that compiled programs take as arguments, from `models.build`
+    with_numbers: Callable[..., "Model"] | None = None  # (numbers, traced or not) -> this model with those instead
 
 
 def count_params(params: Any) -> int:

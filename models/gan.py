@@ -36,6 +36,9 @@ from models.networks import MLP, draw_one_hot
 
 _Z_DRAWS = 2**18  # behind a bin's probability
 
+# Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
+TRACEABLE = ("learning_rate", "discriminator_learning_rate", "adam_b1", "gumbel_temperature", "r1_penalty")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -262,7 +265,9 @@ def generator_loss(logit_fake: jax.Array) -> jax.Array:
 
 def straight_through(perturbed_logits: jax.Array, temperature: float) -> jax.Array:
     """One-hot argmax of logits plus Gumbel noise [K, n], with the gradient of their softmax at the temperature."""
-    soft = nn.softmax(perturbed_logits / temperature, axis=0)
+    # As the compiler does where the temperature is a constant: bits must not depend on whether it is one.
+    inverse = 1 / jnp.asarray(temperature, perturbed_logits.dtype)
+    soft = nn.softmax(perturbed_logits * inverse, axis=0)
     hard = jax.nn.one_hot(jnp.argmax(perturbed_logits, axis=0), soft.shape[0], axis=0)
     # In this order the forward value is the one-hot column itself, without a rounding error.
     return hard + (soft - jax.lax.stop_gradient(soft))

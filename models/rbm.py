@@ -43,6 +43,9 @@ _CHAINS_AT_ONCE = 128
 _FACTORS = 64
 _MOST_NODES = 2**22  # of the quadrature of Z
 
+# Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
+TRACEABLE = ("learning_rate", "sigma", "weight_scale")
+
 
 @dataclass(frozen=True)
 class Config:

@@ -39,6 +39,9 @@ from models.networks import MLP
 _Z_REACH, _Z_SPACING, _Z_DRAWS = 8.0, (1 / 30, 1 / 20), 16_384
 _NODES_AT_ONCE = 4096
 
+# Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
+TRACEABLE = ("learning_rate", "beta")
+
 
 @dataclass(frozen=True)
 class Config:

@@ -31,7 +31,7 @@ def baseline() -> dict:
     import jax.numpy as jnp
 
     import training  # noqa: F401
-    from models import MODELS  # noqa: F401
+    from models import build  # noqa: F401
     from performance.compare import machine
     from results import peak_memory
     from targets import make_target  # noqa: F401
@@ -52,7 +52,7 @@ def step(order: dict) -> dict:
     scorer = Scorer(16, target.codec.decode, False, (), lambda x: {})
     n_steps = interval(config, order["family"], len(jax.local_devices()))
     program = prepare(model, feed, scorer, n_steps=n_steps, n_evaluations=1, n_seeds=config.num_seeds, seed=config.seed)
-    held = {"states": program.states}
+    held = {"states": program.init(program.keys, program.rows)}
 
     def run(n):
         started = time.perf_counter()
@@ -96,7 +96,7 @@ def built(order: dict) -> tuple:
     """Configuration, target, model and feed of the script's constants with some of them exchanged."""
     import generative_models_GAN_VAE_RBM_benchmarks as script
     from config import from_constants
-    from models import MODELS
+    from models import build
     from targets import make_target
     from training import Feed
 
@@ -108,7 +108,7 @@ def built(order: dict) -> tuple:
     config = from_constants(block | constants | {"MODELS": (family,), family: settings})
     target = make_target(config)
     feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
-    return config, target, MODELS[family].build(config, target), feed
+    return config, target, build(family, config, target), feed
 
 
 def interval(config, family: str, n_devices: int) -> int:

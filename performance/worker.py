@@ -19,7 +19,7 @@ def main(way: str, family: str, name: str, settings: str = "{}") -> None:
 
     if way.startswith("suite"):
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    from models import MODELS
+    from models import build
     from performance import loops
     from performance.work import WORKS, config_of
     from targets import make_target
@@ -30,7 +30,7 @@ def main(way: str, family: str, name: str, settings: str = "{}") -> None:
     work = WORKS[name]
     config = config_of(work, family, json.loads(settings))
     target = make_target(config)
-    model = MODELS[family].build(config, target)
+    model = build(family, config, target)
     facts = {"width": model.width, "n_params": model.n_params}
     if way.startswith("suite"):
         run, per_update, facts["operations"] = suite(model, target, config, work)
@@ -77,7 +77,7 @@ def suite(model, target, config, work):
     scorer = Scorer(16, target.codec.decode, False, (), lambda x: {})
     n_seeds = max(8, len(jax.local_devices()))
     program = prepare(model, feed, scorer, n_steps=work.block, n_evaluations=1, n_seeds=n_seeds, seed=config.seed)
-    held = {"states": program.states}
+    held = {"states": program.init(program.keys, program.rows)}
 
     def run(n):
         for _ in range(n):

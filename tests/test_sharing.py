@@ -1,0 +1,77 @@
+"""Runs that differ in a number alone share their compiled programs, and no bit of them depends on it."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import models
+import training
+from models import MODELS
+from targets import make_target
+from training import Feed, Scorer, prepare, step_cost
+
+
+@pytest.fixture
+def trained(make_config):
+    def run(family, traceable=True, **settings):
+        config = make_config(num_bins=6, parameter_budget=150, models=(family,))
+        config = dataclasses.replace(
+            config, **{family.lower(): dataclasses.replace(getattr(config, family.lower()), **settings)}
+        )
+        target = make_target(config)
+        model = models.build(family, config, target) if traceable else MODELS[family].build(config, target)
+        feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
+        scorer = Scorer(50, target.codec.decode, False, (), lambda x: {})
+        program = prepare(model, feed, scorer, n_steps=20, n_evaluations=1, n_seeds=2, seed=3)
+        states, info, bad = program.advance(
+            program.init(program.keys, program.rows), program.keys, program.rows, np.int32(0)
+        )
+        step_cost(model, feed)
+        x, _ = program.evaluate(states, program.keys, np.int32(20))
+        return [np.asarray(leaf) for leaf in jax.tree.leaves((states.params, info, bad, x))]
+
+    return run
+
+
+@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.shipped_compilation
+def test_numbers_are_arguments_and_no_bit_depends_on_it(trained, family):
+    first = trained(family)
+    kept = dict(training._kept)
+    config = MODELS[family].Config()
+    numbers = {name: getattr(config, name) for name in MODELS[family].TRACEABLE}
+    assert "learning_rate" in numbers
+    # Off at 0 they are another program.
+    other = trained(family, **{name: value * 1.125 for name, value in numbers.items() if value})
+    assert training._kept == kept, "another number has compiled something"
+    assert any((one != two).any() for one, two in zip(first, other, strict=True))
+    for one, two in zip(first, trained(family, traceable=False), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_programs_are_kept_by_what_they_compute_and_only_so_many(monkeypatch):
+    monkeypatch.setattr(training, "_MOST_KEPT", 3)
+    monkeypatch.setattr(training, "_kept", {})
+
+    def compiled(factor, numbers):
+        lowered = jax.jit(lambda numbers, x: factor * x).lower(numbers, 1.0)
+        return training._compiled(lowered, numbers, once=True)
+
+    assert [float(compiled(factor, {})(2.0)) for factor in (1, 2, 3, 4)] == [2, 4, 6, 8]
+    assert len(training._kept) == 3
+    first = dict(training._kept)
+    # An argument that nothing uses is not in the program, but in the call.
+    assert float(compiled(4, {"rate": 0.5})(2.0)) == 8
+    assert len(training._kept) == 3
+    assert training._kept != first
+    second = dict(training._kept)
+    assert float(compiled(4, {"rate": 0.7})(2.0)) == 8
+    assert training._kept == second
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_every_traceable_setting_is_a_float_of_the_configuration(family):
+    fields = {field.name: field.default for field in dataclasses.fields(MODELS[family].Config)}
+    assert all(isinstance(fields[name], float) for name in MODELS[family].TRACEABLE)
