@@ -172,11 +172,12 @@ def execute(
     console.cost_table(costs)
 
     files = [*drawn, *results.FILES]
+    # Before the pictures are waited for: what was trained must not be lost to one that cannot be drawn.
+    results.write_whole(folder / results.SAMPLES_FILE, results.samples_bytes(_target_rows(target, config), assessments))
+    results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))
     if studio:
         with console.waiting("drawing the pictures …"):
             studio.finish()
-    results.write_whole(folder / results.SAMPLES_FILE, results.samples_bytes(_target_rows(target, config), assessments))
-    results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))
     origin["seconds"] = time.perf_counter() - started.clock
     origin["peak_memory_bytes"] = results.peak_memory()
     if trained is not None:

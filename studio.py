@@ -4,9 +4,12 @@ Drawing is Python on one core, and so is much of what is computed after training
 the longer. The process imports the drawing library while this one compiles, and serves all runs of a sweep.
 """
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
 import loky
@@ -29,7 +32,13 @@ class Studio:
 
     def draw(self, drawings: Sequence[Drawing]) -> None:
         """Begins to draw, and returns at once."""
-        self._begun += [(drawing, self._pool.submit(pictures.draw, drawing)) for drawing in drawings]
+        for drawing in drawings:
+            try:
+                future = self._pool.submit(pictures.draw, drawing)
+            except BrokenExecutor:
+                # The process is no more: `finish` draws it here.
+                future = Future()
+            self._begun.append((drawing, future))
 
     def finish(self) -> None:
         """Waits until everything is drawn, and helps.
@@ -37,16 +46,23 @@ class Studio:
         Raises:
           Exception: what the first drawing that failed raised, after all the others are done.
         """
-        failed = []
+        failed: list[BaseException] = []
+
+        def here(drawing):
+            try:
+                pictures.draw(drawing)
+            except Exception as error:
+                failed.append(error)
+
         for drawing, future in reversed(self._begun):
             if future.cancel():
-                try:
-                    pictures.draw(drawing)
-                except Exception as error:
-                    failed.append(error)
-        for _, future in self._begun:
-            if not future.cancelled() and future.exception() is not None:
-                failed.append(future.exception())
+                here(drawing)
+        for drawing, future in self._begun:
+            error = None if future.cancelled() else future.exception()
+            if isinstance(error, BrokenExecutor):
+                here(drawing)
+            elif error is not None:
+                failed.append(error)
         self._begun = []
         if failed:
             raise failed[0]
@@ -55,6 +71,7 @@ class Studio:
 def _prepare() -> None:
     # Ctrl-C reaches every process of a terminal; this one ends when nobody needs it any more.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     import plotting
     import scorecards
 
@@ -63,3 +80,10 @@ def _prepare() -> None:
 
 def _nothing() -> None:
     pass
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when the one that started it was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

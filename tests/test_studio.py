@@ -2,6 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +67,50 @@ def test_the_other_process_outlives_ctrl_c(tmp_path):
     studio._begun[1][1].result()
     studio.finish()
     assert int((tmp_path / "after").read_text()) == other
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_killed_process_costs_no_picture(tmp_path, when):
+    studio = Studio()
+    studio.draw([at(tmp_path / "pid")])
+    studio._begun[0][1].result()
+    other = int((tmp_path / "pid").read_text())
+    if when == "before":
+        os.kill(other, signal.SIGKILL)
+        # Until it has been noticed.
+        while studio._pool._flags.broken is None:
+            time.sleep(0.01)
+        studio.draw([at(tmp_path / str(i)) for i in range(5)])
+    else:
+        studio.draw([Drawing("os.kill", (other, signal.SIGKILL), {})])
+        studio.draw([at(tmp_path / str(i)) for i in range(5)])
+        with pytest.raises(BrokenExecutor):
+            studio._begun[1][1].result()
+        # Not a picture that can be drawn here.
+        del studio._begun[1]
+    studio.finish()
+    assert all((tmp_path / str(i)).read_text() == f"{os.getpid()}\n" for i in range(5))
+    # The next one begins another.
+    studio = Studio()
+    studio.draw([at(tmp_path / "next")])
+    assert studio._begun[0][1].result() is None
+
+
+def test_the_process_ends_with_the_one_that_began_it(tmp_path):
+    code = (
+        "import time, studio, pictures\n"
+        "s = studio.Studio()\n"
+        f"s.draw([pictures.Drawing('test_studio.sign', ({str(tmp_path / 'pid')!r},), {{}})])\n"
+        "s._begun[0][1].result()\n"
+        "print('drawn', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    here = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (here.parent, here)))}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout.readline() == b"drawn\n"
+        process.kill()
+        # Both held the pipe: its end is the end of both.
+        ended = threading.Event()
+        threading.Thread(target=lambda: (process.stdout.read(), ended.set()), daemon=True).start()
+        assert ended.wait(20)
