@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import define_prng_impl
 
+_MANY = 4096  # normal numbers of one key
 _ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 
 
@@ -103,4 +104,8 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     is_odd = (direction & np.uint32(1)) == 1
     first = jnp.where(is_odd, sine, cosine) * jnp.where((direction == 1) | (direction == 2), -radius, radius)
     second = jnp.where(is_odd, cosine, sine) * jnp.where(direction >= 2, -radius, radius)
-    return jnp.concatenate([first, second])[:n].reshape(shape)
+    if n < _MANY:
+        return jnp.concatenate([first, second])[:n].reshape(shape)
+    # Of many the compiler would compute a concatenation number by number.
+    row = jax.lax.broadcasted_iota(np.int32, (2, half), 0)
+    return jnp.where(row == 0, first[None], second[None]).reshape(-1)[:n].reshape(shape)

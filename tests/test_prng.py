@@ -194,7 +194,7 @@ def test_normal_numbers_of_the_outermost_words(monkeypatch):
     assert 2 * scipy.stats.norm.sf(FARTHEST) == pytest.approx(8e-9, rel=0.02)
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, (2, 16, 25)], ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 16, 25), (4099,)], ids=str)
 def test_normal_numbers_of_every_shape_and_kind_of_key(shape):
     n = math.prod(shape)
     for data in KEY_DATA:
