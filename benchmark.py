@@ -1,5 +1,7 @@
 """One run from configuration to files: config → target → width → model → training → metrics → results → pictures."""
 
+import contextlib
+import dataclasses
 import datetime
 import sys
 import time
@@ -18,16 +20,23 @@ import console
 import devices
 import evaluation
 import external
+import locks
 import pictures
 import results
 from errors import UserError
 from evaluation import Judge
-from models import build
+from models import MODELS, build, is_on
 from models.base import Model
 from sensitivity import sensitivity
 from studio import Studio
 from targets import Target, make_target
 from training import Feed, Run, prepare, step_cost, train
+
+# What a target, a model or an entry is built from has none of these; and a target none of those.
+_NO_ERRORS = {"n_steps", "n_evaluations", "snapshot_percent", "num_seeds", "kld_epsilon", "decode", "out_dir",
+              "compilation_cache"}  # fmt: skip
+_NO_TARGET = {"models", "parameter_budget", "hidden_layers", "batch_size", "n_eval_samples", "external_samples",
+              "external_probabilities"}  # fmt: skip
 
 
 class Started(NamedTuple):
@@ -73,23 +82,24 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     """
     args = sys.argv[1:] if args is None else args
     started = Started.now()
-    try:
-        command = configuration.read(constants, args, description)
-        devices.use_every_core()
-        if command.config.compilation_cache == "on":
-            # JAX asks only before it first compiles, which checking a run does.
-            devices.use_compilation_cache()
-        if command.sweep:
-            # Its cells come back to this module.
-            import sweep
+    with contextlib.ExitStack() as stack:
+        try:
+            command = configuration.read(constants, args, description)
+            devices.use_every_core()
+            if command.config.compilation_cache == "on":
+                # JAX asks only before it first compiles, which checking a run does.
+                devices.use_compilation_cache()
+            if command.sweep:
+                # Its cells come back to this module.
+                import sweep
 
-            return sweep.run(command, args, constants)
-        job = check(command.config)
-        folder = results.open_folder(job.config.out_dir)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    execute(job, folder, started, args)
+                return sweep.run(command, args, constants)
+            folder = stack.enter_context(locks.held(command.config.out_dir))
+            job = check(command.config)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        execute(job, folder, started, args)
     return 0
 
 
@@ -102,6 +112,38 @@ def check(config: Any) -> Job:
     target = make_target(config)
     models = [_build(name, config, target) for name in config.models]
     return Job(config, target, models, external.load(config, target))
+
+
+def check_like(config: Any, known: dict[str, Any]) -> None:
+    """What `check` proves, without building again what it has been proved with.
+
+    Args:
+      config: of a run.
+      known: what earlier calls have built, by what that depends on; this one adds its own.
+
+    Raises:
+      UserError: it cannot be run.
+    """
+    fields = {name: getattr(config, name) for name in vars(config) if name not in _NO_ERRORS}
+    if config.target_type != "CUSTOM":
+        # The seed decides how a table is split, but nothing about what can be wrong with an exact target.
+        del fields["seed"]
+    of_target = {name: value for name, value in fields.items() if name.upper() not in MODELS and name not in _NO_TARGET}
+    key = repr(("target", of_target))
+    if key not in known:
+        known[key] = make_target(config)
+    target = known[key]
+    for name in config.models:
+        own = dataclasses.asdict(getattr(config, name.lower()))
+        # Training takes these as arguments: only whether they are on decides what is built.
+        own |= {number: is_on(own[number]) for number in MODELS[name].TRACEABLE}
+        sizes = (config.parameter_budget, config.hidden_layers, config.batch_size)
+        of_model = repr((name, key, sizes, own))
+        if of_model not in known:
+            known[of_model] = _build(name, config, target).width
+    of_entries = repr(("external", key, config.external_samples, config.external_probabilities, config.n_eval_samples))
+    if of_entries not in known:
+        known[of_entries] = len(external.load(config, target))
 
 
 def execute(

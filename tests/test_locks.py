@@ -1,0 +1,80 @@
+"""One process at a time in a folder, whatever became of the last one."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import generative_models_GAN_VAE_RBM_benchmarks as script
+import locks
+
+
+def test_the_second_is_told_who_is_in_the_folder(tmp_path):
+    path = str(tmp_path / "a" / "b")
+    with locks.held(path) as folder:
+        assert folder == Path(path)
+        who = rf"^OUT_DIR '{path}' is in use by process {os.getpid()} on {socket.gethostname()} since 20\S+: wait "
+        with pytest.raises(locks.Held, match=who), locks.held(path):
+            raise AssertionError("entered")
+        assert os.listdir(path) == [".lock"]
+    # What was made for it and is empty goes again.
+    assert not os.listdir(tmp_path)
+    with locks.held(path) as folder:
+        (folder / "result").touch()
+    assert os.listdir(path) == ["result"]
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    code = f"import locks, time\nwith locks.held({str(tmp_path)!r}):\n  print('in', flush=True)\n  time.sleep(600)"
+    place = Path(locks.__file__).parent
+    with subprocess.Popen([sys.executable, "-c", code], cwd=place, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "in\n"
+        with pytest.raises(locks.Held, match=f"process {process.pid} "), locks.held(str(tmp_path)):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert os.listdir(tmp_path) == [".lock"]
+    with locks.held(str(tmp_path)):
+        assert f"process {os.getpid()} " in (tmp_path / ".lock").read_text()
+    assert not os.listdir(tmp_path)
+
+
+def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+    real, removed = locks._lock, []
+
+    def lock(file):
+        real(file)
+        if not removed:
+            # Who had it removes it between the opening and the locking.
+            (tmp_path / ".lock").unlink()
+            removed.append(file)
+
+    monkeypatch.setattr(locks, "_lock", lock)
+    with locks.held(str(tmp_path)):
+        assert removed
+        with pytest.raises(locks.Held), locks.held(str(tmp_path)):
+            pass
+
+
+def test_where_there_are_no_locks_a_run_is_no_worse_off(tmp_path, monkeypatch):
+    def lock(file):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks, "_lock", lock)
+    with locks.held(str(tmp_path)), locks.held(str(tmp_path)):
+        assert not os.listdir(tmp_path)
+
+
+def test_two_single_runs(tmp_path, capfd):
+    with locks.held(str(tmp_path)):
+        assert script.main(["--out-dir", str(tmp_path)]) == 2
+        said = capfd.readouterr()
+        assert said.out == ""
+        assert said.err.startswith(f"error: OUT_DIR '{tmp_path}' is in use by process {os.getpid()} on ")
+        assert said.err.count("\n") == 1
+        assert os.listdir(tmp_path) == [".lock"]
