@@ -5,6 +5,8 @@ import io
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from tabulate import tabulate
@@ -52,6 +54,57 @@ def waiting(text: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def waiting_if_long(text: str) -> Iterator[None]:
+    """A line as `waiting` shows it, but only once its block has taken a while."""
+    done = threading.Event()
+
+    def show():
+        if not done.wait(_HEARTBEAT_SECONDS):
+            with waiting(text):
+                done.wait()
+
+    shown = threading.Thread(target=show, daemon=True)
+    shown.start()
+    try:
+        yield
+    finally:
+        done.set()
+        shown.join()
+
+
+@contextlib.contextmanager
+def copied_to(path: Path) -> Iterator[None]:
+    """Writes to a file as well what its block prints: of a line that was drawn over and over, the last state."""
+    with open(path, "w", encoding="utf-8") as file, contextlib.redirect_stdout(_Copied(sys.stdout, file)):
+        yield
+
+
+class _Copied(io.TextIOBase):
+    """A stream that a file follows line by line."""
+
+    encoding = "utf-8"
+
+    def __init__(self, stream: TextIO, file: TextIO):
+        self._stream, self._file, self._line = stream, file, ""
+
+    def write(self, text: str) -> int:
+        self._stream.write(text)
+        *whole, self._line = (self._line + text).split("\n")
+        # A disk that is full must not end the run at a line that it prints.
+        with contextlib.suppress(OSError):
+            for line in whole:
+                self._file.write(line.rstrip("\r ").rpartition("\r")[2].rstrip() + "\n")
+            if whole:
+                self._file.flush()
+        # What is drawn over needs no more than its last state.
+        self._line = self._line[max(0, self._line.rfind("\r")) :]
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+@contextlib.contextmanager
 def family_bar(name: str, n_steps: int) -> Iterator[FamilyBar]:
     """A family's bar that keeps its clock moving while its block computes."""
     layout = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
@@ -88,6 +141,8 @@ def sweep_bar(n_cells: int, n_finished: int) -> Iterator[SweepBar]:
 def _beating(text: str, total: int | None, layout: str, initial: int = 0) -> Iterator[tqdm]:
     done = threading.Event()
     look = {"bar_format": layout, "file": sys.stdout, "mininterval": 0.5, "dynamic_ncols": True}
+    # A sweep's bar and what its cells print are two streams: neither stands below the other.
+    look["position"] = 0
     with tqdm(desc=text, total=total, initial=initial, **look) as bar:
 
         def beat():

@@ -123,6 +123,32 @@ def order(
     )
 
 
+def check_idle(plan: Plan) -> None:
+    """Proves that no task of an earlier submission is at work in a sweep's folder, so that it can be run here.
+
+    Where there is no Slurm, as on another machine that the folder was copied to, nobody can be asked.
+
+    Raises:
+      UserError: one is pending or running, or Slurm does not answer.
+    """
+    path = Path(plan.out_dir).resolve() / FOLDER / RECORD_FILE
+    if not path.exists() or shutil.which("squeue") is None:
+        return
+    try:
+        queued, _ = _in_queue(path)
+    except UserError as error:
+        raise UserError(
+            f"OUT_DIR {plan.out_dir!r} was sent to Slurm, which does not say whether its tasks are still at work "
+            f"({error}): name another OUT_DIR, or remove {str(path)!r} if none is"
+        ) from None
+    jobs = sorted(set(queued.values()), key=int)
+    if jobs:
+        raise UserError(
+            f"OUT_DIR {plan.out_dir!r} has tasks of job {', '.join(jobs)} queued or running: wait for them, or cancel "
+            f"them with scancel {' '.join(jobs)}"
+        )
+
+
 def submit(order: Order) -> None:
     """Sends an order as one job array, and says how to look after it.
 
@@ -287,7 +313,7 @@ def _in_queue(path: Path) -> tuple[dict[Unit, str], list[dict[str, Any]]]:
             raise ValueError
     except (FileNotFoundError, NotADirectoryError):
         return {}, []
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(
             f"{str(path)!r} is not what a submission writes: remove it, if none of its tasks is queued or running"
         ) from None

@@ -23,7 +23,10 @@ from sweep_plan import without_folder
 from training import Cost, Evaluation, Run
 
 SCHEMA = 1
-_NAME = re.compile(r"seeds-(\d+)-(\d+)\.npz")
+# A seed is an int32.
+_NAME = re.compile(r"seeds-(\d{1,10})-(\d{1,10})\.npz")
+# What a file raises that is none of these.
+_BROKEN = (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError, RecursionError)
 _CLAIM_FILE = ".joining"
 
 
@@ -36,6 +39,17 @@ class _Part(NamedTuple):
 def seeds_in(folder: Path, config: Any) -> set[int]:
     """The seeds of a run that the parts in its folder hold."""
     return {seed for part in _parts(folder, config) for seed in part.seeds}
+
+
+def missing_in(folder: Path, config: Any) -> list[range]:
+    """The seeds of a run that no part in its folder holds, in consecutive ones."""
+    found: list[range] = []
+    for seed in sorted(set(range(config.num_seeds)) - seeds_in(folder, config)):
+        if found and found[-1].stop == seed:
+            found[-1] = range(found[-1].start, seed + 1)
+        else:
+            found.append(range(seed, seed + 1))
+    return found
 
 
 def write(
@@ -123,9 +137,16 @@ def join(folder: Path, job: Job) -> Trained:
 
 def remove(folder: Path) -> None:
     """Removes the parts of a run that is whole, and those of another configuration."""
-    for path in folder.iterdir():
-        if _NAME.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    for path in files_in(folder):
+        path.unlink(missing_ok=True)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All parts in a folder, of whichever configuration."""
+    try:
+        return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    except OSError:
+        return []
 
 
 @contextlib.contextmanager
@@ -166,15 +187,13 @@ def _parts(folder: Path, config: Any) -> list[_Part]:
     """The parts in a folder that are of this configuration."""
     own = json.loads(results.json_bytes(without_folder(config)))
     found = []
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for path in sorted(folder.iterdir()):
-            name = _NAME.fullmatch(path.name)
-            if name:
-                with contextlib.suppress(OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError):
-                    with np.load(path) as file:
-                        about = json.loads(str(file["about"]))
-                    if about["schema"] == SCHEMA and about["config"] == own:
-                        found.append(_Part(path, range(int(name[1]), int(name[2]) + 1), about))
+    for path in files_in(folder):
+        first, last = map(int, _NAME.fullmatch(path.name).groups())
+        with contextlib.suppress(*_BROKEN):
+            with np.load(path) as file:
+                about = json.loads(str(file["about"]))
+            if about["schema"] == SCHEMA and about["config"] == own:
+                found.append(_Part(path, range(first, last + 1), about))
     return found
 
 

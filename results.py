@@ -68,7 +68,7 @@ def remove_previous(folder: Path, keep: Sequence[str]) -> None:
     """Removes the files that the folder's last run listed as its own and that are not among `keep`; nothing else."""
     try:
         listed = json.loads((folder / METRICS_FILE).read_text())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     for name in listed:
         # A plain name only: a list that somebody edited must not reach outside the folder.

@@ -14,16 +14,18 @@ from typing import Any, NamedTuple
 
 import benchmark
 import console
+import locks
 import parts
 import results
 import sweep_merge
 from config import Command
 from errors import UserError
-from sweep_plan import Cell, Plan, make_plan, naming, without_folder
+from sweep_plan import Cell, Plan, make_plan, naming
 
 SCHEMA = 1
 STATE_FILE = "sweep.json"
 ERROR_FILE = "error.txt"  # in a cell's folder: why it has failed
+LOG_FILE = "log.txt"  # there as well: what its run has printed
 UNFINISHED, FINISHED = "unfinished", "finished"
 _FAILED = 1  # the exit code where a cell has
 _INTERRUPTED = 130  # and of a program that Ctrl-C ends
@@ -54,19 +56,34 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
     plan = make_plan(command)
     if command.merge:
         return _merge_alone(plan)
-    to_run = [cell for cell in plan.cells if not is_finished(cell)]
-    check(to_run)
+    try:
+        # Two that run, or send, the same cells would do all the work twice.
+        with locks.held(plan.out_dir):
+            return _run(command, args, constants, plan)
+    except KeyboardInterrupt:
+        n, done = len(plan.cells), sum(map(is_finished, plan.cells))
+        console.say(f"interrupted: {done} of {n} {_cells(n)} finished; the same command continues")
+        return _INTERRUPTED
+
+
+def _run(command: Command, args: Sequence[str], constants: Mapping[str, Any], plan: Plan) -> int:
+    """`run`, in a folder that no other process is in."""
+    with console.waiting_if_long(f"checking {len(plan.cells)} {_cells(len(plan.cells))} …"):
+        to_run = [cell for cell in plan.cells if not is_finished(cell)]
+        check(to_run)
     n, n_open = len(plan.cells), len(to_run)
-    if command.launcher == "slurm" and to_run:
+    if to_run:
         # Its tasks come back to this module.
         import launcher
 
-        order = launcher.order(command, args, constants, plan, to_run)
-        if order.tasks:
-            begin(plan)
-        _say_what(plan, n_open)
-        launcher.submit(order)
-        return 0
+        if command.launcher == "slurm":
+            order = launcher.order(command, args, constants, plan, to_run)
+            if order.tasks:
+                begin(plan)
+            _say_what(plan, n_open)
+            launcher.submit(order)
+            return 0
+        launcher.check_idle(plan)
     begin(plan, bool(to_run))
     _say_what(plan, n_open)
     n_failed = 0
@@ -77,12 +94,13 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
                 outcome = attempt(cell, args, with_pictures=plan.pictures)
                 n_failed += outcome.error is not None
                 bar.end(line_of(cell, outcome))
-        with console.waiting("merging …"):
-            merged = merge(plan)
     except KeyboardInterrupt:
-        done = sum(map(is_finished, plan.cells))
-        console.say(f"interrupted: {done} of {n} {_cells(n)} finished; the same command continues")
-        return _INTERRUPTED
+        if any(map(is_finished, plan.cells)):
+            with console.waiting("merging …"):
+                merge(plan)
+        raise
+    with console.waiting("merging …"):
+        merged = merge(plan)
     _say_merged(plan, merged)
     return _FAILED if n_failed else 0
 
@@ -105,6 +123,9 @@ def attempt(
             report = run_cell(cell, args, with_pictures=with_pictures)
         else:
             report = run_seeds(cell, seeds, args, with_pictures=with_pictures, process=process)
+    except locks.Held as error:
+        # It is not this cell that has failed.
+        return Outcome(None, " ".join(str(error).split()))
     except Exception as error:
         # A full disk may be what went wrong.
         with contextlib.suppress(OSError):
@@ -124,7 +145,8 @@ def line_of(cell: Cell, outcome: Outcome) -> str:
     if outcome.error is None:
         return f"{cell.name}   its other seeds are not there yet"
     name = "" if outcome.error.startswith(f"cell {cell.name}: ") else f"cell {cell.name}: "
-    return f"failed: {name}{outcome.error[:300]}   ({Path(cell.config.out_dir) / ERROR_FILE})"
+    path = Path(cell.config.out_dir) / ERROR_FILE
+    return f"failed: {name}{outcome.error[:300]}{f'   ({path})' if path.exists() else ''}"
 
 
 def check(cells: Sequence[Cell]) -> None:
@@ -133,20 +155,17 @@ def check(cells: Sequence[Cell]) -> None:
     Raises:
       UserError: the first that cannot, by name.
     """
-    seen = set()
+    known: dict[str, Any] = {}
     for cell in cells:
         folder = Path(cell.config.out_dir)
+        if folder.is_symlink() and not folder.exists():
+            raise UserError(
+                f"cell {cell.name}: {str(folder)!r} is a link to nothing; remove it, or name another OUT_DIR"
+            )
         if folder.exists() and not folder.is_dir():
             raise UserError(f"cell {cell.name}: {str(folder)!r} is a file; move it, or name another OUT_DIR")
-        fields = without_folder(cell.config)
-        if cell.config.target_type != "CUSTOM":
-            # The seed decides how a table is split, but nothing about what is built for an exact target.
-            fields["seed"] = None
-        key = json.dumps(fields, sort_keys=True)
-        if key not in seen:
-            with naming(cell.name):
-                benchmark.check(cell.config)
-            seen.add(key)
+        with naming(cell.name):
+            benchmark.check_like(cell.config, known)
 
 
 def begin(plan: Plan, to_run: bool = True) -> None:
@@ -185,13 +204,15 @@ def _earlier(plan: Plan) -> tuple[dict[str, Any] | None, bool]:
     earlier = _read_state(path)
     same = earlier is not None and _is_same(earlier, plan)
     if earlier is not None and not same and earlier["state"] != FINISHED:
-        names = earlier["cells"]
-        n_lost = sum((path.parent / _plain_name(name) / results.METRICS_FILE).is_file() for name in names)
+        folders = [path.parent / _plain_name(name) for name in earlier["cells"]]
+        finished = [folder for folder in folders if (folder / results.METRICS_FILE).is_file()]
+        trained = [folder for folder in folders if folder not in finished and parts.files_in(folder)]
         # One that has come to nothing yet has nothing to lose.
-        if n_lost:
+        if finished or trained:
+            some = f" and {len(trained)} {'has' if len(trained) == 1 else 'have'} trained seeds" if trained else ""
             raise UserError(
-                f"OUT_DIR {plan.out_dir!r} holds a different sweep, of which {n_lost} of {len(names)} cells are "
-                f"finished: finish that one, name another OUT_DIR, or remove its {STATE_FILE} to give it up"
+                f"OUT_DIR {plan.out_dir!r} holds a different sweep, of which {len(finished)} of {len(folders)} cells "
+                f"are finished{some}: finish that one, name another OUT_DIR, or remove its {STATE_FILE} to give it up"
             )
     return earlier, same
 
@@ -207,7 +228,7 @@ def has_failed(cell: Cell) -> bool:
 
 
 def run_cell(cell: Cell, args: Sequence[str], *, with_pictures: bool) -> Mapping[str, Any]:
-    """Runs one cell into its folder unless it has finished.
+    """Runs one cell into its folder unless it has finished; of its seeds those that no task has trained yet.
 
     Args:
       cell: of a plan.
@@ -218,20 +239,28 @@ def run_cell(cell: Cell, args: Sequence[str], *, with_pictures: bool) -> Mapping
       The content of its metrics.json.
 
     Raises:
-      UserError: it cannot be run.
+      UserError: it cannot be run, or another process is running it.
     """
     report = sweep_merge.read(cell)
     if report is not None:
         return report
     started = benchmark.Started.now()
-    with naming(cell.name):
-        job = benchmark.check(cell.config)
-        folder = results.open_folder(cell.config.out_dir)
-    # Other results under this name must not look whole while their files are being replaced.
-    results.remove_previous(folder, keep=())
-    benchmark.execute(job, folder, started, args, with_pictures=with_pictures, root=folder.parent)
-    parts.remove(folder)
-    return sweep_merge.read(cell)
+    with contextlib.ExitStack() as stack:
+        with naming(cell.name):
+            job = benchmark.check(cell.config)
+            folder = stack.enter_context(locks.held(cell.config.out_dir))
+        # Whoever was here before may have finished it.
+        report = sweep_merge.read(cell)
+        if report is not None:
+            return report
+        stack.enter_context(console.copied_to(folder / LOG_FILE))
+        trained = None
+        if parts.seeds_in(folder, cell.config):
+            for seeds in parts.missing_in(folder, cell.config):
+                _train_part(cell, job, folder, seeds)
+            trained = parts.join(folder, job)
+            parts.unclaim(folder)
+        return _finish(cell, job, folder, started, args, with_pictures=with_pictures, trained=trained)
 
 
 def run_seeds(
@@ -260,25 +289,58 @@ def run_seeds(
         job = benchmark.check(cell.config)
         folder = results.open_folder(cell.config.out_dir)
     if not set(seeds) <= parts.seeds_in(folder, cell.config):
-        runs, costs = benchmark.train_seeds(job, seeds)
-        parts.write(folder, cell.config, seeds, runs, costs, time.perf_counter() - started.clock)
-    if len(parts.seeds_in(folder, cell.config)) < cell.config.num_seeds:
-        return None
+        _train_part(cell, job, folder, seeds)
+    if parts.missing_in(folder, cell.config):
+        # Or another process has finished it by now, without this one.
+        report = sweep_merge.read(cell)
+        if report is not None:
+            parts.remove(folder)
+        return report
     with parts.claimed(folder, process) as mine:
-        # Whoever was here before may have finished it.
         if not mine or is_finished(cell):
             return sweep_merge.read(cell)
-        trained = parts.join(folder, job)
-        results.remove_previous(folder, keep=())
-        again = benchmark.Started(time.perf_counter(), started.utc)
-        benchmark.execute(job, folder, again, args, with_pictures=with_pictures, root=folder.parent, trained=trained)
-        parts.remove(folder)
-    return sweep_merge.read(cell)
+        with contextlib.ExitStack() as stack:
+            with naming(cell.name):
+                stack.enter_context(locks.held(cell.config.out_dir))
+            stack.enter_context(console.copied_to(folder / LOG_FILE))
+            trained = parts.join(folder, job)
+            return _finish(cell, job, folder, started, args, with_pictures=with_pictures, trained=trained)
+
+
+def _train_part(cell: Cell, job: benchmark.Job, folder: Path, seeds: range) -> None:
+    began = time.perf_counter()
+    runs, costs = benchmark.train_seeds(job, seeds)
+    parts.write(folder, cell.config, seeds, runs, costs, time.perf_counter() - began)
+
+
+def _finish(
+    cell: Cell,
+    job: benchmark.Job,
+    folder: Path,
+    started: benchmark.Started,
+    args: Sequence[str],
+    *,
+    with_pictures: bool,
+    trained: benchmark.Trained | None,
+) -> Mapping[str, Any]:
+    """Trains a cell's seeds, unless others have, and writes its results; its parts have then done their service."""
+    # Other results under this name must not look whole while their files are being replaced.
+    results.remove_previous(folder, keep=())
+    if trained is not None:
+        # What its parts took is counted with them.
+        started = benchmark.Started(time.perf_counter(), started.utc)
+    benchmark.execute(job, folder, started, args, with_pictures=with_pictures, root=folder.parent, trained=trained)
+    report = sweep_merge.read(cell)
+    if report is None:
+        raise UserError(f"its results in {str(folder)!r} are not whole: something else has written or removed them")
+    parts.remove(folder)
+    return report
 
 
 def merge(plan: Plan) -> sweep_merge.Merged:
     """Writes the files over all cells from those that have finished, and records whether all have."""
-    merged = sweep_merge.merge(plan)
+    earlier = _read_state(Path(plan.out_dir) / STATE_FILE)
+    merged = sweep_merge.merge(plan, () if earlier is None else earlier["files"])
     _write_state(plan, UNFINISHED if merged.n_missing else FINISHED, merged.files)
     return merged
 
@@ -318,7 +380,8 @@ def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
     missing = f"; {merged.n_missing} of {n} {_cells(n)} missing" if merged.n_missing else ""
     if n_failed:
         missing += f", {n_failed} of them failed ({ERROR_FILE} in {'its folder' if n_failed == 1 else 'their folders'})"
-    console.say(f"{len(merged.files)} files and {n} {_cells(n)} in {plan.out_dir}/{missing}")
+    n_files = len(merged.files)
+    console.say(f"{n_files} {'file' if n_files == 1 else 'files'} and {n} {_cells(n)} in {plan.out_dir}/{missing}")
 
 
 def _write_state(plan: Plan, state: str, files: Sequence[str]) -> None:
@@ -346,7 +409,7 @@ def _read_state(path: Path) -> dict[str, Any] | None:
             return state
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise UserError(f"{str(path)!r} is not what a sweep writes: name another OUT_DIR, or remove that file")
 

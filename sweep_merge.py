@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,22 +66,29 @@ class Merged(NamedTuple):
 
 
 def read(cell: Cell) -> dict[str, Any] | None:
-    """A cell's metrics.json; None unless it is there, whole, and of this cell's configuration."""
+    """A cell's metrics.json; None unless it is there, of this cell's configuration, and whole with all it lists."""
+    folder = Path(cell.config.out_dir)
     try:
-        report = json.loads((Path(cell.config.out_dir) / results.METRICS_FILE).read_bytes())
+        report = json.loads((folder / results.METRICS_FILE).read_bytes())
         same = without_folder(report["config"]) == json.loads(results.json_bytes(without_folder(cell.config)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if not same or report["schema"] != results.SCHEMA or not set(report["files"]) <= set(os.listdir(folder)):
+            return None
+        # What somebody edited must be found here, and not by the first picture that reads it.
+        line_of(cell, report)
+        _entries(report)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return report if same and report.get("schema") == results.SCHEMA else None
+    return report
 
 
-def merge(plan: Plan) -> Merged:
+def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
     """Writes `leaderboard.csv`, and as pictures the leaderboard and, of several budgets, what they bring.
 
     The same files follow from the same cells, however often and by whichever process.
 
     Args:
       plan: the sweep; cells that have not finished are left out.
+      earlier: what the last merge wrote: of it goes what this one does not write.
     """
     reports = [(cell, read(cell)) for cell in plan.cells]
     scores = [score for cell, report in reports if report is not None for score in scores_of(plan, cell, report)]
@@ -100,7 +108,7 @@ def merge(plan: Plan) -> Merged:
         leaderboard.budget_scaling(folder / SCALING_FILE, panels, colours, f"KLD against parameters{shared}",
                                    note=_pooled(plan, without=BUDGET))  # fmt: skip
         files.append(SCALING_FILE)
-    for name in set(FILES) - set(files):
+    for name in set(FILES).intersection(earlier) - set(files):
         (folder / name).unlink(missing_ok=True)
     return Merged(files, n_missing, board)
 
@@ -111,14 +119,19 @@ def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
     row = f"{config.target_type}, {f'{config.num_bins} bins' if config.num_bins else 'continuous'}"
     own = [value_text(cell.values[name]) for name in _OF_TARGETS if len(plan.swept.get(name, ())) > 1]
     place = (cell, config.target_type, config.num_bins, ", ".join([row, *own]))
-    scores = []
+    return [Score(*place, *entry) for entry in _entries(report)]
+
+
+def _entries(report: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """What a Score says of each entry, from its name on."""
+    entries = []
     for name, model in report["models"].items():
         lost = sum(step is not None for step in model["diverged_at_step"])
         size = (model["n_params"], model["width"])
-        scores.append(Score(*place, name, False, *size, model["final"], report["floor"], model["train_seconds"], lost))
+        entries.append((name, False, *size, model["final"], report["floor"], model["train_seconds"], lost))
     for name, entry in report["external"].items():
-        scores.append(Score(*place, name, True, entry["n_params"], None, entry["final"], entry["floor"], None, 0))
-    return scores
+        entries.append((name, True, entry["n_params"], None, entry["final"], entry["floor"], None, 0))
+    return entries
 
 
 def csv_bytes(plan: Plan, scores: Sequence[Score]) -> bytes:

@@ -70,7 +70,7 @@ def naming(cell: str) -> Any:
     try:
         yield
     except UserError as error:
-        raise UserError(f"cell {cell}: {error}") from None
+        raise type(error)(f"cell {cell}: {error}") from None
 
 
 def cell_name(values: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import config as configuration
+import console
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import launcher
 import parts
@@ -55,9 +56,11 @@ def programs(here, monkeypatch):
 
 
 @pytest.fixture
-def refused(here, capfd):
+def refused(here, capfd, monkeypatch):
     """Runs a sweep that must be refused in one line, which it returns; no results may be begun."""
     jax.devices()
+    # However slow the machine is, there is nothing to wait for.
+    monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 100)
 
     def call(*words):
         before = {path for path in here.rglob("*") if "bin" not in path.parts}
@@ -190,7 +193,21 @@ def test_a_different_sweep_in_the_queue(refused, programs, here):
     assert "holds a different sweep, whose job 6 is still queued or running" in refused()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"schema": 1, "submissions": [{"name": "x"}]}', '{"submissions": []}'])
+def test_nothing_is_run_here_while_tasks_are_at_work(refused, programs, here, monkeypatch):
+    submitted(here, ("old", "another", [[["SEED=1", 0, 5]]]))
+    programs("squeue", "old|6|N/A|RUNNING\n")
+    line = refused("--launcher", "local")
+    assert "OUT_DIR 'out' has tasks of job 6 queued or running: wait for them, or cancel them with scancel 6" in line
+    programs("squeue", error="slurm_load_jobs error: Unable to contact slurm controller\n", code=1)
+    assert "OUT_DIR 'out' was sent to Slurm, which does not say" in refused("--launcher", "local")
+    # Elsewhere nobody can be asked.
+    monkeypatch.setenv("PATH", str(here))
+    launcher.check_idle(make_plan(command_of()))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"schema": 1, "submissions": [{"name": "x"}]}', '{"submissions": []}', "[" * 100_000]
+)
 def test_a_record_that_is_none(refused, programs, here, content):
     (here / "out/slurm").mkdir(parents=True)
     (here / "out/slurm/submitted.json").write_text(content)

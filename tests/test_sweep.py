@@ -15,27 +15,43 @@ from hypothesis import strategies as st
 
 import benchmark
 import config as configuration
+import console
 import generative_models_GAN_VAE_RBM_benchmarks as script
+import locks
+import parts
 import results
 import sweep
 import sweep_merge
 from errors import UserError
-from sweep_plan import cell_name, make_plan
+from sweep_plan import cell_name, make_plan, without_folder
 
-SMALL = (
-    "--models RBM --num-bins 4 --n-steps 8 --n-evaluations 2 --snapshot-percent 50 --num-seeds 2 --n-eval-samples 64 "
-    "--batch-size 16 --parameter-budget 60"
+SMALL = dict(
+    MODELS=("RBM",),
+    NUM_BINS=4,
+    N_STEPS=8,
+    N_EVALUATIONS=2,
+    SNAPSHOT_PERCENT=50,
+    NUM_SEEDS=2,
+    N_EVAL_SAMPLES=64,
+    BATCH_SIZE=16,
+    PARAMETER_BUDGET=60,
 )
-TINY = SMALL.split()
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """The config block as somebody edited it: what is swept must not stand on the command line as well."""
+    for name, value in SMALL.items():
+        monkeypatch.setattr(script, name, value)
 
 
 def plan_of(*words, out_dir="out", **constants):
-    args = [*TINY, "--out-dir", str(out_dir), *words]
+    args = ["--out-dir", str(out_dir), *words]
     return make_plan(configuration.read({**vars(script), **constants}, args, ""))
 
 
 def run(*words, out_dir="out"):
-    return script.main([*TINY, "--out-dir", str(out_dir), *words])
+    return script.main(["--out-dir", str(out_dir), *words])
 
 
 def tree(folder):
@@ -55,8 +71,8 @@ def executed(here, monkeypatch):
     """Stands in for training: a cell's results are there at once. Gives the folders of those that ran, in order."""
     folders = []
 
-    def execute(job, folder, started, args, *, with_pictures, root):
-        del started, args
+    def execute(job, folder, started, args, *, with_pictures, root, trained):
+        del started, args, trained
         folders.append(folder.name)
         assert folder.parent == root
         summary = {"median": 0.03, "low": 0.01, "high": None, "seeds": [0.01, 0.03, None]}
@@ -72,16 +88,19 @@ def executed(here, monkeypatch):
             "models": {family.name: model for family in job.models},
             "external": {},
         }
-        results.write_whole(folder / "metrics.json", results.json_bytes(report))
+        for name in report["files"]:
+            results.write_whole(folder / name, results.json_bytes(report))
 
     monkeypatch.setattr(benchmark, "execute", execute)
     return folders
 
 
 @pytest.fixture
-def refused(here, capfd):
+def refused(here, capfd, monkeypatch):
     """Runs a sweep that must be refused in one line, which it returns; nothing on disk may change."""
     jax.devices()
+    # However slow the machine is, there is nothing to wait for.
+    monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 100)
 
     def call(*words):
         before = tree(here)
@@ -104,7 +123,7 @@ def test_cells_are_the_product_of_the_lists_the_last_one_fastest():
         "PARAMETER_BUDGET=310,TARGET_TYPE=1D_BETA",
         "PARAMETER_BUDGET=310,TARGET_TYPE=1D_BIMODAL",
     ]
-    single = configuration.parse(vars(script), [*TINY, "--parameter-budget", "310", "--target-type", "1D_BETA"], "")
+    single = configuration.parse(vars(script), ["--parameter-budget", "310", "--target-type", "1D_BETA"], "")
     cell = plan.cells[2]
     assert type(cell.config) is configuration.BenchmarkConfig
     assert cell.config.out_dir == str(Path("a/b", cell.name))
@@ -292,6 +311,7 @@ def test_an_interrupted_sweep_continues(executed, here, monkeypatch, capsys):
     assert run(*words) == 130
     assert "interrupted: 2 of 6 cells finished; the same command continues" in capsys.readouterr().out
     assert json.loads((here / "out/sweep.json").read_text())["state"] == "unfinished"
+    assert len((here / "out/leaderboard.csv").read_text().splitlines()) == 1 + 2
     monkeypatch.setattr(benchmark, "execute", whole)
     assert run(*words) == 0
     assert executed.count("SEED=1,PARAMETER_BUDGET=60") == 1
@@ -394,7 +414,13 @@ def test_a_finished_sweep_is_extended_and_only_its_own_pictures_go(executed, her
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", '{"schema": 1}', '{"schema": 1, "state": "finished", "constants": {}, "files": [], "cells": [[]]}'],
+    [
+        "",
+        "[]",
+        '{"schema": 1}',
+        '{"schema": 1, "state": "finished", "constants": {}, "files": [], "cells": [[]]}',
+        "[" * 100_000,
+    ],
 )
 def test_a_record_that_is_none_is_kept(here, refused, content):
     (here / "out").mkdir()
@@ -408,12 +434,34 @@ def test_a_file_where_a_cell_goes_is_kept(here, refused):
     assert "cell SEED=2: 'out/SEED=2' is a file" in refused("--sweep", "SEED=1,2")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"config": 3}', '{"config": {}, "schema": 1}'])
+def test_a_link_to_nothing_where_a_cell_goes(here, capfd):
+    (here / "out").mkdir()
+    (here / "out/SEED=2").symlink_to("nowhere")
+    assert run("--sweep", "SEED=1,2") == 2
+    assert "cell SEED=2: 'out/SEED=2' is a link to nothing; remove it" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"config": 3}', '{"config": {}, "schema": 1}', "[" * 100_000])
 def test_broken_results_are_no_results(executed, here, content):
     (here / "out/SEED=1").mkdir(parents=True)
     (here / "out/SEED=1/metrics.json").write_text(content)
+    np.savez(here / "out/SEED=1/seeds-0-1.npz", about=np.array("[" * 100_000))
     assert run("--sweep", "SEED=1") == 0
     assert executed == ["SEED=1"]
+
+
+@pytest.mark.parametrize("entry", ["models", "external", "floor", "provenance", "files", "schema"])
+def test_results_that_were_cut_are_no_results(executed, here, entry):
+    assert run("--sweep", "SEED=1") == 0
+    path = here / "out/SEED=1/metrics.json"
+    report = json.loads(path.read_text())
+    for value in (3, [None], {"RBM": {}}, None):
+        path.write_text(json.dumps(report | {entry: value}))
+        assert not sweep.is_finished(plan_of("--sweep", "SEED=1").cells[0])
+    del report[entry]
+    path.write_text(json.dumps(report))
+    assert run("--sweep", "SEED=1") == 0
+    assert executed == ["SEED=1", "SEED=1"]
 
 
 def test_cells_draw_their_pictures_unless_told_not_to(executed, here):
@@ -445,6 +493,10 @@ def test_merging_tolerates_missing_cells_and_says_how_many(executed, here):
     merged = sweep.merge(plan)
     assert (merged.n_missing, merged.files) == (6, ["leaderboard.csv"])
     assert not (here / "out/leaderboard.png").exists()
+    # Somebody's own: no sweep has written it.
+    (here / "out/leaderboard.png").write_bytes(b"mine")
+    sweep.merge(plan)
+    assert (here / "out/leaderboard.png").read_bytes() == b"mine"
 
 
 def test_a_cell_is_the_single_run_with_its_settings(here):
@@ -452,7 +504,7 @@ def test_a_cell_is_the_single_run_with_its_settings(here):
     assert run("--sweep", "TARGET_TYPE=1D_BETA,1D_BIMODAL", "--no-sweep-pictures") == 0
     assert run("--target-type", "1D_BIMODAL", out_dir="single") == 0
     cell, single = here / "out/TARGET_TYPE=1D_BIMODAL", here / "single"
-    assert {path.name for path in cell.iterdir()} == set(results.FILES)
+    assert {path.name for path in cell.iterdir()} == {*results.FILES, "log.txt"}
     for file in ("samples.npz", "parameters.npz"):
         with np.load(cell / file) as one, np.load(single / file) as two:
             assert set(one) == set(two)
@@ -487,3 +539,184 @@ def test_a_cell_s_error_names_it(here):
     with pytest.raises(UserError, match=r"^cell TARGET_TYPE=CUSTOM: .*'gone\.csv' is not a file"):
         sweep.run_cell(plan.cells[0], [], with_pictures=False)
     assert not os.listdir(here)
+
+
+def part_of(cell, first, last):
+    """Stands in for trained seeds."""
+    folder = Path(cell.config.out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"schema": parts.SCHEMA, "config": without_folder(cell.config)}
+    np.savez(folder / f"seeds-{first}-{last}.npz", about=np.array(results.json_bytes(about).decode()))
+
+
+def test_trained_seeds_of_a_different_sweep_are_kept(executed, here, refused, capfd):
+    plan = plan_of("--sweep", "SEED=1,2")
+    sweep.begin(plan)
+    part_of(plan.cells[0], 0, 0)
+    line = refused("--sweep", "SEED=1,2", "--n-steps", "16")
+    assert "of which 0 of 2 cells are finished and 1 has trained seeds: finish that one" in line
+    assert "holds a different sweep" in refused("--sweep", "SEED=1", "--merge")
+
+
+def test_a_run_here_uses_the_seeds_that_tasks_have_trained(here, monkeypatch):
+    words = ("--sweep", "SEED=1", "--num-seeds", "3", "--no-sweep-pictures")
+    plan = plan_of(*words)
+    (cell,) = plan.cells
+    sweep.begin(plan)
+    outcome = sweep.attempt(cell, [], with_pictures=False, seeds=range(1, 2), process="a task that was killed")
+    assert outcome == (None, None)
+    train, ranges = benchmark.train_seeds, []
+
+    def noted(job, seeds):
+        ranges.append(seeds)
+        return train(job, seeds)
+
+    monkeypatch.setattr(benchmark, "train_seeds", noted)
+    (here / cell.config.out_dir / ".joining").write_text("a task that was killed")
+    assert run(*words) == 0
+    assert ranges == [range(0, 1), range(2, 3)]
+    assert {path.name for path in (here / cell.config.out_dir).iterdir()} == {*results.FILES, "log.txt"}
+    assert run("--num-seeds", "3", "--seed", "1", out_dir="single") == 0
+    with np.load(here / cell.config.out_dir / "samples.npz") as one, np.load(here / "single/samples.npz") as two:
+        np.testing.assert_array_equal(one["RBM"], two["RBM"])
+
+
+def test_a_second_process_is_told_who_runs_the_sweep(executed, here, refused, capfd):
+    assert run("--sweep", "SEED=1,2") == 0
+    capfd.readouterr()
+    with locks.held("out"):
+        before = tree(here)
+        assert f"OUT_DIR 'out' is in use by process {os.getpid()} on " in refused("--sweep", "SEED=1,2,3")
+        # Looking at what there is disturbs nobody.
+        assert run("--sweep", "SEED=1,2", "--merge") == 0
+        assert set(tree(here)) == set(before)
+    assert executed == ["SEED=1", "SEED=2"]
+
+
+def test_a_cell_that_another_process_finishes_or_runs_is_left_alone(executed, here, monkeypatch):
+    (cell,) = plan_of("--sweep", "SEED=1").cells
+    sweep.run_cell(cell, [], with_pictures=True)
+    path, whole = here / cell.config.out_dir / "metrics.json", benchmark.check
+    content = path.read_bytes()
+    path.unlink()
+
+    def check(config):
+        path.write_bytes(content)
+        return whole(config)
+
+    monkeypatch.setattr(benchmark, "check", check)
+    assert sweep.run_cell(cell, [], with_pictures=True) == json.loads(content)
+    assert len(executed) == 1
+    assert (path.read_bytes(), (path.parent / "picture.png").exists()) == (content, True)
+    path.unlink()
+    monkeypatch.setattr(benchmark, "check", whole)
+    with locks.held(cell.config.out_dir):
+        outcome = sweep.attempt(cell, [], with_pictures=True)
+        assert outcome.report is None
+        assert outcome.error.startswith("cell SEED=1: OUT_DIR ")
+    # It has not failed.
+    assert not sweep.has_failed(cell)
+    assert len(executed) == 1
+
+
+def test_a_cell_whose_results_are_gone_at_its_end_has_failed(executed, here, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "execute", lambda *args, **more: None)
+    assert run("--sweep", "SEED=1") == 1
+    assert "failed: cell SEED=1: its results in 'out/SEED=1' are not whole" in capsys.readouterr().out
+
+
+def test_a_cell_without_one_of_its_files_is_not_finished(executed, here):
+    assert run("--sweep", "SEED=1,2") == 0
+    (here / "out/SEED=2/picture.png").unlink()
+    assert run("--sweep", "SEED=1,2") == 0
+    assert executed == ["SEED=1", "SEED=2", "SEED=2"]
+
+
+def other(value):
+    """A value that is another one, whether or not it could be run."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return value + "x"
+    return (*value, *value, 1)
+
+
+CONSTANTS = [constant.name for constant in dataclasses.fields(configuration.BenchmarkConfig)]
+
+
+@pytest.mark.parametrize("name", [name for name in CONSTANTS if name not in ("out_dir", "compilation_cache")])
+def test_a_cell_with_any_other_value_is_another_cell(executed, here, name):
+    (cell,) = plan_of("--sweep", "SEED=1").cells
+    sweep.run_cell(cell, [], with_pictures=True)
+    part_of(cell, 0, 1)
+    folder = here / cell.config.out_dir
+    assert sweep.is_finished(cell)
+    assert parts.seeds_in(folder, cell.config) == {0, 1}
+    value = getattr(cell.config, name)
+    changed = []
+    if dataclasses.is_dataclass(value):
+        for setting in dataclasses.fields(value):
+            copy = object.__new__(type(value))
+            vars(copy).update(vars(value) | {setting.name: other(getattr(value, setting.name))})
+            changed.append(copy)
+    else:
+        changed.append(other(value))
+    for each in changed:
+        # As it is: no check may keep a value from being changed.
+        config = object.__new__(type(cell.config))
+        vars(config).update(vars(cell.config) | {name: each})
+        assert sweep_merge.read(cell._replace(config=config)) is None
+        assert not parts.seeds_in(folder, config)
+
+
+def test_where_it_is_written_is_no_part_of_a_cell(executed, here):
+    (cell,) = plan_of("--sweep", "SEED=1").cells
+    sweep.run_cell(cell, [], with_pictures=True)
+    config = dataclasses.replace(cell.config, out_dir=f"./{cell.config.out_dir}", compilation_cache="off")
+    assert sweep.is_finished(cell._replace(config=config))
+
+
+def test_what_a_cell_prints_is_kept(executed, here, monkeypatch, capsys):
+    whole = benchmark.execute
+
+    def telling(*args, **more):
+        console.say("compiled programs are not kept: others can write to it")
+        with console.waiting("scoring …"):
+            pass
+        whole(*args, **more)
+
+    monkeypatch.setattr(benchmark, "execute", telling)
+    assert run("--sweep", "SEED=1") == 0
+    assert "compiled programs" not in capsys.readouterr().out
+    lines = (here / "out/SEED=1/log.txt").read_text().splitlines()
+    assert lines == ["compiled programs are not kept: others can write to it", "scoring … 00:00"]
+
+
+def test_checking_many_cells_builds_each_thing_once(here, monkeypatch):
+    built, build = [], benchmark.build
+    monkeypatch.setattr(benchmark, "build", lambda name, *rest: built.append(name) or build(name, *rest))
+    words = "SEED=1,2,3", "RBM.learning_rate=1e-3,2e-3", "N_STEPS=8,16", "KLD_EPSILON=1e-6,1e-9"
+    sweep.check(plan_of("--sweep", *words).cells)
+    assert built == ["RBM"]
+    sweep.check(plan_of("--sweep", "RBM.k=1,2", "NUM_BINS=4,5", "PARAMETER_BUDGET=60,70").cells)
+    assert len(built) == 1 + 8
+    # The seed decides which rows of a table are trained on, and so whether they can be.
+    rows = np.zeros(40)
+    rows[0] = 1
+    np.savetxt("rows.csv", rows)
+    words = ("--target-type", "CUSTOM", "--custom-file", "rows.csv", "--sweep", "SEED=" + ",".join(map(str, range(9))))
+    with pytest.raises(UserError, match="is the same in every training row"):
+        sweep.check(plan_of(*words).cells)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_ctrl_c_is_no_traceback(executed, here, monkeypatch, capsys, first):
+    def stop(*args, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(*((sweep, "check") if first else (benchmark, "execute")), stop)
+    assert run("--sweep", "SEED=1,2") == 130
+    assert "interrupted: 0 of 2 cells finished; the same command continues\n" in capsys.readouterr().out
+    assert os.path.exists("out") != first
