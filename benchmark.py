@@ -94,8 +94,8 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
                 import sweep
 
                 return sweep.run(command, args, constants)
-            folder = stack.enter_context(locks.held(command.config.out_dir))
             job = check(command.config)
+            folder = stack.enter_context(locks.held(job.config.out_dir))
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

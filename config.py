@@ -228,7 +228,7 @@ def read(constants: Mapping[str, Any], args: Sequence[str], description: str) ->
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(_one_line(said.getvalue())) from None
+        raise UserError(_one_line(said.getvalue(), args)) from None
     names = [constant.name for constant in dataclasses.fields(BenchmarkConfig)]
     fields = {name: getattr(line, name) for name in names}
     # Words cannot hold every value that a dict can: those of the command line only take its place if they differ.
@@ -240,8 +240,27 @@ def read(constants: Mapping[str, Any], args: Sequence[str], description: str) ->
             f'LAUNCHER = {line.launcher!r} sends the cells of a sweep: name one, such as SWEEP = {{"SEED": (42,)}} for '
             'a single run, or set LAUNCHER = "local"'
         )
+    _check_once(asked, args)
     config = line if asked else BenchmarkConfig(**fields)
     return Command(config, asked, line.sweep_pictures, line.launcher, line.slurm, line.merge)
+
+
+def _check_once(sweep: Mapping[str, Any] | Sequence[str], args: Sequence[str]) -> None:
+    """Raises a UserError where the command line sets what a sweep varies: one of the two would go unnoticed."""
+    options = {word.partition("=")[0].removeprefix("--").replace("_", "-") for word in args if word.startswith("--")}
+    for entry in sweep:
+        name = str(entry).partition("=")[0]
+        if name in sweepable():
+            # A family's line is all its settings.
+            own = [each for each in sweepable() if each == name or (name in MODELS and each.startswith(f"{name}."))]
+            given = [option for option in map(_option, own) if option.removeprefix("--") in options]
+            if given:
+                raise UserError(f"{given[0]} sets what the sweep varies ({name}): leave one of the two out")
+
+
+def _option(name: str) -> str:
+    """A constant's or setting's option of the command line."""
+    return f"--{name.lower().replace('_', '-')}"
 
 
 def parse(constants: Mapping[str, Any], args: Sequence[str], description: str) -> BenchmarkConfig:
@@ -253,8 +272,9 @@ def sweepable() -> dict[str, Any]:
     """Every name that a sweep may vary -> the type of its values; a family's whole line is a Mapping."""
     hints = get_type_hints(_Constants)
     kinds = {constant.name.upper(): hints[constant.name] for constant in dataclasses.fields(_Constants)}
-    # Every run has a folder of its own in it.
-    del kinds["OUT_DIR"]
+    # Every run has a folder of its own in it; and no result depends on whether compiled programs are kept.
+    for name in ("OUT_DIR", "COMPILATION_CACHE"):
+        del kinds[name]
     for name, family in MODELS.items():
         kinds[name] = Mapping
         kinds |= {f"{name}.{setting}": kind for setting, kind in get_type_hints(family.Config).items()}
@@ -291,7 +311,11 @@ def with_values(shared: Any, values: Mapping[str, Any], out_dir: str) -> Benchma
 
 
 def _listed(values: Any) -> str:
-    return ",".join(map(str, values)) if isinstance(values, list | tuple | range) else str(values)
+    try:
+        return ",".join(map(str, values)) if isinstance(values, list | tuple | range) else str(values)
+    except ValueError:
+        # Python writes no number of more than 4 300 digits; the sweep refuses it by name.
+        return "…"
 
 
 def _fields(constants: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,7 +352,7 @@ def _settings(name: str, settings: Any, kind: Any, example: str) -> Any:
     return kind(**settings)
 
 
-def _one_line(box: str) -> str:
+def _one_line(box: str, args: Sequence[str]) -> str:
     """The message inside tyro's box, with the nearest valid choice."""
     lines = [line.strip("│ ").strip() for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     message = []
@@ -341,6 +365,11 @@ def _one_line(box: str) -> str:
     if unknown:
         # The typed word is the value of an option that takes none, or a misspelt option.
         word = unknown[1].split("=")[0]
+        if word in ("True", "False") and word in args[1:]:
+            option = args[args.index(word, 1) - 1]
+            family, dot, setting = option.removeprefix("--").rpartition(".")
+            no = f"--{family}{dot}no-{setting}"
+            return f"{option} takes no {word}: write {option if word == 'True' else no}; --help lists all options"
         return f"unknown option {word}{nearest_choice(word, _options())}; --help lists all of them"
     choice = re.match(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)\.", text)
     if choice:

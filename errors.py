@@ -71,4 +71,9 @@ def check_range(
         nearest = f"; the nearest valid choice is {low}"
     elif number and high is not None and value > high:
         nearest = f"; the nearest valid choice is {high}"
-    raise UserError(f"{what} = {value!r} must be {' and '.join(bounds) or 'a finite number'}{nearest}")
+    try:
+        shown = repr(value)
+    except ValueError:
+        # Python writes no more than 4 300 digits.
+        shown = "a number of thousands of digits"
+    raise UserError(f"{what} = {shown} must be {' and '.join(bounds) or 'a finite number'}{nearest}")

@@ -95,7 +95,7 @@ def order(
     if "%" in str(folder):
         raise UserError(f"OUT_DIR {str(folder.parent)!r} has a %, which Slurm takes for a pattern: name another")
     own = _digest(plan)
-    queued, earlier = _in_queue(folder / RECORD_FILE)
+    queued, earlier = _in_queue(folder / RECORD_FILE, command.slurm)
     other = [job for unit, job in queued.items() for each in earlier if each["job"] == job and each["sweep"] != own]
     if other:
         raise UserError(
@@ -177,11 +177,13 @@ def submit(order: Order) -> None:
             f"{order.folder}/): sent again, each in a task of its own"
         )
     for cell in order.cells:
+        # It is tried again: as long as it is at work it has not failed, and what is finished waits for it.
+        (Path(cell.config.out_dir) / sweep.ERROR_FILE).unlink(missing_ok=True)
         if not any(unit.cell == cell.name for unit in order.queued):
             _forget(cell)
     # A name that no other job has: by it the job is known even if this process ends before it learns its number.
     name = f"benchmark-{uuid.uuid4().hex[:8]}"
-    sent = {"name": name, "sweep": order.sweep, "tasks": order.tasks}
+    sent = {"name": name, "sweep": order.sweep, "clusters": _clusters(order.slurm), "tasks": order.tasks}
     order.folder.mkdir(parents=True, exist_ok=True)
     record = {"schema": SCHEMA, "submissions": [*order.earlier, sent]}
     results.write_whole(order.folder / RECORD_FILE, results.json_bytes(record))
@@ -299,7 +301,7 @@ def _batched(units: Sequence[Unit], cells: Mapping[str, Cell], per_task: int) ->
     return [rest[i : i + per_task] for i in range(0, len(rest), per_task)] + [[unit] for unit in alone]
 
 
-def _in_queue(path: Path) -> tuple[dict[Unit, str], list[dict[str, Any]]]:
+def _in_queue(path: Path, slurm: Slurm | None = None) -> tuple[dict[Unit, str], list[dict[str, Any]]]:
     """What of earlier submissions is pending or running, with its job, and these submissions.
 
     Raises:
@@ -319,9 +321,16 @@ def _in_queue(path: Path) -> tuple[dict[Unit, str], list[dict[str, Any]]]:
         ) from None
     if not submissions:
         return {}, []
-    said = _slurm(["squeue", "--noheader", "--array", f"--name={','.join(submissions)}", "--format=%j|%F|%K|%T"])
+    # Whoever sent them, and in whichever partition: what is not seen would be sent twice.
+    words = ["squeue", "--all", "--noheader", "--array", f"--name={','.join(submissions)}", "--format=%j|%F|%K|%T"]
+    clusters = {str(each.get("clusters", "")) for each in submissions.values()} | {_clusters(slurm) if slurm else ""}
+    clusters = {name for names in clusters for name in names.split(",") if name}
+    said = _slurm(words + ([f"--clusters={','.join(sorted(clusters))}"] if clusters else []))
     queued, jobs = {}, {}
     for line in said.splitlines():
+        # Of several clusters each has a line of its own above its jobs.
+        if line.count("|") != 3:
+            continue
         name, job, index, state = line.strip().split("|")
         # One that is completing computes no more. A job of one task is no array.
         if state != "COMPLETING" and name in submissions:
@@ -340,9 +349,24 @@ def _ask(slurm: Slurm, n_tasks: int) -> None:
     array = [f"--array=0-{n_tasks - 1}"] if n_tasks > 1 else []
     try:
         _slurm(["sbatch", "--test-only", "--wrap=true", *slurm.as_options(), *array])
+    except _NoAnswer:
+        # It is not what was asked for.
+        raise
     except UserError as error:
-        many = f" of {n_tasks} tasks (cells_per_task makes fewer)" if n_tasks > 1 else ""
-        raise UserError(f"{error}; it was asked for an array{many} with {' '.join(slurm.as_options())}") from None
+        what = f"an array of {n_tasks} tasks (cells_per_task makes fewer)" if n_tasks > 1 else "one task"
+        raise UserError(f"{error}; it was asked for {what} with {' '.join(slurm.as_options())}") from None
+
+
+class _NoAnswer(UserError):
+    """Slurm's programs are here, but nothing that they could ask."""
+
+
+def _clusters(slurm: Slurm) -> str:
+    """The clusters that tasks are sent to, as sbatch takes them; empty: the one that this machine belongs to."""
+    asked = slurm.more().get("clusters") or slurm.more().get("cluster")
+    return (
+        asked if isinstance(asked, str) else os.environ.get("SBATCH_CLUSTERS") or os.environ.get("SLURM_CLUSTERS", "")
+    )
 
 
 def _slurm(words: Sequence[str]) -> str:
@@ -351,13 +375,23 @@ def _slurm(words: Sequence[str]) -> str:
     Raises:
       UserError: it fails.
     """
+    # What a user has set up for looking at the queue must not hide a part of it here.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, env=variables)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(f"{words[0]} does not answer ({error})") from None
+        raise _NoAnswer(f"{words[0]} does not answer ({error})") from None
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
-        raise UserError(f"{words[0]} refuses: {re.sub(f'^{words[0]}: (error: |fatal: )?', '', lines[0])}")
+        # What has become of it stands at the end, what went before it above.
+        errors = [line for line in lines if "error:" in line or "fatal:" in line] or lines
+        why = re.sub(f"^{words[0]}: (error: |fatal: )?", "", errors[-1])
+        if re.search("controller|configuration source|resolve_ctls|fetch_config", done.stderr):
+            raise _NoAnswer(
+                f"{words[0]} refuses: {why}; Slurm is installed here, but has no controller that answers: run this "
+                'where jobs are submitted, or set LAUNCHER = "local"'
+            )
+        raise UserError(f"{words[0]} refuses: {why}")
     return done.stdout
 
 

@@ -57,6 +57,10 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
     if command.merge:
         return _merge_alone(plan)
     try:
+        n = len(plan.cells)
+        with console.waiting_if_long(f"checking {n} {_cells(n)} …"):
+            check([cell for cell in plan.cells if not is_finished(cell)])
+        _earlier(plan)
         # Two that run, or send, the same cells would do all the work twice.
         with locks.held(plan.out_dir):
             return _run(command, args, constants, plan)
@@ -67,10 +71,8 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
 
 
 def _run(command: Command, args: Sequence[str], constants: Mapping[str, Any], plan: Plan) -> int:
-    """`run`, in a folder that no other process is in."""
-    with console.waiting_if_long(f"checking {len(plan.cells)} {_cells(len(plan.cells))} …"):
-        to_run = [cell for cell in plan.cells if not is_finished(cell)]
-        check(to_run)
+    """Runs or sends the cells, in a folder that no other process is in."""
+    to_run = [cell for cell in plan.cells if not is_finished(cell)]
     n, n_open = len(plan.cells), len(to_run)
     if to_run:
         # Its tasks come back to this module.

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -50,14 +50,19 @@ def make_plan(command: configuration.Command) -> Plan:
     if not isinstance(out_dir, str) or not out_dir:
         raise UserError(f"OUT_DIR = {out_dir!r} must be a folder in quotes, such as results_sweep")
     cells: list[Cell] = []
-    seen = set()
+    seen: dict[str, str] = {}
     for values in itertools.product(*swept.values()):
         chosen = dict(zip(swept, values, strict=True))
         name = cell_name(chosen)
         # Some file systems do not tell A from a.
-        if name.casefold() in seen:
+        same = seen.setdefault(name.casefold(), name)
+        if same is not name:
+            if same != name:
+                raise UserError(
+                    f"SWEEP has the cells {same} and {name}, whose folders differ only in case, which not every file "
+                    "system tells apart: rename one value, or run it into an OUT_DIR of its own"
+                )
             raise UserError(f"SWEEP has two cells with the name {name}: list every value once")
-        seen.add(name.casefold())
         with naming(name):
             config = configuration.with_values(shared, chosen, str(Path(out_dir) / name))
         cells.append(Cell(name, chosen, config))
@@ -78,10 +83,13 @@ def cell_name(values: Mapping[str, Any]) -> str:
 
     It begins with a constant's name and has no other letters than A-Z a-z 0-9 _ . + - = and commas, so that it can
     name nothing outside the folder it stands in. Values that would need others, and long names, end in a hash of what
-    was left out: other values have another name.
+    was left out: other values have another name. In whichever order the constants are listed, they are sorted here, so
+    that a cell is found again.
     """
     kinds = configuration.sweepable()
-    name = ",".join(f"{constant}={value_text(value, kinds.get(constant))}" for constant, value in values.items())
+    name = ",".join(
+        f"{constant}={value_text(value, kinds.get(constant))}" for constant, value in sorted(values.items())
+    )
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 11]}...{_hash(name)}"
     return name
@@ -101,18 +109,54 @@ def _lists(sweep: Mapping[str, Any] | Sequence[str]) -> dict[str, Sequence[Any]]
         name, equals, text = (entry, "=", "") if isinstance(sweep, Mapping) else entry.partition("=")
         if name == "OUT_DIR":
             raise UserError("SWEEP cannot vary OUT_DIR: it holds a folder for every cell")
+        if name == "COMPILATION_CACHE":
+            raise UserError("SWEEP cannot vary COMPILATION_CACHE: no result depends on it; set it for all cells")
         if name not in kinds:
             raise _unknown(str(name), kinds)
         if not equals:
             raise UserError(f"--sweep {entry!r} needs values: write {name}=value,value")
         if name in lists:
             raise UserError(f"--sweep names {name} twice: write {name}=value,value with all its values")
-        lists[name] = sweep[name] if isinstance(sweep, Mapping) else _parsed(name, text, kinds[name])
-        if not isinstance(lists[name], list | tuple | range):
-            raise UserError(f"SWEEP[{name!r}] = {lists[name]!r} must be a list: write ({lists[name]!r},)")
+        lists[name] = _plain(name, sweep[name]) if isinstance(sweep, Mapping) else _parsed(name, text, kinds[name])
+        if not isinstance(lists[name], list | tuple):
+            raise _no_list(name, lists[name], kinds[name])
         if not len(lists[name]):
             raise UserError(f"SWEEP's list for {name} is empty: name at least one value, or leave {name} out")
     return lists
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value as Python itself writes it: other ways to write a number must not make another cell of it.
+
+    Raises:
+      UserError: a whole number that is too long to be written.
+    """
+    # Arrays, and the numbers in them.
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, float):
+        # Of two zeros one has a sign.
+        return value + 0.0
+    # Python refuses to write what has more than 4 300 digits, and no constant takes a tenth of a hundred.
+    if isinstance(value, int) and value.bit_length() > 1000:
+        raise UserError(f"SWEEP[{name!r}] has a whole number of more than 300 digits: no constant takes one")
+    if isinstance(value, Mapping):
+        return {key: _plain(name, entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | range):
+        return (tuple if isinstance(value, tuple) else list)(_plain(name, entry) for entry in value)
+    return value
+
+
+def _no_list(name: str, value: Any, kind: Any) -> UserError:
+    """The error for what stands where a constant's values are to be listed."""
+    if isinstance(value, Set):
+        shown = f"a set, which has no order: write {sorted(value, key=repr)!r}"
+    elif isinstance(value, Iterator):
+        shown = f"a {type(value).__name__}, which can be read only once: write list(…) around it"
+    elif isinstance(value, Mapping) and kind is not Mapping:
+        shown = f"a dict: write its values as a list, {list(value.values())!r}" if value else "a dict: write a list"
+    else:
+        return UserError(f"SWEEP[{name!r}] = {value!r} must be a list: write ({value!r},)")
+    return UserError(f"SWEEP[{name!r}] must be a list, and is {shown}")
 
 
 def _unknown(name: str, kinds: Mapping[str, Any]) -> UserError:
@@ -145,7 +189,13 @@ def _one(name: str, word: str, kind: Any) -> Any:
         return word
     if kind in (int, float):
         try:
-            return kind(word)
+            if len(word) > 300:
+                raise UserError(f"--sweep {name}: {word[:20]!r}… has more than 300 letters: no number needs as many")
+            value = kind(word)
+            # Of two zeros one has a sign.
+            return value + 0.0 if kind is float else value
+        except UserError:
+            raise
         except ValueError:
             what, nearest = "a number, such as 0.001", ""
             if kind is int:

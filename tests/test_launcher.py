@@ -168,6 +168,43 @@ def test_slurm_is_asked_before_anything_is_written(programs, refused, here):
     assert (here / "bin/sbatch.calls").read_text() == f"--test-only --wrap=true {asked} --array=0-2\n"
 
 
+def test_slurm_without_a_controller(programs, refused):
+    programs("sbatch", error="sbatch: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host\n"
+             "sbatch: error: fetch_config: DNS SRV lookup failed\n"
+             "sbatch: fatal: Could not establish a configuration source\n", code=1)  # fmt: skip
+    line = refused()
+    assert line.startswith("sbatch refuses: Could not establish a configuration source; Slurm is installed here, but ")
+    assert line.endswith('or set LAUNCHER = "local"')
+
+
+def test_the_queue_is_seen_whatever_the_user_looks_at(programs, here, monkeypatch):
+    submitted(here, ("old", "x", []))
+    path = here / "bin/squeue"
+    path.write_text(path.read_text().replace("echo", f"env >> {here}/bin/squeue.env\necho", 1))
+    for name in ("SQUEUE_PARTITION", "SQUEUE_STATES", "SQUEUE_USERS"):
+        monkeypatch.setenv(name, "other")
+    programs_seen = "CLUSTER: one\n\nold|7|N/A|COMPLETING\nCLUSTER: two\n"
+    (here / "bin/squeue.out").write_text(programs_seen)
+    order_of("--slurm.options=--clusters=two,one")
+    assert "SQUEUE_" not in (here / "bin/squeue.env").read_text()
+    assert (here / "bin/squeue.calls").read_text().split() == [
+        "--all", "--noheader", "--array", "--name=old", "--format=%j|%F|%K|%T", "--clusters=one,two",
+    ]  # fmt: skip
+
+
+def test_what_is_sent_again_has_not_failed(programs, here, monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    job = type("Job", (), {"job_id": "9_0"})
+    monkeypatch.setattr(submitit.SlurmExecutor, "map_array", lambda self, work, tasks: [job] * len(tasks))
+    (here / "out/SEED=2").mkdir(parents=True)
+    (here / "out/SEED=2/error.txt").write_text("Traceback")
+    order = order_of("--slurm.options=--clusters=two")
+    launcher.submit(order)
+    assert not (here / "out/SEED=2/error.txt").exists()
+    record = json.loads((here / "out/slurm/submitted.json").read_text())
+    assert record["submissions"][0]["clusters"] == "two"
+
+
 @pytest.mark.parametrize("absent", ["sbatch", "squeue"])
 def test_without_slurm(refused, programs, here, absent, monkeypatch):
     monkeypatch.setenv("PATH", str(here / "bin"))

@@ -128,7 +128,7 @@ def test_cells_are_the_product_of_the_lists_the_last_one_fastest():
     assert type(cell.config) is configuration.BenchmarkConfig
     assert cell.config.out_dir == str(Path("a/b", cell.name))
     assert dataclasses.replace(cell.config, out_dir=single.out_dir) == single
-    described = {n for n in configuration.sweepable() if "." not in n} - {"COMPILATION_CACHE"}
+    described = {n for n in configuration.sweepable() if "." not in n}
     assert set(plan.constants) == described - set(plan.swept)
 
 
@@ -147,8 +147,8 @@ def test_any_constant_may_be_swept_in_the_config_block():
     assert last.mixture_weights == (0.1, 0.2, 0.3, 0.4)
     assert (last.seed, last.rbm.k, last.rbm.learning_rate) == (1, 1, 2e-3)
     assert plan.cells[0].config.rbm.k == 2
-    assert plan.cells[0].name.startswith("MODELS=RBM,")
-    assert "MODELS=RBM+VAE" in plan.cells[-1].name
+    assert ",MODELS=RBM," in plan.cells[0].name
+    assert ",MODELS=RBM+VAE," in plan.cells[-1].name
     assert "learning_rate" not in plan.constants.get("RBM", {})
 
 
@@ -166,6 +166,33 @@ def test_words_are_data_of_their_constants_types():
     values = plan_of("--sweep", *sweep_).cells[0].values
     assert list(values.values()) == [1e-6, True, "PCD", 3, "a b.csv"]
     assert [type(value) for value in values.values()] == [float, bool, str, int, str]
+
+
+def test_numpy_s_numbers_are_numbers():
+    block = {
+        "RBM.learning_rate": np.geomspace(1e-4, 1e-2, 3),
+        "PARAMETER_BUDGET": tuple(np.array([60, 70])),
+        "MIXTURE_MEANS": (np.zeros((4, 2)),),
+        "SEED": np.arange(2),
+    }
+    plain = {name: np.asarray(values).tolist() for name, values in block.items()}
+    plan = plan_of(SWEEP=block)
+    assert plan.cells == plan_of(SWEEP=plain).cells
+    assert "RBM.learning_rate=0.0001" in plan.cells[0].name
+    assert {type(value) for cell in plan.cells for value in cell.values.values()} == {int, float, list}
+
+
+def test_cells_are_found_again_in_whichever_order_constants_are_listed():
+    plans = [plan_of("--sweep", *words) for words in (("SEED=1,2", "RBM.k=1,2"), ("RBM.k=2,1", "SEED=1,2"))]
+    assert {cell.name: cell.config for cell in plans[0].cells} == {cell.name: cell.config for cell in plans[1].cells}
+    assert [list(plan.swept) for plan in plans] == [["SEED", "RBM.k"], ["RBM.k", "SEED"]]
+    assert [cell.values["SEED"] for cell in plans[0].cells] == [1, 1, 2, 2]
+
+
+def test_an_option_that_the_sweep_varies_is_refused_for_a_family_as_a_whole():
+    with pytest.raises(UserError, match=r"^--rbm\.k sets what the sweep varies \(RBM\)"):
+        plan_of("--rbm.k", "3", SWEEP={"RBM": ({"sigma": 0.5},)})
+    assert len(plan_of("--rbm.k", "3", "--sweep", "RBM.sigma=0.5,1").cells) == 2
 
 
 def test_a_swept_constant_need_not_fit_where_it_stands():
@@ -233,6 +260,15 @@ def test_other_values_have_other_names(one, two):
         (["MODELS=RBM"], ["MODELS: its values are tuples, which only SWEEP in the config block can list"]),
         (["GAN=1"], ["GAN: its values are dicts"]),
         (["OUT_DIR=x"], ["SWEEP cannot vary OUT_DIR"]),
+        (["COMPILATION_CACHE=on,off"], ["SWEEP cannot vary COMPILATION_CACHE: no result depends on it"]),
+        (["CUSTOM_FILE=A.csv,a.csv"], ["the cells CUSTOM_FILE=A.csv and CUSTOM_FILE=a.csv, ", "differ only in case"]),
+        (["VAE.beta=0,-0.0"], ["two cells with the name VAE.beta=0.0"]),
+        (["SEED=" + "9" * 5000], ["--sweep SEED: '99999999999999999999'… has more than 300 letters"]),
+        (["SEED=1,2", "--seed", "7"], ["--seed sets what the sweep varies (SEED): leave one of the two out"]),
+        (["NUM_BINS=4,5", "--num_bins=4"], ["--num-bins sets what the sweep varies (NUM_BINS)"]),
+        (["RBM.k=1,2", "--rbm.k", "1"], ["--rbm.k sets what the sweep varies (RBM.k)"]),
+        (["SEED=1", "--sweep-pictures", "False"], ["--sweep-pictures takes no False: write --no-sweep-pictures"]),
+        (["SEED=1", "--vae.learn-sigma", "False"], ["takes no False: write --vae.no-learn-sigma"]),
         (["SWEEP_PICTURES=True"], ["'SWEEP_PICTURES' is unknown"]),
         (["SEED=1,-1"], ["cell SEED=-1: SEED = -1 must be at least 0; the nearest valid choice is 0"]),
         (["PARAMETER_BUDGET=60,2"], ["cell PARAMETER_BUDGET=2: RBM: PARAMETER_BUDGET = 2 ", "smallest that works"]),
@@ -260,8 +296,17 @@ def test_a_sweep_that_cannot_be_run_is_refused_in_one_line(refused, words, said)
         ({"MODELS": ("RBM",)}, "cell MODELS=RBM: MODELS = 'RBM' must name at least one family"),
         ({"MIXTURE_WEIGHTS": ((1, 2),), "TARGET_TYPE": ("2D_GMM",), "NUM_BINS": (0,)}, "2D_GMM has 2 weights"),
         ({"RBM": ({3: 1, "k": 2},)}, "RBM's setting"),
+        ({"SEED": {2, 1}}, "SWEEP['SEED'] must be a list, and is a set, which has no order: write [1, 2]"),
+        ({"SEED": iter((1, 2))}, "SWEEP['SEED'] must be a list, and is a tuple_iterator, which can be read only once"),
+        ({"SEED": {"a": 1}}, "SWEEP['SEED'] must be a list, and is a dict: write its values as a list, [1]"),
+        ({"SEED": np.array(3)}, "SWEEP['SEED'] = 3 must be a list: write (3,)"),
+        ({"SEED": (1, np.int64(1))}, "two cells with the name SEED=1: list every value once"),
+        ({"RBM.sigma": (0.5, np.float64(0.5))}, "two cells with the name RBM.sigma=0.5"),
+        ({"VAE.beta": (0.0, -0.0)}, "two cells with the name VAE.beta=0.0"),
+        ({"RBM": ({"k": 2}, {"k": np.int64(2)})}, "two cells with the name RBM="),
+        ({"SEED": (10**5000,)}, "SWEEP['SEED'] has a whole number of more than 300 digits"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__ if isinstance(value, dict) else str(value)[:40],
 )
 def test_an_edited_sweep_that_cannot_be_run(refused, monkeypatch, block, said):
     monkeypatch.setattr(script, "SWEEP", block)
@@ -314,7 +359,7 @@ def test_an_interrupted_sweep_continues(executed, here, monkeypatch, capsys):
     assert len((here / "out/leaderboard.csv").read_text().splitlines()) == 1 + 2
     monkeypatch.setattr(benchmark, "execute", whole)
     assert run(*words) == 0
-    assert executed.count("SEED=1,PARAMETER_BUDGET=60") == 1
+    assert executed.count("PARAMETER_BUDGET=60,SEED=1") == 1
     assert len(executed) == 6
     assert json.loads((here / "out/sweep.json").read_text())["files"] == sorted(sweep_merge.FILES)
 
