@@ -117,7 +117,9 @@ def _lists(sweep: Mapping[str, Any] | Sequence[str]) -> dict[str, Sequence[Any]]
             raise UserError(f"--sweep {entry!r} needs values: write {name}=value,value")
         if name in lists:
             raise UserError(f"--sweep names {name} twice: write {name}=value,value with all its values")
-        lists[name] = _plain(name, sweep[name]) if isinstance(sweep, Mapping) else _parsed(name, text, kinds[name])
+        lists[name] = (
+            _plain(name, sweep[name], kinds[name]) if isinstance(sweep, Mapping) else _parsed(name, text, kinds[name])
+        )
         if not isinstance(lists[name], list | tuple):
             raise _no_list(name, lists[name], kinds[name])
         if not len(lists[name]):
@@ -125,8 +127,13 @@ def _lists(sweep: Mapping[str, Any] | Sequence[str]) -> dict[str, Sequence[Any]]
     return lists
 
 
-def _plain(name: str, value: Any) -> Any:
+def _plain(name: str, value: Any, kind: Any) -> Any:
     """A value as Python itself writes it: other ways to write a number must not make another cell of it.
+
+    Args:
+      name: of the constant.
+      value: of it, or a list of some.
+      kind: its type.
 
     Raises:
       UserError: a whole number that is too long to be written.
@@ -139,11 +146,19 @@ def _plain(name: str, value: Any) -> Any:
     # Python refuses to write what has more than 4 300 digits, and no constant takes a tenth of a hundred.
     if isinstance(value, int) and value.bit_length() > 1000:
         raise UserError(f"SWEEP[{name!r}] has a whole number of more than 300 digits: no constant takes one")
+    if isinstance(value, int) and not isinstance(value, bool) and _leaves(kind) == {float}:
+        return float(value)
     if isinstance(value, Mapping):
-        return {key: _plain(name, entry) for key, entry in value.items()}
+        return {key: _plain(name, entry, kind) for key, entry in value.items()}
     if isinstance(value, list | tuple | range):
-        return (tuple if isinstance(value, tuple) else list)(_plain(name, entry) for entry in value)
+        return (tuple if isinstance(value, tuple) else list)(_plain(name, entry, kind) for entry in value)
     return value
+
+
+def _leaves(kind: Any) -> set[Any]:
+    """What the innermost values of a type are."""
+    inner = [each for each in get_args(kind) if each is not ...]
+    return set().union(*map(_leaves, inner)) if inner else {kind}
 
 
 def _no_list(name: str, value: Any, kind: Any) -> UserError:

@@ -347,6 +347,11 @@ def test_an_edited_line_that_cannot_be_run(edit, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_number_too_long_for_python_to_write(rejected, monkeypatch):
+    monkeypatch.setattr(script, "SEED", 10**5000)
+    assert "SEED = a number of thousands of digits must be at least 0 and at most 2147483647" in rejected()
+
+
 def test_an_edited_line_is_refused_by_the_script_too(rejected, monkeypatch):
     monkeypatch.setattr(script, "N_STEPS", 0)
     assert rejected() == "error: N_STEPS = 0 must be at least 1; the nearest valid choice is 1"

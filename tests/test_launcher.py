@@ -14,6 +14,7 @@ import config as configuration
 import console
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import launcher
+import locks
 import parts
 import results
 import sweep
@@ -228,6 +229,12 @@ def test_a_different_sweep_in_the_queue(refused, programs, here):
     submitted(here, ("old", "another", [[["SEED=1", 0, 5]]]))
     programs("squeue", "old|6|N/A|RUNNING\n")
     assert "holds a different sweep, whose job 6 is still queued or running" in refused()
+
+
+def test_two_that_send_at_once(refused, programs, here):
+    with locks.held("out"):
+        assert f"OUT_DIR 'out' is in use by process {os.getpid()} on " in refused()
+    assert not (here / "bin/sbatch.calls").exists()
 
 
 def test_nothing_is_run_here_while_tasks_are_at_work(refused, programs, here, monkeypatch):

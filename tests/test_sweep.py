@@ -1,10 +1,13 @@
 """Sweeps: which cells there are, that a finished one is not run again, and that nothing is lost."""
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 import os
 import string
+import threading
 from pathlib import Path
 
 import jax
@@ -304,6 +307,7 @@ def test_a_sweep_that_cannot_be_run_is_refused_in_one_line(refused, words, said)
         ({"RBM.sigma": (0.5, np.float64(0.5))}, "two cells with the name RBM.sigma=0.5"),
         ({"VAE.beta": (0.0, -0.0)}, "two cells with the name VAE.beta=0.0"),
         ({"RBM": ({"k": 2}, {"k": np.int64(2)})}, "two cells with the name RBM="),
+        ({"MIXTURE_WEIGHTS": ((1, 0, 0, 0), (1.0, 0, 0, 0))}, "two cells with the name MIXTURE_WEIGHTS="),
         ({"SEED": (10**5000,)}, "SWEEP['SEED'] has a whole number of more than 300 digits"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, dict) else str(value)[:40],
@@ -765,3 +769,20 @@ def test_ctrl_c_is_no_traceback(executed, here, monkeypatch, capsys, first):
     assert run("--sweep", "SEED=1,2") == 130
     assert "interrupted: 0 of 2 cells finished; the same command continues\n" in capsys.readouterr().out
     assert os.path.exists("out") != first
+
+
+def test_what_takes_long_is_seen_and_what_does_not_is_not(monkeypatch, capsys):
+    with console.waiting_if_long("checking 60 cells …"):
+        pass
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 0.01)
+    shown = threading.Event()
+
+    class Screen(io.StringIO):
+        def write(self, text):
+            shown.set()
+            return super().write(text)
+
+    with contextlib.redirect_stdout(Screen()) as screen, console.waiting_if_long("checking 60 cells …"):
+        assert shown.wait(30)
+    assert "checking 60 cells … 00:0" in screen.getvalue()
