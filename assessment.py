@@ -96,7 +96,9 @@ def make_closing(target: Target, config: Any, judge: Judge) -> Closing:
     with ThreadPoolExecutor() as pool:
         draws = list(pool.map(perfect_scores, range(N_HOST_DRAWS)))
     floors = {name: floor_of([draw[name] for draw in draws]) for name in draws[0]}
-    floors.setdefault("classifier_accuracy", Floor(*sample_metrics.cross_validated_null(n_rows)))
+    null = sample_metrics.cross_validated_null(n_rows)
+    # It is symmetric: its mean is its median.
+    floors.setdefault("classifier_accuracy", Floor(*null, median=null[0]))
     # In the order of every table.
     floors = {name: floors[name] for name in metrics.METRICS if name in floors}
     return Closing(
@@ -267,7 +269,7 @@ def _assess_masses(entry: External, target: Target, judge: Judge) -> Assessment:
     width = float(np.ptp(target.box)) / target.n_bins
     scores = {"wasserstein": [float(np.abs(np.cumsum(p - q)).sum() * width)]}
     scores["kl_exact"] = None if target.empirical else exact
-    floors = {} if target.empirical else dict.fromkeys(scores, Floor(0.0, 0.0, 0.0))
+    floors = {} if target.empirical else dict.fromkeys(scores, Floor(0.0, 0.0, 0.0, 0.0))
     return Assessment(entry.name, entry.n_params, None, None, q, scores, floors, [None], external=True)
 
 

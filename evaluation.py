@@ -1,6 +1,7 @@
 """From a target to what judges samples of it: cells, exact masses, quantiles, and the floor of every metric."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -12,15 +13,26 @@ from targets import Target, kld_cells
 from training import Scorer
 
 N_FLOOR_DRAWS = 200
+N_FLOOR_QUANTILES = 41  # kept of them, at equal steps from 0 to 1: every 2.5 %
 N_REFERENCE_ROWS = 100_000  # fixed target rows behind the sliced distance in 2-D
 
 
-class Floor(NamedTuple):
-    """What samples of the target itself score on the same estimator."""
+@dataclass(frozen=True)
+class Floor:
+    """What samples of the target itself score on the same estimator.
+
+    Unpacked it is the three numbers that pictures draw: mean, low and high.
+    """
 
     mean: float
     low: float  # 2.5 % quantile over draws
     high: float  # 97.5 % quantile
+    median: float  # below the mean where a cell that stays empty now and then costs much
+    quantiles: tuple[float, ...] = ()  # at equal steps from 0 to 1, of what is drawn often enough to have them
+
+    def __iter__(self) -> Iterator[float]:
+        """What pictures draw."""
+        return iter((self.mean, self.low, self.high))
 
 
 class Judge(NamedTuple):
@@ -109,7 +121,7 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
         discretisation_error = float(np.mean(np.abs(points - compared(points))))
     return Judge(
         scorer=Scorer(n, target.codec.decode_mean if soft else target.codec.decode, soft, tuple(scores[0]), score),
-        floors={name: floor_of([score[name] for score in scores]) for name in scores[0]},
+        floors={name: floor_of([score[name] for score in scores], N_FLOOR_QUANTILES) for name in scores[0]},
         masses=masses,
         quantiles=quantiles,
         discretisation_error=discretisation_error,
@@ -117,7 +129,8 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
     )
 
 
-def floor_of(values: Any) -> Floor:
-    """Mean and 95 % range of what perfect samples scored."""
+def floor_of(values: Any, n_quantiles: int = 0) -> Floor:
+    """Mean, 95 % range and median of what perfect samples scored, and if asked for so many of their quantiles."""
     low, high = np.quantile(values, (0.025, 0.975))
-    return Floor(float(np.mean(values)), float(low), float(high))
+    quantiles = np.quantile(values, np.linspace(0, 1, n_quantiles)).tolist()
+    return Floor(float(np.mean(values)), float(low), float(high), float(np.median(values)), tuple(quantiles))

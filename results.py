@@ -174,13 +174,13 @@ def report(
             "n_samples": entry.n_samples,
             "final": final_of(entry),
             "memorisation": entry.memorisation,
-            "floor": {name: floor._asdict() for name, floor in entry.floors.items()},
+            "floor": {name: _floor(floor) for name, floor in entry.floors.items()},
         }
         for entry in assessments
         if entry.external
     }
     known = any(entry.scores.get("kl_exact") is not None for entry in assessments)
-    exact = {"kl_exact": Floor(0.0, 0.0, 0.0)} if known else {}
+    exact = {"kl_exact": Floor(0.0, 0.0, 0.0, 0.0)} if known else {}
     return {
         "schema": SCHEMA,
         "files": sorted(files),
@@ -194,11 +194,16 @@ def report(
             "discretisation_error": judge.discretisation_error,
             "split": _split(target, config),
         },
-        "floor": {name: floor._asdict() for name, floor in (judge.floors | exact | more["floors"]).items()},
+        "floor": {name: _floor(floor) for name, floor in (judge.floors | exact | more["floors"]).items()},
         "metric_seconds": more["metric_seconds"],
         "models": models,
         "external": external,
     }
+
+
+def _floor(floor: Floor) -> dict[str, Any]:
+    """A floor as metrics.json holds it; quantiles only where there are any."""
+    return {name: value for name, value in dataclasses.asdict(floor).items() if value != ()}
 
 
 def final_of(entry: Assessment) -> dict[str, Any]:

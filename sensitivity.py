@@ -62,7 +62,7 @@ def sensitivity(assessments: Sequence[Assessment], config: Any, target: Target, 
                     ]
                 )
         perfect = [klds(count(x)) if rows is None else klds(count(x), _shares(count(rows))) for x, rows in draws]
-        floors.append(np.array([floor_of(column) for column in np.transpose(perfect)]).T)
+        floors.append(np.array([tuple(floor_of(column)) for column in np.transpose(perfect)]).T)
     return Sensitivity(
         cells=counts,
         epsilons=epsilons,

@@ -104,6 +104,20 @@ def test_kld_floor_is_half_a_cell_a_sample_where_all_cells_are_filled(make_confi
     assert judge.floors["kld"].high == pytest.approx(high, rel=0.25)
 
 
+def test_a_floor_keeps_what_a_median_over_seeds_needs(make_config):
+    """With cells that are seldom filled an empty one costs ln(1/ε) of its mass: the mean lies above the median."""
+    _, target, judge = judged(make_config, target_type="1D_TRIMODAL", num_bins=20, n_eval_samples=1000)
+    floor = judge.floors["kld"]
+    scores = [judge.scorer.score(judge.perfect(i)[0])["kld"] for i in range(N_FLOOR_DRAWS)]
+    assert target.n_bins == 20
+    assert floor.median == pytest.approx(np.median(scores))
+    assert floor.mean == pytest.approx(np.mean(scores))
+    assert floor.median < floor.mean
+    np.testing.assert_allclose(floor.quantiles, np.quantile(scores, np.linspace(0, 1, 41)))
+    assert floor.quantiles[20] == pytest.approx(floor.median)
+    assert list(floor) == [floor.mean, *np.quantile(scores, (0.025, 0.975))]
+
+
 def test_more_samples_have_a_lower_floor(make_config):
     few, many = (
         judged(make_config, target_type="1D_POISSON", num_bins=8, n_eval_samples=n)[2].floors for n in (100, 1600)
@@ -206,7 +220,7 @@ def test_custom_has_a_floor(columns, num_bins, iris_file, make_config):
         make_config, target_type="CUSTOM", custom_file=iris_file(columns), num_bins=num_bins, n_eval_samples=150
     )
     for floor in judge.floors.values():
-        assert np.all(np.isfinite(floor))
+        assert np.all(np.isfinite([*floor]))
         assert 0 < floor.low < floor.mean < floor.high
     # What scores meet is the held-out part, whatever families train on.
     held_out = target.as_compared(jnp.asarray(target.held_out_rows, jnp.float32))

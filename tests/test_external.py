@@ -188,4 +188,4 @@ def test_probabilities_are_scored_exactly(make_config):
     _, _, empty = assessed(config, target, masses=np.array([0.5, 0.5, 0, 0]))
     assert empty.scores["kl_exact"] == [np.inf]
     assert moved.samples is None
-    assert moved.floors["kl_exact"] == (0, 0, 0)
+    assert tuple(moved.floors["kl_exact"]) == (0, 0, 0)

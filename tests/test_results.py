@@ -78,7 +78,7 @@ def assessed(judge, run, **scores):
 
 
 COST = Cost(operations_per_step=1000.0, rows_per_step=16, memory_bytes=2**20)
-MORE = {"floors": {"mmd2": Floor(0.0, -1.0, 1.0)}, "metric_seconds": {"mmd2": 0.5}}
+MORE = {"floors": {"mmd2": Floor(0.0, -1.0, 1.0, 0.1)}, "metric_seconds": {"mmd2": 0.5}}
 
 
 def reported(config, target, judge, run, entries, files=()):
@@ -107,8 +107,14 @@ def test_report_is_schema_1_and_says_what_was_measured(made):
     assert read["config"]["rbm"] == dataclasses.asdict(config.rbm)
     assert read["target"]["entropy"] == pytest.approx(float(-(judge.masses * np.log(judge.masses)).sum()))
     assert read["target"]["discretisation_error"] == judge.discretisation_error
-    floors = judge.floors | MORE["floors"] | {"kl_exact": Floor(0.0, 0.0, 0.0)}
-    assert read["floor"] == {name: floor._asdict() for name, floor in floors.items()}
+    floors = judge.floors | MORE["floors"] | {"kl_exact": Floor(0.0, 0.0, 0.0, 0.0)}
+    assert set(read["floor"]) == set(floors)
+    for name, floor in floors.items():
+        assert [read["floor"][name][part] for part in ("mean", "low", "high")] == list(floor)
+        assert read["floor"][name]["median"] == floor.median
+        assert tuple(read["floor"][name].get("quantiles", ())) == floor.quantiles
+    assert len(read["floor"]["kld"]["quantiles"]) == 41
+    assert "quantiles" not in read["floor"]["kl_exact"]
     assert read["external"] == {}
     model = read["models"]["RBM"]
     assert set(model) == {
@@ -167,7 +173,7 @@ def test_external_entries_have_the_shape_of_a_familys_final(made):
     assert external["final"]["kld"] == {"median": 0.3, "low": 0.3, "high": 0.3, "seeds": [0.3]}
     assert external["final"]["kl_exact"]["median"] is None
     assert (external["n_params"], external["n_samples"]) == (None, 70)
-    assert external["floor"]["kld"] == judge.floors["kld"]._asdict()
+    assert external["floor"]["kld"] == read["floor"]["kld"]
 
 
 def test_parameters_hold_what_was_trained_and_what_was_scored(made):
@@ -273,7 +279,7 @@ def test_the_final_table_names_the_diverged_and_the_floor(made, capsys):
 
 def test_tables_show_external_entries_with_their_own_floor(made, capsys):
     _, _, judge, run = made
-    own = {name: floor._replace(mean=9.5) for name, floor in judge.floors.items()}
+    own = {name: dataclasses.replace(floor, mean=9.5) for name, floor in judge.floors.items()}
     few = assessed(judge, run)._replace(
         name="QCBM", n_params=None, n_samples=70, scores={"kld": [0.3], "wasserstein": [0.25]}, floors=own,
         diverged_at_step=[None], external=True
