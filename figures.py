@@ -420,13 +420,16 @@ def _widest(text: Any, words: Iterable[str]) -> float:
 
 
 def _wrapped(text: str, width: float, size: float, *, bold: bool = True) -> str:
-    """Breaks lines that would run out of `width` inches, after a "·" where that is enough."""
+    """Breaks lines that would run out of `width` inches, between the parts that "·" separates where that is enough."""
     em = 0.64 if bold else 0.56  # of a letter of DejaVu Sans
     room = max(20, int(0.97 * width * 72 / (em * size)))
-    parts = text.split(" · ")
-    if len(max(parts, key=len)) < room - 2:
-        text = " · ".join(part.replace(" ", "\u00a0") for part in parts).replace(" · ", "\u00a0· ")
-    return textwrap.fill(text, room).replace("\u00a0", " ")
+    lines = [""]
+    for part in text.split(" · "):
+        joined = f"{lines[-1]} · {part}" if lines[-1] else part
+        # Where a line ends anyway a separator would only hang in the air.
+        first, *rest = [joined] if len(joined) <= room else [lines[-1], *textwrap.wrap(part, room)]
+        lines[-1:] = [first, *rest] if first else rest
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager

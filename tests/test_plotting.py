@@ -526,8 +526,8 @@ def test_titles_break_between_their_parts(tmp_path, shown):
     title = "VAE · 1D_POISSON · 14 bins · 1600 parameters · 4 seeds · the seed of median KLD"
     plotting.latent_sweep(tmp_path / "z.png", z, z[:, None, None] + np.zeros((5, 5, 1)), ["x"], title)
     first, second = shown[0]._suptitle.get_text().split("\n")
-    assert f"{first} {second}" == title
-    assert first.endswith(" ·")
+    # No separator is left hanging where a line ends.
+    assert f"{first} · {second}" == title
 
 
 def test_long_titles_are_broken_and_stay_inside(tmp_path, shown):
