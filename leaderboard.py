@@ -22,7 +22,7 @@ from power_law import PowerLaw
 
 _MAP = "cividis_r"  # the same to the colour-blind; light is good
 _WORST = 1000.0  # floors; what is above would leave all others one colour
-_LONGEST_ROW = 44  # letters; a longer name is cut
+_LONGEST_ROW = 60  # letters; a longer name is cut
 _FIT_DASH = (0, (2.5, 1.5))
 
 
@@ -32,10 +32,26 @@ class Board(NamedTuple):
     rows: Sequence[str]  # [T] targets, such as "1D_BETA, 20 bins"
     names: Sequence[str]  # [F] families, then what comes from elsewhere
     externals: Collection[str]  # those of the names
-    ratio: np.ndarray  # [T, F] KLD over the floor's mean; NaN: no KLD; infinite: diverged
-    reach: np.ndarray  # [T, F] the floor's 97.5 % limit over its mean: a perfect model lies below
+    ratio: np.ndarray  # [T, F] median KLD over the floor's median; NaN: no KLD; infinite: diverged
+    reach: np.ndarray  # [T, F] below it lies the same number of a perfect model with as many seeds, in 97.5 %
     count: np.ndarray  # [T, F] cells behind each
-    pooled: str  # what the cells of one target differ in, such as "5 PARAMETER_BUDGET"; empty: one cell a target
+    lost: np.ndarray  # [T, F] of these, the cells whose median seed has diverged
+    n_seeds: np.ndarray  # [T, F] seeds behind each
+    lost_seeds: np.ndarray  # [T, F] of these, the seeds that have diverged
+    pooled: str  # what the cells of one target differ in, such as "5 budgets"; empty: one cell a target
+    key: Sequence[str] = ()  # what short names in rows stand for, such as "weights #1: [0.5, 0.5]"
+
+    def loss(self, i: int, j: int, of: str = " of ") -> str:
+        """What has diverged behind a number, such as "2 of 5 cells"; empty if nothing has."""
+        if self.count[i, j] > 1 and self.lost[i, j]:
+            return f"{self.lost[i, j]}{of}{self.count[i, j]} cells"
+        return f"{self.lost_seeds[i, j]}{of}{self.n_seeds[i, j]} seeds" if self.lost_seeds[i, j] else ""
+
+    @property
+    def losses(self) -> list[list[str]]:
+        """[T][F] the same of all."""
+        rows, names = self.ratio.shape
+        return [[self.loss(i, j) for j in range(names)] for i in range(rows)]
 
 
 class Course(NamedTuple):
@@ -43,11 +59,18 @@ class Course(NamedTuple):
 
     n_params: np.ndarray  # [B] parameters used
     kld: Sequence[np.ndarray]  # [B] arrays of nats, one number a seed, infinite where it has diverged
+    exact: Sequence[np.ndarray] | None = None  # [B] likewise, the exact divergence over the KLD's own cells
 
     @property
     def medians(self) -> np.ndarray:
         """[B] nats."""
         return np.array([np.median(values) for values in self.kld])
+
+    def law(self, floor: float, high: float) -> PowerLaw | None:
+        """How the divergence falls: of the exact one, which has no floor, where it is known; else of the KLD."""
+        if self.exact is None:
+            return power_law.fit(self.n_params, self.medians, floor, high)
+        return power_law.fit(self.n_params, [np.median(values) for values in self.exact])
 
 
 class Panel(NamedTuple):
@@ -57,6 +80,7 @@ class Panel(NamedTuple):
     courses: Mapping[str, Course]
     levels: Mapping[str, float]  # KLD (nats) of what comes from elsewhere and has no budget
     floor: tuple[float, float, float]  # mean, low and high that samples of the target itself score
+    middle: float  # and their median
 
 
 def number(value: float | None) -> str:
@@ -91,8 +115,11 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
         dark = np.dot(shade[:3], (0.299, 0.587, 0.114)) < 0.46
         text = "none" if np.isnan(value) else "∞" if np.isinf(value) else number(value)
         weight = "bold" if value <= board.reach[i, j] else "normal"
-        ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", color="white" if dark else TARGET_COLOUR,
-                fontsize=13, fontweight=weight)  # fmt: skip
+        ink, loss = "white" if dark else TARGET_COLOUR, board.loss(i, j, "/")
+        ax.text(j + 0.5, i + (0.38 if loss else 0.5), text, ha="center", va="center", color=ink, fontsize=13,
+                fontweight=weight)  # fmt: skip
+        if loss:
+            ax.text(j + 0.5, i + 0.77, f"{loss} ∞", ha="center", va="center", color=ink, fontsize=8.5)
     ax.set_xticks(np.arange(n_names) + 0.5, [_wrapped_name(name, cell) for name in board.names])
     ax.set_yticks(np.arange(n_rows) + 0.5, rows)
     ax.invert_yaxis()
@@ -111,44 +138,52 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
     bar.outline.set_visible(False)
     figures.log_ticks(bar.ax.yaxis)
 
-    number_of = "the median over the seeds"
+    notes = ["the seeds' median of the last KLD, divided by the floor's median"]
     if board.pooled:
         fewest, most = (f(board.count[board.count > 0], default=1) for f in (_least, _largest))
         cells = f"{most} cells" if fewest == most else f"{fewest} to {most} cells"
-        number_of = f"the median over {cells} ({board.pooled}) of the median over seeds"
-    notes = [f"the last KLD divided by the floor's mean, {number_of}", "bold: within the floor's 95 % range"]
+        notes.append(f"of that the median over {cells} ({board.pooled})")
+    notes.append("bold: no larger than in 97.5 % of perfect models with as many seeds")
     marks = {
-        "∞: diverged": np.isinf(board.ratio).any(),
+        "∞: diverged": np.isinf(board.ratio).any() or board.lost_seeds.any(),
         "none: no sample to score": np.isnan(board.ratio).any(),
         "italic: samples from elsewhere": board.externals,
     }
-    notes += [note for note, there in marks.items() if there]
+    notes += [*(note for note, there in marks.items() if there), *board.key]
     figures.figure_legend(fig, {}, " · ".join(notes))
     figures.save(fig, path)
 
 
 @figures.styled
 def budget_scaling(
-    path: str | Path, panels: Sequence[Panel], colours: Mapping[str, str], title: str, *, note: str = ""
+    path: str | Path,
+    panels: Sequence[Panel],
+    colours: Mapping[str, str],
+    title: str,
+    *,
+    note: str = "",
+    key: Sequence[str] = (),
 ) -> None:
     """Draws the KLD against the number of parameters on log scales, a panel for every target.
 
     Where a power law fits (`power_law.fit`) it is drawn, and its exponent named over the panel.
 
     Args:
-      note: what else the seeds of a budget differ in, such as "2 SEED".
+      note: what else the seeds of a budget differ in, such as "2 values of SEED".
+      key: what short names of targets stand for.
     """
     n = len(panels)
     columns = n if n <= 3 else 2 if n == 4 else 3 if n <= 6 else 4
     n_rows = -(-n // columns)
-    width = {1: 8.0, 2: 11.0, 3: 12.5}.get(columns, 14.0)
+    width = {1: 8.0, 2: 11.0, 3: 12.5}.get(columns, 16.0)
     side = {1: 4.2, 2: 3.0}.get(n_rows, 2.6)
     fits = [_fits(panel) for panel in panels]
     longest = max((len(name) for laws in fits for name in laws), default=0)
-    beside = max(1, int((width - 1) / columns / (0.085 * (longest + 18) + 0.45)))  # exponents in one line
+    beside = max(1, int((width - 1) / columns / (0.077 * (longest + 38) + 0.4)))  # exponents in one line
     lines = [-(-len(laws) // beside) for laws in fits]
     heads = [max(lines[i : i + columns]) for i in range(0, n, columns)]
-    fig = figures.new(width, n_rows * (side + 0.55) + 0.22 * sum(heads) + 1.5, title)
+    names = max(_head_lines(panel.row).count("\n") for panel in panels)
+    fig = figures.new(width, n_rows * (side + 0.55 + 0.22 * names) + 0.22 * sum(heads) + 1.5, title)
     axes = fig.subplots(n_rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for ax in axes[n:]:
         ax.remove()
@@ -171,9 +206,10 @@ def budget_scaling(
             _course(ax, course, colours[name], limits)
         for name, law in laws.items():
             size = np.geomspace(law.n_params.min() / 1.15, law.n_params.max() * 1.15, 100)
-            ax.plot(size, panel.floor[0] + law.factor * size**law.slope, color=colours[name], ls=_FIT_DASH, lw=1.5,
+            ax.plot(size, panel.middle + law.factor * size**law.slope, color=colours[name], ls=_FIT_DASH, lw=1.5,
                     zorder=2.5)  # fmt: skip
-        _head(ax, panel.row, laws, colours, heads[i // columns], beside)
+        exact = [name for name in laws if panel.courses[name].exact is not None]
+        _head(ax, panel.row, laws, exact, colours, heads[i // columns], beside)
 
     entries: dict[str, Any] = {}
     for name in dict.fromkeys(name for panel in panels for name in panel.courses):
@@ -187,27 +223,35 @@ def budget_scaling(
     also = f", also over {note}" if note else ""
     heading = f"dots: median over the seeds of a budget{also} · bars and bands: their range"
     if any(fits):
-        heading += " · dashed: KLD − floor ∝ parametersᵃ, a ± its standard error over the panel"
+        heading += " · dashed: KLD = floor + c × parametersᵃ, over the panel a ± its 95 % interval"
+        if any(
+            panel.courses[name].exact is not None for panel, laws in zip(panels, fits, strict=True) for name in laws
+        ):
+            heading += " · exact a: that of the exact KL, which has no floor"
+    heading += "".join(f" · {entry}" for entry in key)
     figures.figure_legend(fig, entries, heading)
     figures.save(fig, path)
 
 
 def _fits(panel: Panel) -> dict[str, PowerLaw]:
-    laws = {name: power_law.fit(c.n_params, c.medians, panel.floor) for name, c in panel.courses.items()}
+    laws = {name: course.law(panel.middle, panel.floor[2]) for name, course in panel.courses.items()}
     return {name: law for name, law in laws.items() if law is not None}
 
 
 def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) -> None:
-    """The medians as dots on a line, and the range of the seeds that have not diverged."""
+    """The medians as dots on a line, and the range of the seeds: to the top where one has diverged."""
     low, high = limits
     ends = []
     for values in course.kld:
         finite = values[np.isfinite(values)]
-        ends.append((finite.min(), finite.max()) if len(finite) else (high * 100, high * 100))
+        lowest = finite.min() if len(finite) else high * 100
+        ends.append((lowest, finite.max() if len(finite) == len(values) else high * 100))
     lowest, highest = np.clip(np.transpose(ends), low, high * 100)
     # What is infinite leaves through the top; what is zero runs along the bottom.
     medians = np.clip(course.medians, low, high * 100)
-    ax.fill_between(course.n_params, lowest, highest, color=colour, alpha=0.16, lw=0, zorder=2)
+    ax.fill_between(
+        course.n_params, np.minimum(lowest, high), np.minimum(highest, high), color=colour, alpha=0.16, lw=0, zorder=2
+    )
     ax.vlines(course.n_params, lowest, highest, color=colour, lw=1.4, alpha=0.8, zorder=3)
     ax.plot(course.n_params, medians, color=colour, lw=1.7, alpha=0.75, zorder=3.2)
     for size, median in zip(course.n_params, course.medians, strict=True):
@@ -217,18 +261,35 @@ def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) 
 
 
 def _head(
-    ax: Axes, row: str, laws: Mapping[str, PowerLaw], colours: Mapping[str, str], lines: int, columns: int
+    ax: Axes,
+    row: str,
+    laws: Mapping[str, PowerLaw],
+    exact: Collection[str],
+    colours: Mapping[str, str],
+    lines: int,
+    columns: int,
 ) -> None:
     """A target's name, and under it the exponents as a legend; `lines` are kept free in every panel of a row."""
-    name = _cut(row, figures.LONGEST_HEAD)
+    name = _head_lines(row)
     ax.set_title(name, loc="left", color=TARGET_COLOUR, fontweight="bold", pad=7 + 14 * lines)
     if laws:
         handles = [Line2D([], [], color=colours[family], ls=_FIT_DASH, lw=1.8) for family in laws]
-        texts = [f"{family}: a = {_with_error(law.slope, law.error)}" for family, law in laws.items()]
-        legend = ax.legend(handles, texts, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=10.5,
+        texts = [
+            f"{family}: {'exact ' if family in exact else ''}a = {_with_error(law.slope, law.error)}, "
+            f"{len(law.n_params)} of {law.n_budgets} budgets"
+            for family, law in laws.items()
+        ]
+        legend = ax.legend(handles, texts, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=9.5,
                            borderaxespad=0.15, borderpad=0.1, labelspacing=0.25, handlelength=1.8)  # fmt: skip
         # The title above it keeps its place.
         legend.set_in_layout(False)
+
+
+def _head_lines(row: str) -> str:
+    """A target's name in two lines at most: what tells panels apart may stand at its end."""
+    whole = ", ".join(part.replace(" ", "\u00a0") for part in row.split(", "))
+    lines = textwrap.fill(whole, figures.LONGEST_HEAD, max_lines=2, placeholder="…", break_long_words=True)
+    return lines.replace("\u00a0", " ")
 
 
 def _with_error(value: float, error: float) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,17 +14,30 @@ import numpy as np
 import leaderboard
 import results
 import scenes
+from evaluation import N_FLOOR_DRAWS
 from leaderboard import Board, Course, Panel
 from models import MODELS
-from sweep_plan import Cell, Plan, value_text, without_folder
+from sweep_plan import Cell, Plan, without_folder
 
 CSV_FILE = "leaderboard.csv"
 BOARD_FILE = "leaderboard.png"
 SCALING_FILE = "budget_scaling.png"
 FILES = (CSV_FILE, BOARD_FILE, SCALING_FILE)
 BUDGET = "PARAMETER_BUDGET"
-# Where these are swept, equal names are other distributions.
-_OF_TARGETS = ("CUSTOM_FILE", "MIXTURE_WEIGHTS", "MIXTURE_MEANS", "MIXTURE_COVARIANCES")
+# Where these are swept, equal names are other distributions, or have other floors: no row may mix them.
+_OF_TARGETS = {
+    "CUSTOM_FILE": "{}",
+    "MIXTURE_WEIGHTS": "weights {}",
+    "MIXTURE_MEANS": "means {}",
+    "MIXTURE_COVARIANCES": "covariances {}",
+    "N_EVAL_SAMPLES": "n = {}",
+    "KLD_CELLS": "{} cells",
+    "KLD_EPSILON": "ε = {}",
+    "DECODE": "{}",
+    "N_SAMPLES_TRAIN": "{} rows",
+}
+_N_PERFECT = 4000  # simulated results of a perfect model behind what is bold
+_LONGEST_KEY = 60
 
 
 class Score(NamedTuple):
@@ -49,12 +63,21 @@ class Score(NamedTuple):
         return np.array([np.inf if value is None else value for value in seeds], np.float64)
 
     @property
+    def exact(self) -> np.ndarray:
+        """Nats of every seed [S]: the exact divergence over the same cells as the KLD; empty where that is unknown."""
+        summary = self.final.get("kl_exact")
+        # Of a continuous target it is that of densities, which cells partly hide; a soft sample is another model's.
+        if not summary or not self.bins or self.cell.config.decode != "hard":
+            return np.array([])
+        return np.array([np.inf if value is None else value for value in summary["seeds"]], np.float64)
+
+    @property
     def over_floor(self) -> float:
-        """The median KLD over the floor's mean; NaN where either is missing, infinite where it has diverged."""
+        """The median KLD over the floor's median; NaN where either is missing, infinite where it has diverged."""
         floor = self.floors.get("kld")
-        if not len(self.kld) or not floor or not floor["mean"]:
+        if not len(self.kld) or not floor or not _middle(floor):
             return np.nan
-        return float(np.median(self.kld)) / floor["mean"]
+        return float(np.median(self.kld)) / _middle(floor)
 
 
 class Merged(NamedTuple):
@@ -101,12 +124,13 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
     shared = _shared(plan, n_missing, any(not external for external in names.values()))
     board = board_of(plan, scores)
     if board.rows:
-        leaderboard.leaderboard(folder / BOARD_FILE, board, colours, f"KLD relative to the floor{shared}")
+        pooled = f" · median over {board.pooled}" if board.pooled else ""
+        leaderboard.leaderboard(folder / BOARD_FILE, board, colours, f"KLD relative to the floor{pooled}{shared}")
         files.append(BOARD_FILE)
     panels = panels_of(scores) if len(plan.swept.get(BUDGET, ())) > 1 else []
     if panels:
         leaderboard.budget_scaling(folder / SCALING_FILE, panels, colours, f"KLD against parameters{shared}",
-                                   note=_pooled(plan, without=BUDGET))  # fmt: skip
+                                   note=_pooled(plan, without=BUDGET), key=board.key)  # fmt: skip
         files.append(SCALING_FILE)
     for name in set(FILES).intersection(earlier) - set(files):
         (folder / name).unlink(missing_ok=True)
@@ -117,7 +141,11 @@ def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
     """A cell's families and external entries, out of its metrics.json."""
     config = cell.config
     row = f"{config.target_type}, {f'{config.num_bins} bins' if config.num_bins else 'continuous'}"
-    own = [value_text(cell.values[name]) for name in _OF_TARGETS if len(plan.swept.get(name, ())) > 1]
+    own = [
+        pattern.format(_short(plan.swept[name], cell.values[name]))
+        for name, pattern in _OF_TARGETS.items()
+        if len(plan.swept.get(name, ())) > 1
+    ]
     place = (cell, config.target_type, config.num_bins, ", ".join([row, *own]))
     return [Score(*place, *entry) for entry in _entries(report)]
 
@@ -142,8 +170,8 @@ def csv_bytes(plan: Plan, scores: Sequence[Score]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = ("target", "bins", "family", "kind", "n_params", "width", "seeds", "kld", "kld_low", "kld_high",
-             "kld_floor", "kld_over_floor", "kl_exact", "wasserstein", "wasserstein_floor", "train_seconds",
-             "diverged")  # fmt: skip
+             "kld_floor", "kld_floor_median", "kld_over_floor", "kl_exact", "wasserstein", "wasserstein_floor",
+             "train_seconds", "diverged")  # fmt: skip
     writer.writerow(["cell", *plan.swept, *names])
     for score in scores:
         kld = score.final.get("kld") or {}
@@ -152,28 +180,61 @@ def csv_bytes(plan: Plan, scores: Sequence[Score]) -> bytes:
         row = [score.cell.name, *(_words(score.cell.values[name]) for name in plan.swept)]
         row += [score.target, score.bins, score.name, "external" if score.external else "trained"]
         row += [score.n_params, score.width, n_seeds, *(kld.get(part) for part in ("median", "low", "high"))]
-        row += [_floor(score, "kld"), ratio, _median(score, "kl_exact")]
+        middle = _middle(score.floors["kld"]) if score.floors.get("kld") else None
+        row += [_floor(score, "kld"), middle, ratio, _median(score, "kl_exact")]
         row += [_median(score, "wasserstein"), _floor(score, "wasserstein"), score.train_seconds, score.n_diverged]
         writer.writerow([_safe(value) for value in row])
     return text.getvalue().encode()
 
 
 def board_of(plan: Plan, scores: Sequence[Score]) -> Board:
-    """Targets × families: the median over a target's cells of the KLD over its floor."""
+    """Targets × families: the median over a target's cells of the median KLD over its floor's."""
     rows, names = list(dict.fromkeys(score.row for score in scores)), _in_order(scores)
     shape = (len(rows), len(names))
-    ratio, reach, count = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, int)
+    ratio, reach = np.full(shape, np.nan), np.full(shape, np.nan)
+    count, lost, n_seeds, lost_seeds = (np.zeros(shape, int) for _ in range(4))
+    perfect = _Perfect()
     for i, row in enumerate(rows):
         for j, name in enumerate(names):
             here = [score for score in scores if (score.row, score.name) == (row, name)]
-            values = [score.over_floor for score in here if not np.isnan(score.over_floor)]
-            if values:
-                count[i, j] = len(values)
+            here = [score for score in here if not np.isnan(score.over_floor)]
+            if here:
+                values, klds = [score.over_floor for score in here], np.concatenate([score.kld for score in here])
+                count[i, j], n_seeds[i, j] = len(here), len(klds)
+                lost[i, j], lost_seeds[i, j] = np.isinf(values).sum(), np.isinf(klds).sum()
                 ratio[i, j] = np.median(values)
-                floors = [score.floors["kld"] for score in here if not np.isnan(score.over_floor)]
-                reach[i, j] = np.median([floor["high"] / floor["mean"] for floor in floors])
+                reach[i, j] = perfect.reach(here)
     external = [name for name, from_elsewhere in names.items() if from_elsewhere]
-    return Board(rows, list(names), external, ratio, reach, count, _pooled(plan))
+    losses = (lost, n_seeds, lost_seeds)
+    return Board(rows, list(names), external, ratio, reach, count, *losses, _pooled(plan), _key(plan))
+
+
+class _Perfect:
+    """What the board would show of a model that is the target itself."""
+
+    def __init__(self):
+        self._generator = np.random.default_rng(0)
+        self._middles: dict[tuple[float, ...], np.ndarray] = {}
+        self._reaches: dict[tuple[Any, ...], float] = {}
+
+    def reach(self, scores: Sequence[Score]) -> float:
+        """The 97.5 % quantile of the median over cells of the median over seeds, relative to the floor's.
+
+        Seeds are drawn from the floor's own quantiles, and so is the floor's median anew: it is one of few draws.
+        """
+        cells = tuple((_quantiles(score.floors["kld"]), len(score.kld)) for score in scores)
+        if cells not in self._reaches:
+            ratios = []
+            for quantiles, n_seeds in cells:
+                if quantiles not in self._middles:
+                    self._middles[quantiles] = self._medians(quantiles, N_FLOOR_DRAWS)
+                ratios.append(self._medians(quantiles, n_seeds) / self._middles[quantiles])
+            self._reaches[cells] = float(np.quantile(np.median(ratios, axis=0), 0.975))
+        return self._reaches[cells]
+
+    def _medians(self, quantiles: tuple[float, ...], n: int) -> np.ndarray:
+        levels = np.linspace(0, 1, len(quantiles))
+        return np.median(np.interp(self._generator.random((_N_PERFECT, n)), levels, quantiles), axis=1)
 
 
 def panels_of(scores: Sequence[Score]) -> list[Panel]:
@@ -190,11 +251,14 @@ def panels_of(scores: Sequence[Score]) -> list[Panel]:
             budgets = sorted({score.cell.config.parameter_budget for score in own})
             groups = [[score for score in own if score.cell.config.parameter_budget == budget] for budget in budgets]
             n_params = [float(np.median([score.n_params for score in group])) for group in groups]
-            courses[name] = Course(np.array(n_params), [np.concatenate([s.kld for s in group]) for group in groups])
+            klds = [np.concatenate([score.kld for score in group]) for group in groups]
+            exact = [np.concatenate([score.exact for score in group]) for group in groups]
+            known = all(len(one) == len(other) for one, other in zip(exact, klds, strict=True))
+            courses[name] = Course(np.array(n_params), klds, exact if known else None)
         trained = [score.floors["kld"] for score in here if not score.external]
         if courses:
             floor = tuple(float(np.median([each[part] for each in trained])) for part in ("mean", "low", "high"))
-            panels.append(Panel(row, courses, levels, floor))
+            panels.append(Panel(row, courses, levels, floor, float(np.median([_middle(each) for each in trained]))))
     return panels
 
 
@@ -202,7 +266,7 @@ def line_of(cell: Cell, report: Mapping[str, Any]) -> str:
     """A finished cell in one line: its families' KLD beside the floor."""
     entries = {name: model["final"]["kld"] for name, model in (report["models"] | report["external"]).items()}
     parts = [f"{name} {leaderboard.number(summary['median'])}" for name, summary in entries.items() if summary]
-    floor = f"floor {leaderboard.number(report['floor']['kld']['mean'])}"
+    floor = f"floor {leaderboard.number(_middle(report['floor']['kld']))}"
     seconds = f"{report['provenance']['seconds']:.0f} s"
     return f"{cell.name}   KLD: {'   '.join([*parts, floor])}   {seconds}"
 
@@ -217,13 +281,45 @@ def _pooled(plan: Plan, without: str = "") -> str:
     """What the cells of one target differ in, such as "5 PARAMETER_BUDGET × 2 SEED"; empty for one cell a target."""
     ignored = ("TARGET_TYPE", "NUM_BINS", *_OF_TARGETS, without)
     lengths = {name: len(values) for name, values in plan.swept.items() if name not in ignored}
-    return " × ".join(f"{n} {name}" for name, n in lengths.items() if n > 1)
+    return " × ".join(
+        f"{n} budgets" if name == BUDGET else f"{n} values of {name}" for name, n in lengths.items() if n > 1
+    )
+
+
+def _short(values: Sequence[Any], value: Any) -> str:
+    """A swept value for a row's name: a number of its own where it is not one word."""
+    if isinstance(value, str):
+        names = [Path(each).name for each in values]
+        return Path(value).name if len(set(names)) == len(names) else value
+    if isinstance(value, int | float):
+        return (
+            re.sub(r"e([-+])0*", r"e\1", f"{value:g}").replace("e+", "e") if isinstance(value, float) else _thin(value)
+        )
+    return f"#{list(values).index(value) + 1}"
+
+
+def _key(plan: Plan) -> list[str]:
+    """What the numbers of `_short` stand for."""
+    entries = []
+    for name, pattern in _OF_TARGETS.items():
+        values = plan.swept.get(name, ())
+        for value in values if len(values) > 1 else ():
+            if not isinstance(value, str | int | float):
+                text = json.dumps(results.plain(value), default=repr)
+                text = text if len(text) <= _LONGEST_KEY else f"{text[: _LONGEST_KEY - 1]}…"
+                entries.append(f"{pattern.format(_short(values, value))}: {text}")
+    return entries
+
+
+def _thin(value: Any) -> str:
+    """A whole number with thin spaces between thousands."""
+    return f"{value:,}".replace(",", "\u2009") if isinstance(value, int) else str(value)
 
 
 def _shared(plan: Plan, n_missing: int, trained: bool) -> str:
     """The settings that stand in a title because all cells have them."""
     units = {BUDGET: "parameters", "N_STEPS": "steps", "NUM_SEEDS": "seeds a cell"} if trained else {}
-    parts = [f"{plan.constants[name]} {unit}" for name, unit in units.items() if name in plan.constants]
+    parts = [f"{_thin(plan.constants[name])} {unit}" for name, unit in units.items() if name in plan.constants]
     parts = [part.replace("1 seeds", "1 seed") if part.startswith("1 ") else part for part in parts]
     missing = [f"{n_missing} of {len(plan.cells)} cells missing"] if n_missing else []
     return "".join(f" · {part}" for part in [*parts, *missing])
@@ -235,6 +331,16 @@ def _median(score: Score, metric: str) -> float | None:
 
 def _floor(score: Score, metric: str) -> float | None:
     return (score.floors.get(metric) or {}).get("mean")
+
+
+def _middle(floor: Mapping[str, Any]) -> float:
+    """A floor's median; of a cell that was finished before medians were kept, its mean."""
+    return floor.get("median", floor["mean"])
+
+
+def _quantiles(floor: Mapping[str, Any]) -> tuple[float, ...]:
+    """A floor's quantiles at equal steps from 0 to 1; of such an old cell, what it has instead."""
+    return tuple(floor.get("quantiles") or (floor["low"], _middle(floor), floor["high"]))
 
 
 def _words(value: Any) -> Any:

@@ -21,11 +21,13 @@ import config as configuration
 import console
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import locks
+import metrics
 import parts
 import results
 import sweep
 import sweep_merge
 from errors import UserError
+from evaluation import floor_of
 from sweep_plan import cell_name, make_plan, without_folder
 
 SMALL = dict(
@@ -565,10 +567,124 @@ def test_a_cell_is_the_single_run_with_its_settings(here):
     final, floor = reports[0]["models"]["RBM"]["final"], reports[0]["floor"]
     row = rows["1D_BIMODAL"]
     assert float(row["kld"]) == final["kld"]["median"]
-    assert float(row["kld_over_floor"]) == pytest.approx(final["kld"]["median"] / floor["kld"]["mean"])
+    assert float(row["kld_over_floor"]) == pytest.approx(final["kld"]["median"] / floor["kld"]["median"])
+    assert float(row["kld_floor_median"]) == floor["kld"]["median"]
     assert float(row["kl_exact"]) == final["kl_exact"]["median"]
     assert float(row["wasserstein_floor"]) == floor["wasserstein"]["mean"]
     assert (row["bins"], row["family"], row["kind"], row["seeds"], row["diverged"]) == ("4", "RBM", "trained", "2", "0")
+
+
+def score_of(plan, cell, klds, *, floor, n_params=100, exact=None):
+    lost = [None if np.isfinite(value) else 4 for value in klds]
+    final = {"kld": metrics.summarise(klds), "wasserstein": None, "kl_exact": exact and metrics.summarise(exact)}
+    model = {"n_params": n_params, "width": 6, "train_seconds": 1.0, "diverged_at_step": lost, "final": final}
+    report = {"models": {"RBM": model}, "external": {}, "floor": {"kld": dataclasses.asdict(floor)}}
+    return sweep_merge.scores_of(plan, cell, report)
+
+
+PERFECT = np.random.default_rng(0).gamma(9.5, 1e-4, 200)
+
+
+def test_a_board_is_the_median_over_all_cells_of_medians_over_medians():
+    plan = plan_of("--sweep", "PARAMETER_BUDGET=60,70,80")
+    floor = floor_of(PERFECT, 41)
+    klds = [[1e-3, 2e-3, np.inf], [3e-3, 4e-3, 50e-3], [np.inf, np.inf, 1e-3]]
+    scores = [
+        score for cell, own in zip(plan.cells, klds, strict=True) for score in score_of(plan, cell, own, floor=floor)
+    ]
+    board = sweep_merge.board_of(plan, scores)
+    assert board.ratio.tolist() == [[pytest.approx(4e-3 / np.median(PERFECT))]]
+    assert (board.count[0, 0], board.lost[0, 0], board.n_seeds[0, 0], board.lost_seeds[0, 0]) == (3, 1, 9, 3)
+    assert board.losses == [["1 of 3 cells"]]
+    assert board.pooled == "3 budgets"
+    # Of two cells, one of them infinite, so is the median: the first alone would not be.
+    assert np.isinf(sweep_merge.board_of(plan, [scores[0], scores[2]]).ratio).all()
+    assert sweep_merge.board_of(plan, scores[:1]).ratio[0, 0] == pytest.approx(2e-3 / np.median(PERFECT))
+
+
+@pytest.mark.parametrize(("n_cells", "n_seeds"), [(1, 1), (1, 8), (3, 4)])
+def test_a_perfect_model_is_bold_as_often_as_it_says(n_cells, n_seeds):
+    plan = plan_of("--sweep", "PARAMETER_BUDGET=60,70,80")
+    rng = np.random.default_rng([n_cells, n_seeds])
+    n_trials, bold, ratios = 300, 0, []
+    for _ in range(n_trials):
+        # A floor with a tail, and with the noise of its own 200 draws.
+        floor = floor_of(rng.gamma(9.5, 1e-4, 200) + 5e-3 * (rng.random(200) < 0.1), 41)
+        cells = plan.cells[:n_cells]
+        perfect = rng.gamma(9.5, 1e-4, (n_cells, n_seeds)) + 5e-3 * (rng.random((n_cells, n_seeds)) < 0.1)
+        scores = [s for cell, own in zip(cells, perfect, strict=True) for s in score_of(plan, cell, own, floor=floor)]
+        board = sweep_merge.board_of(plan, scores)
+        bold += board.ratio[0, 0] <= board.reach[0, 0]
+        ratios.append(board.ratio[0, 0])
+    # 97.5 %, four standard errors; and a percent for the 41 quantiles that stand for the law.
+    assert abs(bold / n_trials - 0.975) < 4 * np.sqrt(0.975 * 0.025 / n_trials) + 0.01
+    # 1 is what a perfect model shows in the middle: of a median over n draws of deviation 0.33 five standard errors.
+    assert abs(np.median(ratios) - 1) < 5 * 1.25**2 * 0.4 / np.sqrt(n_cells * n_seeds * n_trials) + 0.01
+
+
+def test_panels_stand_at_the_parameters_that_were_used():
+    plan = plan_of("--sweep", "PARAMETER_BUDGET=60,70", "SEED=1,2")
+    floor = floor_of(PERFECT, 41)
+    scores = [
+        score
+        for cell in plan.cells
+        for score in score_of(
+            plan, cell, [1.0, 2.0], floor=floor, n_params=cell.config.parameter_budget - 7, exact=[0.5, 0.6]
+        )
+    ]
+    (panel,) = sweep_merge.panels_of(scores)
+    assert panel.courses["RBM"].n_params.tolist() == [53, 63]
+    assert [values.tolist() for values in panel.courses["RBM"].kld] == [[1.0, 2.0] * 2] * 2
+    assert [values.tolist() for values in panel.courses["RBM"].exact] == [[0.5, 0.6] * 2] * 2
+    assert panel.floor == tuple(floor)
+    assert panel.middle == floor.median
+    # Where one cell has no exact divergence there is no course of it.
+    scores[0] = scores[0]._replace(final=scores[0].final | {"kl_exact": None})
+    assert sweep_merge.panels_of(scores)[0].courses["RBM"].exact is None
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("N_EVAL_SAMPLES=64,5000", ["n = 64", "n = 5\u2009000"]),
+        ("KLD_CELLS=4,8", ["4 cells", "8 cells"]),
+        ("KLD_EPSILON=1e-6,0.5", ["ε = 1e-6", "ε = 0.5"]),
+        ("DECODE=hard,soft", ["hard", "soft"]),
+        ("N_SAMPLES_TRAIN=0,100", ["0 rows", "100 rows"]),
+    ],
+)
+def test_floors_of_different_settings_are_not_pooled(words, named):
+    plan = plan_of("--sweep", "PARAMETER_BUDGET=60,70", words)
+    floors = dict(zip(named, (floor_of(PERFECT, 41), floor_of(10 * PERFECT, 41)), strict=True))
+    values = list(plan.swept[words.partition("=")[0]])
+    scores = []
+    for cell in plan.cells:
+        floor = list(floors.values())[values.index(list(cell.values.values())[1])]
+        scores += score_of(plan, cell, [1e-2, 2e-2], floor=floor)
+    panels = sweep_merge.panels_of(scores)
+    assert [panel.row for panel in panels] == [f"1D_TRIMODAL, 4 bins, {name}" for name in named]
+    assert [panel.middle for panel in panels] == [floor.median for floor in floors.values()]
+    board = sweep_merge.board_of(plan, scores)
+    assert board.ratio[0, 0] == pytest.approx(10 * board.ratio[1, 0])
+    assert board.pooled == "2 budgets"
+
+
+def test_what_has_no_short_name_has_a_number_and_a_key():
+    weights = ((0.25, 0.25, 0.25, 0.25), (0.1, 0.2, 0.3, 0.4))
+    plan = plan_of("--target-type", "2D_GMM", "--num-bins", "0", SWEEP={"MIXTURE_WEIGHTS": weights})
+    scores = [s for cell in plan.cells for s in score_of(plan, cell, [0.1], floor=floor_of(PERFECT, 41))]
+    board = sweep_merge.board_of(plan, scores)
+    assert board.rows == ["2D_GMM, continuous, weights #1", "2D_GMM, continuous, weights #2"]
+    assert board.key == ["weights #1: [0.25, 0.25, 0.25, 0.25]", "weights #2: [0.1, 0.2, 0.3, 0.4]"]
+
+
+def test_cells_of_before_medians_were_kept_are_merged():
+    plan = plan_of("--sweep", "SEED=1")
+    (score,) = score_of(plan, plan.cells[0], [0.1], floor=floor_of(PERFECT))
+    old = {"kld": {"mean": 0.1, "low": 0.05, "high": 0.2}}
+    board = sweep_merge.board_of(plan, [score._replace(floors=old)])
+    assert board.ratio[0, 0] == 1
+    assert 1 < board.reach[0, 0] < 3
 
 
 def test_what_a_spreadsheet_would_run_is_text():
