@@ -293,8 +293,8 @@ def _head_lines(row: str) -> str:
 
 
 def _with_error(value: float, error: float) -> str:
-    """Such as "−0.58 ± 0.02", with a digit more where the error needs one."""
-    digits = 2 if error >= 0.01 else 3
+    """Such as "−0.58 ± 0.02", with a digit more where the error needs it or rounding would reach zero."""
+    digits = 2 if error >= 0.01 and round(value, 2) + round(error, 2) < -0.005 else 3
     spread = f"± {error:.{digits}f}" if error >= 0.001 else "± < 0.001"
     return f"{value:.{digits}f} {spread}".replace("-", "−")
 

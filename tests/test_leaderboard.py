@@ -286,6 +286,13 @@ def test_an_interval_is_not_wider_than_it_need_be():
     assert abs(covered - 0.95) < 4 * np.sqrt(0.95 * 0.05 / N_TRIALS)
 
 
+def test_an_interval_is_not_rounded_over_zero():
+    pairs = [(-0.58, 0.02), (-0.1512, 0.1488), (-0.7, 0.004), (-1.0, 0.0)]
+    assert [leaderboard._with_error(*pair) for pair in pairs] == [
+        "−0.58 ± 0.02", "−0.151 ± 0.149", "−0.700 ± 0.004", "−1.000 ± < 0.001",
+    ]  # fmt: skip
+
+
 def test_what_has_no_exponent():
     kld = FLOOR[0] + 8.0 / BUDGETS
     floor, high = FLOOR[0], FLOOR[2]
