@@ -378,7 +378,7 @@ def _say_what(plan: Plan, n_open: int) -> None:
 
 def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
     n, n_failed = len(plan.cells), sum(map(has_failed, plan.cells))
-    console.board_table(merged.board.rows, merged.board.names, merged.board.ratio)
+    console.board_table(merged.board.rows, merged.board.names, merged.board.ratio, merged.board.losses)
     missing = f"; {merged.n_missing} of {n} {_cells(n)} missing" if merged.n_missing else ""
     if n_failed:
         missing += f", {n_failed} of them failed ({ERROR_FILE} in {'its folder' if n_failed == 1 else 'their folders'})"
