@@ -52,6 +52,8 @@ class Model(NamedTuple):
     info_units: Mapping[str, str] = {}  # of the fields of Info that are neither nats nor shown in a view
     loss_reference: tuple[float, str] | None = None  # what a perfect model's loss would be, and what to call it
     batches_per_step: int | None = 1  # minibatches a step consumes; above 1 they are stacked; None: the whole data set
+    step_counted: Callable[..., Any] | None = None  # an update of the same operations without a loop, whose body the
+    # compiler counts once; None: `step` has no loop
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train
     numbers: Mapping[str, float] = {}  # settings that compiled programs take as arguments, from `models.build`
     with_numbers: Callable[..., "Model"] | None = None  # (numbers, traced or not) -> this model with those instead
@@ -129,13 +131,16 @@ def averaged(model: Model, decay: float) -> Model:
         inner = model.init(key, data)
         return AveragedState(packing(inner.params)[0](inner.params), inner, jnp.zeros((), jnp.int32))
 
-    def step(state, batch, noise):
-        inner, info = model.step(state.inner, batch, noise)
-        t = state.n_updates + 1
-        rate = jnp.maximum(1 - decay, 9 / (10 + t))
-        packed = packing(inner.params)[0](inner.params)
-        average = jax.tree.map(lambda old, new: old + rate * (new - old), state.packed_average, packed)
-        return AveragedState(average, inner, t), info
+    def averaging(step):
+        def step_and_average(state, batch, noise):
+            inner, info = step(state.inner, batch, noise)
+            t = state.n_updates + 1
+            rate = jnp.maximum(1 - decay, 9 / (10 + t))
+            packed = packing(inner.params)[0](inner.params)
+            average = jax.tree.map(lambda old, new: old + rate * (new - old), state.packed_average, packed)
+            return AveragedState(average, inner, t), info
+
+        return step_and_average
 
     def with_average(function):
         if function is None:
@@ -151,7 +156,8 @@ def averaged(model: Model, decay: float) -> Model:
 
     return model._replace(
         init=init,
-        step=step,
+        step=averaging(model.step),
+        step_counted=model.step_counted and averaging(model.step_counted),
         sample=with_average(model.sample),
         sample_mean=with_average(model.sample_mean),
         sample_quick=with_average(model.sample_quick),

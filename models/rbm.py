@@ -39,6 +39,14 @@ from models.networks import draw_one_hot
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
 # 5 000 chains of 799 hidden units on an idle CPU, and ten times on a busy one, whose cache others use too.
 _CHAINS_AT_ONCE = 128
+# From so many bytes of an array [H, B] on, a step on a CPU takes the hidden units in parts of so many bytes: the few
+# arrays of a part stay in the second-level cache, where whole ones travel to memory and back. On a core with 1 MiB of
+# it that is 1.0 times as fast at 0.2 MiB, 1.1 at 0.7, 1.6 at 2.3 and 2.0 at 23. Parts of 64 to 384 KiB do alike, but a
+# product over 32 units, which 128 KiB would be at 1 024 rows, takes twice as long as one over 64.
+_PARTS_FROM_BYTES = 2**20
+_PART_BYTES = 2**17
+_FEWEST_AT_ONCE = 64
+_FLOAT_BYTES = 4
 # Factors 1 + e^-|x| ≤ 2 whose product float32 holds.
 _FACTORS = 64
 _MOST_NODES = 2**22  # of the quadrature of Z
@@ -91,7 +99,7 @@ class State(NamedTuple):
 class Noise(NamedTuple):
     """The randomness of one step's k Gibbs sweeps."""
 
-    hidden: jax.Array  # [k, H, B] float32, uniform
+    hidden: jax.Array  # [k, H, B] float32, uniform; or, to be drawn in parts, Threefry keys [k, 2] uint32
     visible: jax.Array  # Gaussian visibles: [k, V, B] normal; softmax: [k, 1, B] uniform
 
 
@@ -135,10 +143,14 @@ def build(config: Any, target: Any) -> Model:
         return count_params(shapes(width))
 
     width = solve_width(count, config.parameter_budget)
+    # An accelerator has no such cache, and would idle between the parts.
+    on_cpu = jax.local_devices()[0].platform == "cpu"
+    in_parts = on_cpu and _FLOAT_BYTES * width * config.batch_size >= _PARTS_FROM_BYTES
     pack, unpack = packing(shapes(width))
     optimiser = optax.adam(settings.learning_rate)
     chain_sweep = sweep_softmax if codec.one_hot else sweep_gaussian
     energy = free_energy_softmax if codec.one_hot else free_energy_gaussian
+    visible_energy = visible_energy_softmax if codec.one_hot else visible_energy_gaussian
 
     def units(params):
         """The parameters with ln σ filled in where it is fixed."""
@@ -154,7 +166,10 @@ def build(config: Any, target: Any) -> Model:
 
     def noise(key):
         key_hidden, key_visible = jax.random.split(key)
-        hidden = jax.random.uniform(key_hidden, (settings.k, width, config.batch_size))
+        if in_parts:
+            hidden = jax.random.key_data(jax.random.split(key_hidden, settings.k))
+        else:
+            hidden = jax.random.uniform(key_hidden, (settings.k, width, config.batch_size))
         if codec.one_hot:
             return Noise(hidden, jax.random.uniform(key_visible, (settings.k, 1, config.batch_size)))
         return Noise(hidden, prng.normal(key_visible, (settings.k, n_visible, config.batch_size)))
@@ -163,17 +178,60 @@ def build(config: Any, target: Any) -> Model:
         params = units(params)
         return jnp.mean(energy(params, events)) - jnp.mean(energy(params, chains))
 
-    def step(state, batch, noise):
+    def step_at_once(state, batch, noise):
         params, events = units(state.params), batch.T
         chains = state.chains.T if settings.algorithm == "PCD" else events
         for hidden, visible in zip(noise.hidden, noise.visible, strict=True):
             chains = chain_sweep(params, chains, hidden, visible)
         loss, gradient = jax.value_and_grad(objective)(state.params, events, chains)
+        mean = visible_mean(params, nn.sigmoid(hidden_input(params, events, codec.one_hot)), codec.one_hot)
+        return updated(state, gradient, chains), Info(loss, jnp.mean(jnp.sum((events - mean) ** 2, axis=0)))
+
+    def updated(state, gradient, chains):
         updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
         new_params = unpack(optax.apply_updates(pack(state.params), updates))
-        mean = visible_mean(params, nn.sigmoid(hidden_input(params, events, codec.one_hot)), codec.one_hot)
-        error = jnp.mean(jnp.sum((events - mean) ** 2, axis=0))
-        return State(new_params, opt_state, chains.T if settings.algorithm == "PCD" else ()), Info(loss, error)
+        return State(new_params, opt_state, chains.T if settings.algorithm == "PCD" else ())
+
+    def step_in_parts(state, batch, noise):
+        """The same update without an array of all hidden units and rows."""
+        params, events, n = units(state.params), batch.T, len(batch)
+        n_at_once = units_at_once(width, n)
+        is_cd = settings.algorithm == "CD"
+
+        def over(v, **what):
+            return over_hidden_units(params, visible_scaled(params, v, codec.one_hot), n_at_once, **what)
+
+        none = jnp.zeros_like(params.weights), jnp.zeros_like(params.hidden_bias)
+        # Under CD the first sweep starts where the gradient's first half is taken.
+        data = over(events, key=noise.hidden[0] if is_cd else None, gradient=none, share=1 / n)
+        chains = events if is_cd else state.chains.T
+        for i, (key, visible) in enumerate(zip(noise.hidden, noise.visible, strict=True)):
+            field = data.field if is_cd and i == 0 else over(chains, key=key).field
+            chains = draw_visible(params, field, visible, codec.one_hot)
+        model = over(chains, gradient=data.gradient, share=-1 / n)
+
+        def visible_objective(visible_bias, log_sigma):
+            """Its gradient is that of the objective, whose other part's by the visibles is known."""
+            params = units(state.params._replace(visible_bias=visible_bias, log_sigma=log_sigma))
+            total = 0.0
+            for sign, v, half in ((1, events, data), (-1, chains, model)):
+                through_hidden = jnp.sum(half.d_scaled * visible_scaled(params, v, codec.one_hot))
+                total += sign * jnp.mean(visible_energy(params, v)) + through_hidden
+            return total
+
+        d_visible = jax.grad(visible_objective, argnums=(0, 1))(state.params.visible_bias, state.params.log_sigma)
+        gradient = Params(model.gradient[0], d_visible[0], model.gradient[1], d_visible[1])
+        loss = jnp.mean(visible_energy(params, events) - data.softplus)
+        loss -= jnp.mean(visible_energy(params, chains) - model.softplus)
+        # The derivative of −F's mean by what the hidden units see is W E[h | v]/n.
+        linear = params.visible_bias[:, None] - n * data.d_scaled
+        mean = nn.softmax(linear, axis=0) if codec.one_hot else linear
+        return updated(state, gradient, chains), Info(loss, jnp.mean(jnp.sum((events - mean) ** 2, axis=0)))
+
+    def step_counted(state, batch, noise):
+        # Which numbers they are does not change the count, and any that are given cost nothing.
+        hidden = jnp.broadcast_to(noise.visible[:, :1], (settings.k, width, len(batch)))
+        return step_at_once(state, batch, Noise(hidden, noise.visible))
 
     def softmax_log_probs(params):
         return nn.log_softmax(-free_energy_softmax(params, jnp.eye(n_visible, dtype=params.weights.dtype)))
@@ -235,7 +293,8 @@ def build(config: Any, target: Any) -> Model:
         width=width,
         init=init,
         noise=noise,
-        step=step,
+        step=step_in_parts if in_parts else step_at_once,
+        step_counted=step_counted if in_parts else None,
         sample=sampler(settings.sample_steps),
         sample_mean=sample_mean,
         sample_quick=None if codec.one_hot else sampler(settings.sample_steps_training),
@@ -250,8 +309,12 @@ def build(config: Any, target: Any) -> Model:
 
 def hidden_input(params: Params, v: jax.Array, one_hot: bool) -> jax.Array:
     """The logits of P(h = 1 | v), [H, n], of visible columns v [V, n]."""
-    scaled = v if one_hot else v * jnp.exp(-2 * params.log_sigma)[:, None]
-    return params.weights.T @ scaled + params.hidden_bias[:, None]
+    return params.weights.T @ visible_scaled(params, v, one_hot) + params.hidden_bias[:, None]
+
+
+def visible_scaled(params: Params, v: jax.Array, one_hot: bool) -> jax.Array:
+    """What hidden units see of visible columns v [V, n]: v/σ², or one-hot v itself."""
+    return v if one_hot else v * jnp.exp(-2 * params.log_sigma)[:, None]
 
 
 def visible_mean(params: Params, h: jax.Array, one_hot: bool) -> jax.Array:
@@ -278,25 +341,116 @@ def _sum_softplus_jvp(primals, tangents):
 
 def free_energy_gaussian(params: Params, v: jax.Array) -> jax.Array:
     """F(v) [n] of columns v [V, n] with Gaussian visibles: −ln of the unnormalised density."""
-    square = jnp.sum(((v - params.visible_bias[:, None]) / jnp.exp(params.log_sigma)[:, None]) ** 2, axis=0) / 2
-    return square - sum_softplus(hidden_input(params, v, False))
+    return visible_energy_gaussian(params, v) - sum_softplus(hidden_input(params, v, False))
+
+
+def visible_energy_gaussian(params: Params, v: jax.Array) -> jax.Array:
+    """The part of F(v) [n] that needs no hidden unit."""
+    return jnp.sum(((v - params.visible_bias[:, None]) / jnp.exp(params.log_sigma)[:, None]) ** 2, axis=0) / 2
 
 
 def free_energy_softmax(params: Params, v: jax.Array) -> jax.Array:
     """F(v) [n] of one-hot columns v [V, n]: −ln of the unnormalised probability."""
-    return -params.visible_bias @ v - sum_softplus(hidden_input(params, v, True))
+    return visible_energy_softmax(params, v) - sum_softplus(hidden_input(params, v, True))
+
+
+def visible_energy_softmax(params: Params, v: jax.Array) -> jax.Array:
+    """The part of F(v) [n] that needs no hidden unit."""
+    return -params.visible_bias @ v
 
 
 def sweep_gaussian(params: Params, v: jax.Array, hidden: jax.Array, visible: jax.Array) -> jax.Array:
     """One Gibbs sweep v -> h -> v [V, n], with uniforms [H, n] for h and normals [V, n] for v."""
     h = (hidden < nn.sigmoid(hidden_input(params, v, False))).astype(v.dtype)
-    return visible_mean(params, h, False) + jnp.exp(params.log_sigma)[:, None] * visible
+    return draw_visible(params, params.weights @ h, visible, False)
 
 
 def sweep_softmax(params: Params, v: jax.Array, hidden: jax.Array, visible: jax.Array) -> jax.Array:
     """One Gibbs sweep v -> h -> v [V, n] of one-hot columns, with uniforms [H, n] for h and [1, n] for v."""
     h = (hidden < nn.sigmoid(hidden_input(params, v, True))).astype(v.dtype)
-    return draw_one_hot(params.weights @ h + params.visible_bias[:, None], visible)
+    return draw_visible(params, params.weights @ h, visible, True)
+
+
+def draw_visible(params: Params, field: jax.Array, visible: jax.Array, one_hot: bool) -> jax.Array:
+    """Draws v [V, n] given W h [V, n], with normals [V, n] or, for one-hot columns, uniforms [1, n]."""
+    linear = field + params.visible_bias[:, None]
+    if one_hot:
+        return draw_one_hot(linear, visible)
+    return linear + jnp.exp(params.log_sigma)[:, None] * visible
+
+
+class Sums(NamedTuple):
+    """What one pass over the hidden units has summed up; fields that nobody asked for stay as they were."""
+
+    field: jax.Array  # [V, n]: W h of hidden states that were drawn
+    softplus: jax.Array  # [n]: Σⱼ softplus
+    d_scaled: jax.Array  # [V, n]: the derivative of −share Σ softplus by what the hidden units see
+    gradient: Any  # its derivatives by the weights [V, H] and the hidden biases [H], added to those given
+
+
+def units_at_once(n_hidden: int, n: int) -> int:
+    """Hidden units of one part of a step with n rows."""
+    return min(n_hidden, max(_FEWEST_AT_ONCE, _PART_BYTES // (_FLOAT_BYTES * n)))
+
+
+def over_hidden_units(
+    params: Params,
+    scaled: jax.Array,
+    n_at_once: int,
+    key: jax.Array | None = None,
+    gradient: tuple[jax.Array, jax.Array] | None = None,
+    share: float = 0.0,
+) -> Sums:
+    """Everything that a step needs of the hidden units, which are independent given v, a few at a time.
+
+    Args:
+      params: the weights.
+      scaled: what hidden units see, [V, n], from `visible_scaled`.
+      n_at_once: hidden units of a part; the last one may be smaller.
+      key: [2] uint32, to draw hidden states with; None: none are drawn.
+      gradient: derivatives by weights and hidden biases so far; None: none are wanted.
+      share: what a column's free energy counts in them.
+    """
+    n_hidden, n = len(params.hidden_bias), scaled.shape[1]
+
+    def part(sums, i, size):
+        start = i * n_at_once
+        cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
+        weights, bias = cut(params.weights, axis=1), cut(params.hidden_bias)
+
+        def softplus(weights, bias, scaled):
+            return sum_softplus(weights.T @ scaled + bias[:, None])
+
+        if key is not None:
+            uniform = part_uniforms(key, i, (size, n))
+            h = (uniform < nn.sigmoid(weights.T @ scaled + bias[:, None])).astype(scaled.dtype)
+            sums = sums._replace(field=sums.field + weights @ h)
+        if gradient is not None:
+            values, derivatives = jax.vjp(softplus, weights, bias, scaled)
+            d_weights, d_bias, d_scaled = derivatives(jnp.full(n, -share, scaled.dtype))
+            put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=start)
+            so_far = sums.gradient
+            sums = sums._replace(
+                softplus=sums.softplus + values,
+                d_scaled=sums.d_scaled + d_scaled,
+                gradient=(
+                    put(so_far[0], cut(so_far[0], axis=1) + d_weights, axis=1),
+                    put(so_far[1], cut(so_far[1]) + d_bias, axis=0),
+                ),
+            )
+        return sums
+
+    sums = Sums(jnp.zeros_like(scaled), jnp.zeros(n, scaled.dtype), jnp.zeros_like(scaled), gradient)
+    n_whole, rest = divmod(n_hidden, n_at_once)
+    sums = jax.lax.fori_loop(0, n_whole, lambda i, sums: part(sums, i, n_at_once), sums)
+    return part(sums, n_whole, rest) if rest else sums
+
+
+def part_uniforms(key: jax.Array, i: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
+    """The uniforms [h, n] of the i-th part of a sweep's hidden units, whose Threefry key is [2] uint32."""
+    key = jax.random.fold_in(prng.unrolled(key), i)
+    # As of several keys: XLA would else fuse the hash with what reads its numbers, at 4.2 ns a number instead of 0.6.
+    return jax.vmap(lambda key: jax.random.uniform(key, shape))(key[None])[0]
 
 
 def log_partition_gaussian(params: Params, nodes_per_sigma: int = 4, margin: float = 8.0) -> jax.Array:

@@ -1,5 +1,6 @@
 """The RBM against enumeration: everything about a small one can be written down exactly."""
 
+import functools
 import itertools
 import math
 
@@ -342,6 +343,138 @@ def test_pcd_goes_on_from_the_persistent_chains(make_config, target_type, num_bi
         assert float(info.loss) == pytest.approx(float(by_hand), rel=1e-4, abs=1e-5)
         state = after
     assert np.any(state.chains != start)
+
+
+def build_both(make_config, monkeypatch, **settings):
+    """The same RBM whose step takes the hidden units at once, and one whose step takes five of them at a time."""
+    at_once, state, batch = build(make_config, **settings)
+    monkeypatch.setattr(rbm, "_PARTS_FROM_BYTES", 0)
+    monkeypatch.setattr(rbm, "_PART_BYTES", 0)
+    monkeypatch.setattr(rbm, "_FEWEST_AT_ONCE", 5)
+    in_parts, _, _ = build(make_config, **settings)
+    assert in_parts.width > 10
+    assert in_parts.width % 5
+    return at_once, in_parts, state, batch
+
+
+def whole_noise(noise, width, n):
+    """What a step in parts draws, as the one array that a step at once is given."""
+    starts = range(0, width, 5)
+    hidden = [
+        jnp.concatenate([rbm.part_uniforms(key, i, (min(5, width - start), n)) for i, start in enumerate(starts)])
+        for key in noise.hidden
+    ]
+    return rbm.Noise(jnp.stack(hidden), noise.visible)
+
+
+@pytest.mark.parametrize(
+    ("target_type", "num_bins", "algorithm", "k", "learn_sigma"),
+    [
+        ("1D_TRIMODAL", 5, "CD", 1, True),
+        ("1D_TRIMODAL", 5, "CD", 3, True),
+        ("1D_TRIMODAL", 5, "PCD", 1, True),
+        ("1D_TRIMODAL", 5, "PCD", 3, True),
+        ("2D_GMM", 0, "CD", 1, True),
+        ("2D_GMM", 0, "CD", 3, False),
+        ("2D_GMM", 0, "PCD", 1, False),
+        ("2D_GMM", 0, "PCD", 3, True),
+    ],
+)
+def test_step_in_parts_is_the_step_at_once(target_type, num_bins, algorithm, k, learn_sigma, make_config, monkeypatch):
+    at_once, in_parts, state, batch = build_both(
+        make_config,
+        monkeypatch,
+        target_type=target_type,
+        num_bins=num_bins,
+        budget=150,
+        batch_size=13,
+        algorithm=algorithm,
+        k=k,
+        learn_sigma=learn_sigma,
+    )
+    state = with_random_weights(state)
+    noise = in_parts.noise(jax.random.key(7))
+    # In both precisions the same uniforms, so that the same hidden units are on.
+    whole = whole_noise(noise, in_parts.width, 13)
+    monkeypatch.setattr(
+        rbm,
+        "part_uniforms",
+        lambda key, i, shape: jax.lax.dynamic_slice_in_dim(
+            whole.hidden[jnp.argmax(jnp.all(noise.hidden == key[None], axis=-1))], 5 * i, shape[0]
+        ),
+    )
+    found = {}
+
+    def cast(leaf, bits):
+        return leaf.astype(f"float{bits}") if leaf.dtype == np.float32 else leaf
+
+    for bits in (32, 64):
+        with jax.enable_x64(bits == 64):
+            args = jax.tree.map(functools.partial(cast, bits=bits), (state, batch))
+            for name, step, given in (("at once", at_once.step, whole), ("in parts", in_parts.step, noise)):
+                after, info = jax.jit(step)(*args, given)
+                found[name, bits] = np.concatenate([step_gradient(after), np.ravel(after.chains), np.stack(info)])
+    exact = found["at once", 64]
+    # Sums of up to 50 · 13 terms in another order, terms of up to ten times the largest sum.
+    atol = 650 * 10 * np.finfo(np.float64).eps * np.abs(exact).max()
+    np.testing.assert_allclose(found["in parts", 64], exact, rtol=0, atol=atol)
+    # And no less exact in float32 but for the luck of rounding.
+    errors = {name: np.abs(found[name, 32] - exact).max() for name in ("at once", "in parts")}
+    assert errors["in parts"] < 4 * errors["at once"] + 10 * np.finfo(np.float32).eps * np.abs(exact).max()
+
+
+def test_every_part_of_every_sweep_draws_numbers_of_its_own(make_config, monkeypatch):
+    _, in_parts, *_ = build_both(make_config, monkeypatch, budget=3000, batch_size=13, k=3)
+    noise = in_parts.noise(jax.random.key(7))
+    hidden = np.asarray(whole_noise(noise, in_parts.width, 13).hidden, np.float64)
+    assert hidden.shape == (3, in_parts.width, 13)
+    # Of 2²³ values as many as there are draws: pairs meet by chance n²/2²⁴ times, here 87 times, and by half as many
+    # again once in a million; a stream used twice would meet itself everywhere.
+    met = hidden.size - len(np.unique(hidden))
+    assert met < 1.5 * hidden.size**2 / 2**24
+    # The mean and the spread of uniform numbers, to 4.5 standard errors.
+    assert abs(hidden.mean() - 1 / 2) < 4.5 / math.sqrt(12 * hidden.size)
+    assert abs(np.mean((hidden - 1 / 2) ** 2) - 1 / 12) < 4.5 / math.sqrt(180 * hidden.size)
+    # As compiled within a loop.
+    looped = jax.lax.map(lambda i: rbm.part_uniforms(noise.hidden[0], i, (5, 13)), jnp.arange(3))
+    np.testing.assert_array_equal(looped.reshape(15, 13), hidden[0, :15])
+
+
+def test_hidden_units_are_taken_in_parts_from_a_size_on(make_config):
+    for budget, in_parts in ((30_000, False), (60_000, True)):
+        model, _, _ = build(make_config, "1D_TRIMODAL", 20, budget=budget, batch_size=128)
+        assert (4 * model.width * 128 >= rbm._PARTS_FROM_BYTES) == in_parts
+        assert jax.eval_shape(model.noise, jax.random.key(0)).hidden.dtype == (np.uint32 if in_parts else np.float32)
+        # A loop's body counts once: what is counted has none.
+        assert (model.step_counted is not None) == in_parts
+    assert rbm.units_at_once(10**6, 128) == 256
+    assert rbm.units_at_once(10**6, 4096) == 64
+    assert rbm.units_at_once(20, 1) == 20
+
+
+def test_operations_of_parts_are_counted_as_of_the_whole(make_config):
+    model, state, batch = build(make_config, "1D_TRIMODAL", 20, budget=60_000, batch_size=128, average=0.999)
+    noise = jax.eval_shape(model.noise, jax.random.key(0))
+    products = 2 * 20 * model.width * 128
+    counts = [
+        jax.jit(step).lower(state, batch, noise).compile().cost_analysis()["flops"] / products
+        for step in (model.step_counted, model.step)
+    ]
+    # The logits of data and chains, W h, W E[h | v] of the data, and two halves of the gradient; sigmoids, softpluses
+    # and Adam come on top, some twenty operations a hidden unit and row where a product has forty.
+    assert 6 <= counts[0] < 7
+    assert counts[1] < counts[0] / 2
+
+
+def test_step_of_ten_million_parameters_holds_no_array_of_all_units_and_rows(make_config):
+    config = make_config(parameter_budget=10**7, batch_size=128)
+    model = rbm.build(config, make_target(config))
+    data = jax.ShapeDtypeStruct((128, config.num_bins), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state, noise = jax.eval_shape(model.init, key, data), jax.eval_shape(model.noise, key)
+    sizes = jax.jit(model.step, donate_argnums=0).lower(state, data, noise).compile().memory_analysis()
+    # The gradient, and while Adam and the average are updated as much again a few times.
+    assert sizes.temp_size_in_bytes < 5 * 4 * model.n_params < 4 * model.width * 128
 
 
 def test_pcd_chains_start_on_data(make_config):
