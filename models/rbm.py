@@ -326,7 +326,11 @@ def visible_mean(params: Params, h: jax.Array, one_hot: bool) -> jax.Array:
 @jax.custom_jvp
 def sum_softplus(x: jax.Array) -> jax.Array:
     """Σⱼ ln(1 + e^xⱼ) of columns x [H, n], [n]: Σ max(x, 0) + ln Π (1 + e^-|x|), a logarithm for 64 units."""
-    factors = 1 + jnp.exp(-jnp.abs(x))
+    return _sum_softplus_of(x, 1 + jnp.exp(-jnp.abs(x)))
+
+
+def _sum_softplus_of(x: jax.Array, factors: jax.Array) -> jax.Array:
+    """The same where the factors 1 + e^-|x| are known."""
     missing = -len(x) % min(_FACTORS, len(x))
     groups = jnp.pad(factors, ((0, missing), (0, 0)), constant_values=1).reshape(-1, min(_FACTORS, len(x)), x.shape[1])
     return jnp.sum(jnp.maximum(x, 0), axis=0) + jnp.sum(jnp.log(jnp.prod(groups, axis=1)), axis=0)
@@ -418,24 +422,22 @@ def over_hidden_units(
         cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
         weights, bias = cut(params.weights, axis=1), cut(params.hidden_bias)
 
-        def softplus(weights, bias, scaled):
-            return sum_softplus(weights.T @ scaled + bias[:, None])
-
+        x = weights.T @ scaled + bias[:, None]
+        # One exponential for both: XLA would take one for each.
+        small = jnp.exp(-jnp.abs(x))
+        on = jnp.where(x < 0, small, 1) / (1 + small)
         if key is not None:
-            uniform = part_uniforms(key, i, (size, n))
-            h = (uniform < nn.sigmoid(weights.T @ scaled + bias[:, None])).astype(scaled.dtype)
+            h = (part_uniforms(key, i, (size, n)) < on).astype(scaled.dtype)
             sums = sums._replace(field=sums.field + weights @ h)
         if gradient is not None:
-            values, derivatives = jax.vjp(softplus, weights, bias, scaled)
-            d_weights, d_bias, d_scaled = derivatives(jnp.full(n, -share, scaled.dtype))
             put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=start)
-            so_far = sums.gradient
+            d_weights, d_bias = sums.gradient
             sums = sums._replace(
-                softplus=sums.softplus + values,
-                d_scaled=sums.d_scaled + d_scaled,
+                softplus=sums.softplus + _sum_softplus_of(x, 1 + small),
+                d_scaled=sums.d_scaled - share * (weights @ on),
                 gradient=(
-                    put(so_far[0], cut(so_far[0], axis=1) + d_weights, axis=1),
-                    put(so_far[1], cut(so_far[1]) + d_bias, axis=0),
+                    put(d_weights, cut(d_weights, axis=1) - share * (scaled @ on.T), axis=1),
+                    put(d_bias, cut(d_bias) - share * on.sum(1), axis=0),
                 ),
             )
         return sums
