@@ -23,9 +23,10 @@ tuning: $(ENV)/.run-installed
 quality: $(ENV)/.run-installed
 	$(ENV)/bin/python -m studies.quality $(ARGS)
 
-# A quarter of an hour on two idle cores. PyTorch has an environment of its own: the suite does not depend on it.
+# Twenty minutes on two idle cores, the roofline's four at the end among them. PyTorch has an environment of its own: the suite does not depend on it.
 performance: $(ENV)/.run-installed $(TORCH)/.installed
 	$(ENV)/bin/python -m performance.compare --torch-python $(TORCH)/bin/python $(ARGS)
+	$(ENV)/bin/python -m performance.roofline
 
 # About half an hour on two cores; what an earlier run measured is kept. Apart from `performance`, whose ratios it
 # has no part in and which would then take three times as long.
