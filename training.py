@@ -250,7 +250,8 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
         return model.init(key, rows), batch, model.noise(key)
 
     def step(numbers, *args):
-        return (model.with_numbers(numbers) if numbers else model).step(*args)
+        own = model.with_numbers(numbers) if numbers else model
+        return (own.step_counted or own.step)(*args)
 
     state, batch, noise = jax.eval_shape(arguments, jax.random.key(0))
     numbers = {name: jnp.float32(value) for name, value in model.numbers.items()}
