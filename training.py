@@ -269,8 +269,9 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
 class _Compiled:
     """A compiled program with its first argument filled in."""
 
-    def __init__(self, executable: Any, first: Any):
+    def __init__(self, executable: Any, first: Any, out_info: Any):
         self._executable, self._first = executable, first
+        self.out_info = out_info  # the result's shapes
         self.memory_analysis, self.cost_analysis = executable.memory_analysis, executable.cost_analysis
 
     def __call__(self, *args: Any) -> Any:
@@ -286,7 +287,7 @@ _kept_lock = threading.Lock()
 def _compiled(lowered: Any, first: Any, once: bool = False) -> _Compiled:
     """Compiles, unless the same has been compiled before."""
     # Arguments that a program does not use are not in its text.
-    text = f"{lowered.as_text()} {lowered.in_tree} {once} {jax.local_devices()}"
+    text = f"{lowered.as_text()} {lowered.args_info} {once} {jax.local_devices()}"
     key = hashlib.sha256(text.encode()).hexdigest()
     with _kept_lock:
         executable = _kept.pop(key, None)
@@ -296,7 +297,7 @@ def _compiled(lowered: Any, first: Any, once: bool = False) -> _Compiled:
         _kept[key] = executable
         while len(_kept) > _MOST_KEPT:
             del _kept[next(iter(_kept))]
-    return _Compiled(executable, first)
+    return _Compiled(executable, first, lowered.out_info)
 
 
 def _options(once: bool = False) -> dict[str, Any] | None:
@@ -373,19 +374,20 @@ def prepare(
         return of_state
 
     started = time.perf_counter()
-    spread_init, n_padded, sharding = over_seeds(init, n_seeds, (False, True, False))
+    _, n_padded, sharding = over_seeds(init, n_seeds, (False, True, False))
     keys = jax.device_put(jax.jit(streams, static_argnums=1)(seed, n_padded, first_seed), sharding)
     numbers = {name: jnp.float32(value) for name, value in model.numbers.items()}
     numbers = jax.device_put(numbers, NamedSharding(sharding.mesh, PartitionSpec()))
     first_step = jnp.int32(0)
-    shapes = jax.eval_shape(spread_init, numbers, keys, feed.rows)
-    states = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
 
     def compiled(function, in_seeds, *args, once=False, **how):
         spread, _, _ = over_seeds(function, n_seeds, (False, *in_seeds))
         return _compiled(jax.jit(spread, **how).lower(numbers, *args), numbers, once)
 
     compiled_init = compiled(init, (True, False), keys, feed.rows, once=True)
+    states = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), compiled_init.out_info
+    )
     in_seeds = (True, True, False, False)
     compiled_advance = compiled(interval, in_seeds, states, keys, feed.rows, first_step, donate_argnums=1)
     evaluate_mid = compiled(evaluate(last=False), in_seeds[:3], states, keys, first_step)

@@ -69,6 +69,8 @@ def test_programs_are_kept_by_what_they_compute_and_only_so_many(monkeypatch):
     second = dict(training._kept)
     assert float(compiled(4, {"rate": 0.7})(2.0)) == 8
     assert training._kept == second
+    assert float(compiled(4, {"rate": np.ones(2)})(2.0)) == 8
+    assert training._kept != second
 
 
 @pytest.mark.parametrize("family", MODELS)
