@@ -367,17 +367,14 @@ def whole_noise(noise, width, n):
     return rbm.Noise(jnp.stack(hidden), noise.visible)
 
 
+# Both algorithms with both k and both kinds of units, σ learned and fixed where there is one.
 @pytest.mark.parametrize(
     ("target_type", "num_bins", "algorithm", "k", "learn_sigma"),
     [
         ("1D_TRIMODAL", 5, "CD", 1, True),
-        ("1D_TRIMODAL", 5, "CD", 3, True),
-        ("1D_TRIMODAL", 5, "PCD", 1, True),
         ("1D_TRIMODAL", 5, "PCD", 3, True),
-        ("2D_GMM", 0, "CD", 1, True),
         ("2D_GMM", 0, "CD", 3, False),
-        ("2D_GMM", 0, "PCD", 1, False),
-        ("2D_GMM", 0, "PCD", 3, True),
+        ("2D_GMM", 0, "PCD", 1, True),
     ],
 )
 def test_step_in_parts_is_the_step_at_once(target_type, num_bins, algorithm, k, learn_sigma, make_config, monkeypatch):

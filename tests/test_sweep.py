@@ -606,7 +606,7 @@ def test_a_board_is_the_median_over_all_cells_of_medians_over_medians():
 def test_a_perfect_model_is_bold_as_often_as_it_says(n_cells, n_seeds):
     plan = plan_of("--sweep", "PARAMETER_BUDGET=60,70,80")
     rng = np.random.default_rng([n_cells, n_seeds])
-    n_trials, bold, ratios = 300, 0, []
+    n_trials, bold, ratios = 120, 0, []
     for _ in range(n_trials):
         # A floor with a tail, and with the noise of its own 200 draws.
         floor = floor_of(rng.gamma(9.5, 1e-4, 200) + 5e-3 * (rng.random(200) < 0.1), 41)
