@@ -126,7 +126,7 @@ def step(config: Any, model: Any, feed: Any, n_steps: int) -> tuple:
     scorer = Scorer(16, lambda events: events, False, (), lambda x: {})
     n_seeds = max(2, len(jax.local_devices()))
     program = prepare(model, feed, scorer, n_steps=n_steps, n_evaluations=1, n_seeds=n_seeds, seed=config.seed)
-    held = {"states": program.states}
+    held = {"states": program.init(program.keys, program.rows)}
 
     def run(n):
         for _ in range(n):
