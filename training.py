@@ -240,6 +240,21 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
       which the compiler counts apart; what the compiler or the device does not say is None.
     """
 
+    def step(numbers, *args):
+        own = model.with_numbers(numbers) if numbers else model
+        return (own.step_counted or own.step)(*args)
+
+    state, batch, noise = step_arguments(model, feed)
+    numbers = {name: jnp.float32(value) for name, value in model.numbers.items()}
+    # Operations are counted before they become machine code, which is never run and need not be good.
+    analysis = _compiled(jax.jit(step).lower(numbers, state, batch, noise), numbers, once=True).cost_analysis() or {}
+    rows = math.prod(batch.shape[: 1 if model.batches_per_step in (None, 1) else 2])
+    return Cost(analysis.get("flops"), rows, memory_bytes(compiled))
+
+
+def step_arguments(model: Model, feed: Feed) -> tuple[Any, Any, Any]:
+    """The shapes of what `model.step` takes: state, batch, noise."""
+
     def arguments(key):
         rows = feed.rows_for_init(key, feed.rows)
         batch = feed.minibatch(key, feed.rows)
@@ -249,21 +264,16 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
             batch = jnp.stack([batch] * model.batches_per_step)
         return model.init(key, rows), batch, model.noise(key)
 
-    def step(numbers, *args):
-        own = model.with_numbers(numbers) if numbers else model
-        return (own.step_counted or own.step)(*args)
+    return jax.eval_shape(arguments, jax.random.key(0))
 
-    state, batch, noise = jax.eval_shape(arguments, jax.random.key(0))
-    numbers = {name: jnp.float32(value) for name, value in model.numbers.items()}
-    # Operations are counted before they become machine code, which is never run and need not be good.
-    analysis = _compiled(jax.jit(step).lower(numbers, state, batch, noise), numbers, once=True).cost_analysis() or {}
-    memory = None
+
+def memory_bytes(compiled: Any) -> int | None:
+    """What a compiled program takes on one device: arguments, results, temporaries; None where it does not say."""
     with contextlib.suppress(AttributeError, NotImplementedError):
         sizes = compiled.memory_analysis()
-        memory = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
-        memory -= sizes.alias_size_in_bytes
-    rows = math.prod(batch.shape[: 1 if model.batches_per_step in (None, 1) else 2])
-    return Cost(analysis.get("flops"), rows, memory)
+        held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+        return held + sizes.temp_size_in_bytes
+    return None
 
 
 class _Compiled:

@@ -49,7 +49,7 @@ def main(way: str, family: str = "", name: str = "") -> None:
 
 def built(family: str, name: str) -> tuple:
     """Configuration, model and feed of a piece of work."""
-    from models import MODELS
+    from models import build
     from performance.work import WORKS, config_of
     from targets import make_target
     from training import Feed
@@ -57,20 +57,16 @@ def built(family: str, name: str) -> tuple:
     config = config_of(WORKS[name], family)
     target = make_target(config)
     feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
-    return config, MODELS[family].build(config, target), feed
+    return config, build(family, config, target), feed
 
 
 def counts(config: Any, model: Any, feed: Any) -> Counts:
     """Counts one update of one seed."""
     import jax
 
-    def arguments(key):
-        batch = feed.minibatch(key, None)
-        if model.batches_per_step > 1:
-            batch = jax.numpy.stack([batch] * model.batches_per_step)
-        return model.init(key, feed.rows_for_init(key, None)), batch, model.noise(key)
+    from training import step_arguments
 
-    state, batch, noise = jax.eval_shape(arguments, jax.random.key(0))
+    state, batch, noise = step_arguments(model, feed)
     analysis = jax.jit(model.step_counted or model.step).lower(state, batch, noise).compile().cost_analysis()
     counted = Counts(
         operations=analysis["flops"],
@@ -119,21 +115,11 @@ def rbm_memory_bytes(config: Any, model: Any) -> float:
 def step(config: Any, model: Any, feed: Any, n_steps: int) -> tuple:
     """A seed a core: a function that runs n compiled calls, and the seed-steps of one."""
     import jax
-    import jax.numpy as jnp
 
-    from training import Scorer, prepare
+    from performance.engine import compiled_training
 
-    scorer = Scorer(16, lambda events: events, False, (), lambda x: {})
     n_seeds = max(2, len(jax.local_devices()))
-    program = prepare(model, feed, scorer, n_steps=n_steps, n_evaluations=1, n_seeds=n_seeds, seed=config.seed)
-    held = {"states": program.init(program.keys, program.rows)}
-
-    def run(n):
-        for _ in range(n):
-            held["states"], info, _ = program.advance(held["states"], program.keys, program.rows, jnp.int32(0))
-        jax.block_until_ready((held["states"], info))
-
-    return run, n_seeds * n_steps
+    return compiled_training(model, feed, config, n_steps, n_seeds)[0], n_seeds * n_steps
 
 
 def on_every_core(start: Any, function: Any, repeats: int, units: float) -> tuple:

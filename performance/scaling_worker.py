@@ -43,22 +43,18 @@ def baseline() -> dict:
 def step(order: dict) -> dict:
     """Seconds in which every seed takes one step, the compiler's account of memory, and the process's peak."""
     import jax
-    import jax.numpy as jnp
 
+    from performance.engine import compiled_training
     from results import peak_memory
-    from training import Scorer, prepare
+    from training import memory_bytes
 
-    config, target, model, feed = built(order)
-    scorer = Scorer(16, target.codec.decode, False, (), lambda x: {})
+    config, _, model, feed = built(order)
     n_steps = interval(config, order["family"], len(jax.local_devices()))
-    program = prepare(model, feed, scorer, n_steps=n_steps, n_evaluations=1, n_seeds=config.num_seeds, seed=config.seed)
-    held = {"states": program.init(program.keys, program.rows)}
+    advance, program = compiled_training(model, feed, config, n_steps, config.num_seeds)
 
     def run(n):
         started = time.perf_counter()
-        for _ in range(n):
-            held["states"], info, _ = program.advance(held["states"], program.keys, program.rows, jnp.int32(0))
-        jax.block_until_ready((held["states"], info))
+        advance(n)
         return time.perf_counter() - started
 
     run(1)
@@ -66,13 +62,11 @@ def step(order: dict) -> dict:
     # The first try may have been a slow one: a timing must not end up shorter than was asked for.
     calls = math.ceil(calls * max(1.0, order["seconds"] / run(calls))) if calls > 1 else 1
     seconds = [run(calls) / (calls * n_steps) for _ in range(order["repeats"])]
-    sizes = program.advance.memory_analysis()
-    held_bytes = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
     return {
         "seconds": seconds,
         "median_seconds": statistics.median(seconds),
         "steps_of_a_timing": calls * n_steps,
-        "device_bytes": held_bytes + sizes.temp_size_in_bytes,
+        "device_bytes": memory_bytes(program.advance),
         "process_bytes": peak_memory(),
         "n_params": model.n_params,
         "width": model.width,

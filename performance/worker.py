@@ -69,21 +69,13 @@ def product():
 def suite(model, target, config, work):
     """The suite with eight seeds: a function that runs n intervals, the seed-steps of one, a step's operations."""
     import jax
-    import jax.numpy as jnp
 
-    from training import Feed, Scorer, prepare, step_cost
+    from performance.engine import compiled_training
+    from training import Feed, step_cost
 
     feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
-    scorer = Scorer(16, target.codec.decode, False, (), lambda x: {})
     n_seeds = max(8, len(jax.local_devices()))
-    program = prepare(model, feed, scorer, n_steps=work.block, n_evaluations=1, n_seeds=n_seeds, seed=config.seed)
-    held = {"states": program.init(program.keys, program.rows)}
-
-    def run(n):
-        for _ in range(n):
-            held["states"], info, _ = program.advance(held["states"], program.keys, program.rows, jnp.int32(0))
-        jax.block_until_ready((held["states"], info))
-
+    run, _ = compiled_training(model, feed, config, work.block, n_seeds)
     return run, n_seeds * work.block, step_cost(model, feed).operations_per_step
 
 
