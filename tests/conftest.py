@@ -3,10 +3,12 @@
 import dataclasses
 import os
 import tempfile
+from pathlib import Path
 
 import jax
 import pytest
 
+import console
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from config import BenchmarkConfig, from_constants
 
@@ -34,6 +36,39 @@ def make_config():
         return dataclasses.replace(from_constants(vars(script)), **{**small, **fields})
 
     return make
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tree(folder):
+    """Everything in a folder but `bin`: files with their content and when it was written, folders with None."""
+    paths = [path for path in Path(folder).rglob("*") if path.relative_to(folder).parts[0] != "bin"]
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) if path.is_file() else None for path in paths}
+
+
+@pytest.fixture
+def refusal(here, capfd, monkeypatch):
+    """Runs the script with arguments that it must refuse in one line, which it returns; nothing on disk may change."""
+    jax.devices()
+    # However slow the machine is, there is nothing to wait for.
+    monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 100)
+
+    def call(*words):
+        before = tree(here)
+        assert script.main([*words]) == 2
+        said = capfd.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("error: ")
+        assert said.err.count("\n") == 1
+        assert tree(here) == before
+        return said.err.removeprefix("error: ").removesuffix("\n")
+
+    return call
 
 
 @pytest.fixture(autouse=True)

@@ -6,12 +6,10 @@ import json
 import os
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 import config as configuration
-import console
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import launcher
 import locks
@@ -26,12 +24,6 @@ SMALL = (
     "--batch-size 16 --parameter-budget 60 --sweep SEED=1,2,3 --launcher slurm"
 )
 TINY = SMALL.split()
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -57,23 +49,9 @@ def programs(here, monkeypatch):
 
 
 @pytest.fixture
-def refused(here, capfd, monkeypatch):
-    """Runs a sweep that must be refused in one line, which it returns; no results may be begun."""
-    jax.devices()
-    # However slow the machine is, there is nothing to wait for.
-    monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 100)
-
-    def call(*words):
-        before = {path for path in here.rglob("*") if "bin" not in path.parts}
-        assert script.main([*TINY, *words, "--out-dir", "out"]) == 2
-        said = capfd.readouterr()
-        assert said.out == ""
-        assert said.err.startswith("error: ")
-        assert said.err.count("\n") == 1
-        assert {path for path in here.rglob("*") if "bin" not in path.parts} == before
-        return said.err.removeprefix("error: ").removesuffix("\n")
-
-    return call
+def refused(refusal):
+    """The line with which a sweep is refused."""
+    return lambda *words: refusal(*TINY, *words, "--out-dir", "out")
 
 
 def command_of(*words):

@@ -10,9 +10,9 @@ import string
 import threading
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
+from conftest import tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,18 +59,6 @@ def run(*words, out_dir="out"):
     return script.main(["--out-dir", str(out_dir), *words])
 
 
-def tree(folder):
-    """Every file with its content and when it was written."""
-    files = (Path(where) / name for where, _, names in os.walk(folder) for name in names)
-    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.fixture
 def executed(here, monkeypatch):
     """Stands in for training: a cell's results are there at once. Gives the folders of those that ran, in order."""
@@ -101,23 +89,9 @@ def executed(here, monkeypatch):
 
 
 @pytest.fixture
-def refused(here, capfd, monkeypatch):
-    """Runs a sweep that must be refused in one line, which it returns; nothing on disk may change."""
-    jax.devices()
-    # However slow the machine is, there is nothing to wait for.
-    monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 100)
-
-    def call(*words):
-        before = tree(here)
-        assert run(*words) == 2
-        said = capfd.readouterr()
-        assert said.out == ""
-        assert said.err.startswith("error: ")
-        assert said.err.count("\n") == 1
-        assert tree(here) == before
-        return said.err.removeprefix("error: ").removesuffix("\n")
-
-    return call
+def refused(refusal):
+    """The line with which a sweep is refused."""
+    return lambda *words: refusal("--out-dir", "out", *words)
 
 
 def test_cells_are_the_product_of_the_lists_the_last_one_fastest():
