@@ -6,7 +6,6 @@ import datetime
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,22 +14,26 @@ import jax.numpy as jnp
 import numpy as np
 
 import assessment
+import checkpoint
 import config as configuration
 import console
 import devices
 import evaluation
 import external
+import interruption
 import locks
 import pictures
 import results
-from errors import UserError
+import storage
+from errors import OutputError, UserError
 from evaluation import Judge
+from fitting import compile_all, feed_of, fit
 from models import MODELS, build, is_on
 from models.base import Model
 from sensitivity import sensitivity
 from studio import Studio
 from targets import Target, make_target
-from training import Feed, Run, prepare, step_cost, train
+from training import Cost, Run
 
 # What a target, a model or an entry is built from has none of these; and a target none of those.
 _NO_ERRORS = {"n_steps", "n_evaluations", "snapshot_percent", "num_seeds", "kld_epsilon", "decode", "out_dir",
@@ -64,7 +67,7 @@ class Trained(NamedTuple):
     """What training has come to."""
 
     runs: Sequence[Run]
-    costs: Mapping[str, Mapping[str, Any]]  # per family, from `results.cost_of`
+    costs: Mapping[str, Cost]  # per family
     seconds: float  # that other processes took for it
     peak_memory_bytes: int | None  # of the largest of them
 
@@ -78,11 +81,12 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
       description: the head of --help.
 
     Returns:
-      The exit code: 0, or 2 for input that cannot be run; then nothing on disk has changed.
+      The exit code: 0; 1 where the results cannot be written; 2 for input that cannot be run, and nothing on disk has
+      changed then; 130 or 143 where a signal has ended the run early.
     """
     args = sys.argv[1:] if args is None else args
     started = Started.now()
-    with contextlib.ExitStack() as stack:
+    with console.tolerant_output(), interruption.handled(), contextlib.ExitStack() as stack:
         try:
             command = configuration.read(constants, args, description)
             devices.use_every_core()
@@ -96,11 +100,21 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
                 return sweep.run(command, args, constants)
             job = check(command.config)
             folder = stack.enter_context(locks.held(job.config.out_dir))
+            execute(job, folder, started, args, fresh=command.fresh)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        execute(job, folder, started, args)
-    return 0
+        except OutputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except interruption.Interrupted as stop:
+            if not stop.args:
+                console.say(f"interrupted ({interruption.requested().name}) before there was anything new to keep")
+        except OSError as error:
+            place = f" ({error.filename})" if error.filename else ""
+            print(f"error: {error.strerror or type(error).__name__}{place}", file=sys.stderr)
+            return 1
+        return interruption.exit_code()
 
 
 def check(config: Any) -> Job:
@@ -152,28 +166,96 @@ def execute(
     started: Started,
     args: Sequence[str],
     *,
+    fresh: bool = False,
     with_pictures: bool = True,
     root: Path | None = None,
     trained: Trained | None = None,
 ) -> None:
-    """Trains, scores, and writes everything of one run; `metrics.json` last, so that where it is, all is.
+    """Trains, scores, and writes everything of one run, which takes its place in the folder together.
 
     Args:
       job: from `check`.
-      folder: where to write; it exists.
-      started: when the run began.
+      folder: where to write; it exists, and no other process is in it.
+      started: when this process began with it.
       args: the command line, for the record.
+      fresh: whether to start over where an unfinished run could be continued.
       with_pictures: False leaves the pictures out.
       root: the folder of all that the program writes, which a checkout does not count as a change; None: `folder`.
       trained: what other processes have trained of this run, all its seeds; None: nothing.
+
+    Raises:
+      Interrupted: a signal has ended the run early; partial results are there if anything had been trained.
+      UserError: the folder holds an unfinished run that this one cannot continue; nothing has changed then.
+      OutputError: the results cannot be written; nothing has changed but that progress may have been kept.
     """
-    config, target, models, entries = job
+    config, target, models, _ = job
+    progress = checkpoint.open_in(folder, job, fresh=fresh)
+    if trained is None:
+        # Where several processes train, another one may be writing.
+        storage.remove_leftovers(folder)
     studio = Studio() if with_pictures else None
-    origin = results.provenance(args, root or folder, started.utc)
+    origin = results.provenance(args, root or folder, progress.started if progress.resumed else started.utc)
     console.say(f"device: {origin['device']}")
     no_cache = devices.use_compilation_cache() if config.compilation_cache == "on" else None
     if no_cache:
         console.say(f"compiled programs are not kept: {no_cache}")
+    if progress.resumed:
+        steps = ", ".join(f"{name} from step {step}" for name, step in progress.steps().items())
+        console.say(f"continuing the run begun at {progress.started}: {steps} (--fresh starts over)")
+    _introduce(job)
+    with console.waiting("floor: scoring samples of the target itself …"):
+        judge = evaluation.make_judge(target, config)
+    if judge.discretisation_error is not None:
+        console.say(f"binning moves the target by W₁ = {judge.discretisation_error:.4f} (units of x)")
+    families = []
+    if trained is None and models:
+        families = compile_all(models, feed_of(job), judge, config, range(config.num_seeds), progress)
+    # From here on there is something to lose.
+    with interruption.deferred() if families else contextlib.nullcontext():
+        if trained is None:
+            trained = Trained(*fit(families, config, progress), 0.0, None)
+        steps = {run.model.name: run.evaluations[-1].step for run in trained.runs}
+        partial = None
+        if trained.runs and steps != dict.fromkeys(config.models, config.n_steps):
+            partial = {"signal": interruption.requested().name, "steps": steps}
+        try:
+            written = _close(job, judge, trained, folder, studio, origin, started, progress, partial)
+            if partial is None:
+                progress.remove()
+        except BaseException as error:
+            # What was trained must not be lost to a picture that cannot be drawn.
+            progress.write()
+            if isinstance(error, OSError):
+                raise OutputError(_unwritten(error, folder, progress)) from error
+            raise
+    begin = f"; begin with {pictures.DASHBOARD}" if pictures.DASHBOARD in written else ""
+    peak = f" and {origin['peak_memory_bytes'] / 2**30:.2f} GiB at most" if origin["peak_memory_bytes"] else ""
+    console.say(f"{len(written)} files in {folder}/ after {origin['seconds']:.0f} s{peak}{begin}")
+    if partial:
+        on = "the same command, without --fresh, goes on from there" if progress.is_kept else "it could not be kept"
+        console.say(f"interrupted ({partial['signal']}): these are partial results, marked as such; {on}")
+        raise interruption.Interrupted("told")
+    if interruption.requested():
+        console.say("the run had come to its end by then: its results are whole")
+        raise interruption.Interrupted("told")
+
+
+def _unwritten(error: OSError, folder: Path, progress: checkpoint.Checkpoint) -> str:
+    """Why results are not where they belong, and what there is instead."""
+    place, why = repr(str(folder)), error.strerror or type(error).__name__
+    kept = "what was trained is lost, as it could not be kept either"
+    if progress.is_kept:
+        kept = "what was trained is kept, and the same command goes on from there"
+    if isinstance(error, storage.HalfReplaced):
+        return (
+            f"not all results could be put into {place} ({why}), where some of them are now beside older ones; {kept}"
+        )
+    return f"the results cannot be written to {place} ({why}): what was there before is unchanged; {kept}"
+
+
+def _introduce(job: Job) -> None:
+    """Says what is about to be trained and scored."""
+    config, target, models, entries = job
     steps = f", {config.n_steps} steps" if models else ""
     console.say(f"target: {pictures.title(config, target)}{steps}")
     if target.train_rows is not None:
@@ -191,104 +273,88 @@ def execute(
             )
     if models:
         console.widths(models, config.parameter_budget)
-    with console.waiting("floor: scoring samples of the target itself …"):
-        judge = evaluation.make_judge(target, config)
-    if judge.discretisation_error is not None:
-        console.say(f"binning moves the target by W₁ = {judge.discretisation_error:.4f} (units of x)")
-    runs, costs = [], {}
-    if trained is not None:
-        runs, costs = trained.runs, trained.costs
-    elif models:
-        runs, costs = _train(models, feed_of(job), judge, config, range(config.num_seeds))
-    drawn = pictures.names(config, runs) if with_pictures else []
-    with console.waiting("exact divergences and the metrics of the end …"):
-        judges = assessment.judges_of(entries, config, target, judge)
-        assessments = assessment.assess(runs, entries, target, judge, judges)
+
+
+def _close(
+    job: Job,
+    judge: Judge,
+    trained: Trained,
+    folder: Path,
+    studio: Studio | None,
+    origin: dict[str, Any],
+    started: Started,
+    progress: checkpoint.Checkpoint,
+    partial: Mapping[str, Any] | None,
+) -> list[str]:
+    """Scores what was trained, and writes and prints everything; fills in what `origin` lacks. Returns the files."""
+    config, target, _, entries = job
+    runs = trained.runs
+    costs = {run.model.name: results.cost_of(run, trained.costs[run.model.name], config.n_eval_samples) for run in runs}
+    drawn = pictures.names(config, runs) if studio else []
+    names = [*drawn, *(name for name in results.FILES if name != results.METRICS_FILE), results.METRICS_FILE]
+
+    def before_last():
+        results.remove_previous(folder, keep=names)
+
+    with storage.staged(folder, names, before_last) as staging:
+        with console.waiting("exact divergences and the metrics of the end …"):
+            judges = assessment.judges_of(entries, config, target, judge)
+            assessments = assessment.assess(runs, entries, target, judge, judges)
+            if studio:
+                grid = sensitivity(assessments, config, target, judge)
+                note = _partial_note(partial, config)
+                studio.draw(pictures.drawings(staging, config, target, judge, runs, assessments, costs, grid, note))
+            assessments, closing = assessment.close(assessments, runs, config, target, judge, judges)
+        console.final_table(assessments, judge)
+        console.closing_table(assessments, closing.floors)
+        console.held_out_table(assessments, assessment.memoriser(target))
+        console.cost_table(costs)
+        results.write_samples(staging / results.SAMPLES_FILE, _target_rows(target, config), assessments)
+        results.write_parameters(staging / results.PARAMETERS_FILE, runs)
         if studio:
-            grid = sensitivity(assessments, config, target, judge)
-            studio.draw(pictures.drawings(folder, config, target, judge, runs, assessments, costs, grid))
-        assessments, closing = assessment.close(assessments, runs, config, target, judge, judges)
-    console.final_table(assessments, judge)
-    console.closing_table(assessments, closing.floors)
-    console.held_out_table(assessments, assessment.memoriser(target))
-    console.cost_table(costs)
-
-    files = [*drawn, *results.FILES]
-    # Before the pictures are waited for: what was trained must not be lost to one that cannot be drawn.
-    results.write_whole(folder / results.SAMPLES_FILE, results.samples_bytes(_target_rows(target, config), assessments))
-    results.write_whole(folder / results.PARAMETERS_FILE, results.parameters_bytes(runs))
-    if studio:
-        with console.waiting("drawing the pictures …"):
-            studio.finish()
-    origin["seconds"] = time.perf_counter() - started.clock
-    origin["peak_memory_bytes"] = results.peak_memory()
-    if trained is not None:
-        origin["seconds"] += trained.seconds
-        peaks = (origin["peak_memory_bytes"], trained.peak_memory_bytes)
+            with console.waiting("drawing the pictures …"):
+                studio.finish()
+        origin["seconds"] = time.perf_counter() - started.clock + progress.earlier_seconds + trained.seconds
+        peaks = (results.peak_memory(), trained.peak_memory_bytes)
         origin["peak_memory_bytes"] = max((peak for peak in peaks if peak is not None), default=None)
-    more = {"floors": closing.floors, "metric_seconds": closing.seconds}
-    report = results.report(config, target, judge, runs, assessments, costs, origin, files, more)
-    results.write_whole(folder / results.CSV_FILE, results.csv_bytes(report))
-    results.remove_previous(folder, keep=files)
-    results.write_whole(folder / results.METRICS_FILE, results.json_bytes(report))
-    begin = f"; begin with {pictures.DASHBOARD}" if runs and drawn else ""
-    peak = f" and {origin['peak_memory_bytes'] / 2**30:.2f} GiB at most" if origin["peak_memory_bytes"] else ""
-    console.say(f"{len(files)} files in {folder}/ after {origin['seconds']:.0f} s{peak}{begin}")
+        origin |= {"run": progress.run, "resumed": progress.resumed}
+        origin["checkpoints"] = {"written": progress.n_written, "seconds": progress.seconds_writing}
+        more = {"floors": closing.floors, "metric_seconds": closing.seconds}
+        report = results.report(config, target, judge, runs, assessments, costs, origin, names, more, partial)
+        (staging / results.CSV_FILE).write_bytes(results.csv_bytes(report))
+        (staging / results.METRICS_FILE).write_bytes(results.json_bytes(report))
+    return names
 
 
-def train_seeds(job: Job, seeds: range) -> tuple[list[Run], dict[str, dict]]:
+def _partial_note(partial: Mapping[str, Any] | None, config: Any) -> str:
+    """What every picture of an interrupted run says first."""
+    if partial is None:
+        return ""
+    shares = (f"{name} {partial['steps'].get(name, 0) / config.n_steps:.0%}" for name in config.models)
+    return f"PARTIAL RUN ({', '.join(shares)} of the training) · "
+
+
+def train_seeds(job: Job, seeds: range, folder: Path) -> tuple[list[Run], dict[str, Cost]]:
     """Trains some of a run's seeds, bit for bit as `execute` trains all of them.
 
     Args:
       job: from `check`, with at least one family.
       seeds: their numbers, consecutive.
+      folder: where to keep the progress meanwhile.
 
     Returns:
       A Run of these seeds for every family, and what each took.
+
+    Raises:
+      Interrupted: a signal has ended it; what there was by then is kept.
+      UserError: the folder holds unfinished training of these seeds that this cannot continue.
     """
+    progress = checkpoint.open_in(folder, job, seeds=seeds)
     judge = evaluation.make_judge(job.target, job.config)
-    return _train(job.models, feed_of(job), judge, job.config, seeds)
-
-
-def feed_of(job: Job) -> Feed:
-    """The events that a run's families train on."""
-    target, rows = job.target, None
-    if target.train_rows is not None:
-        rows = target.codec.encode(jnp.asarray(target.train_rows, jnp.float32))
-    return Feed(lambda key, n: target.codec.encode(target.sample(key, n)), rows, job.config.batch_size)
-
-
-def _train(
-    models: Sequence[Model], feed: Feed, judge: Judge, config: Any, seeds: range
-) -> tuple[list[Run], dict[str, dict]]:
-    """Trains these seeds of every family; returns the runs and what each took."""
-    # Compilation uses one core: side by side it takes half the time, and it is over before anything is timed.
-    names = ", ".join(model.name for model in models)
-    with console.waiting(f"compiling {names} …"), ThreadPoolExecutor() as pool:
-        programs = list(
-            pool.map(
-                lambda model: prepare(
-                    model,
-                    feed,
-                    judge.scorer,
-                    n_steps=config.n_steps,
-                    n_evaluations=config.n_evaluations,
-                    n_seeds=len(seeds),
-                    seed=config.seed,
-                    first_seed=seeds.start,
-                ),
-                models,
-            )
-        )
-        step_costs = list(pool.map(lambda program: step_cost(program.model, feed, program.advance), programs))
-    runs, costs = [], {}
-    for program, cost in zip(programs, step_costs, strict=True):
-        name = program.model.name
-        with console.family_bar(name, config.n_steps) as bar:
-            snapshot_steps = frozenset(config.snapshot_steps.values())
-            run = train(program, snapshot_steps=snapshot_steps, on_evaluation=bar.update)
-        runs.append(run)
-        costs[name] = results.cost_of(run, cost, config.n_eval_samples)
+    families = compile_all(job.models, feed_of(job), judge, job.config, seeds, progress)
+    with interruption.deferred():
+        runs, costs = fit(families, job.config, progress)
+    interruption.check()
     return runs, costs
 
 

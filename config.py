@@ -161,6 +161,7 @@ class Command(NamedTuple):
     launcher: str  # where the runs of a sweep take place: one of LAUNCHERS
     slurm: Slurm  # what each task asks for there
     merge: bool  # write the files over all runs and run nothing
+    fresh: bool  # give up what unfinished runs have left, where these could be continued
 
 
 def _check_unless_swept(command: Any) -> None:
@@ -177,6 +178,7 @@ _CommandLine = dataclasses.make_dataclass(
         ("launcher", Literal[LAUNCHERS], "local"),
         ("slurm", Slurm, field(default_factory=Slurm)),
         ("merge", bool, False),
+        ("fresh", bool, False),
     ],
     bases=(BenchmarkConfig,),
     frozen=True,
@@ -187,7 +189,8 @@ _CommandLine = dataclasses.make_dataclass(
         + "    sweep_pictures: whether every run of a sweep draws its own pictures\n"
         + "    launcher: where the runs of a sweep take place: here, or as a job array on a cluster\n"
         + "    slurm: what each task of the job array asks for\n"
-        + "    merge: write the files over all runs of a sweep from those that have finished, and run nothing\n",
+        + "    merge: write the files over all runs of a sweep from those that have finished, and run nothing\n"
+        + "    fresh: give up what an unfinished run has left, instead of continuing it\n",
     },
 )
 
@@ -242,7 +245,7 @@ def read(constants: Mapping[str, Any], args: Sequence[str], description: str) ->
         )
     _check_once(asked, args)
     config = line if asked else BenchmarkConfig(**fields)
-    return Command(config, asked, line.sweep_pictures, line.launcher, line.slurm, line.merge)
+    return Command(config, asked, line.sweep_pictures, line.launcher, line.slurm, line.merge, line.fresh)
 
 
 def _check_once(sweep: Mapping[str, Any] | Sequence[str], args: Sequence[str]) -> None:
@@ -395,7 +398,7 @@ def _one_line(box: str, args: Sequence[str]) -> str:
 
 def _options() -> list[str]:
     names = [constant.name for constant in dataclasses.fields(_Constants)] + [name.lower() for name in _OF_A_SWEEP]
-    options = ["--help", "--merge"] + [f"--{name.replace('_', '-')}" for name in names if name != "slurm"]
+    options = ["--help", "--merge", "--fresh"] + [f"--{name.replace('_', '-')}" for name in names if name != "slurm"]
     for name, kind in {"slurm": Slurm, **{name: family.Config for name, family in MODELS.items()}}.items():
         for setting in dataclasses.fields(kind):
             options.append(f"--{name.lower().replace('_', '-')}.{setting.name.replace('_', '-')}")

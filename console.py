@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from tabulate import tabulate
@@ -25,6 +25,47 @@ _HEARTBEAT_SECONDS = 1.0
 def say(text: str) -> None:
     """Prints a line at once, whether or not the output is a terminal."""
     print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Says on stderr what does not stop the run, above any bar that is being drawn."""
+    tqdm.write(f"warning: {text}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def tolerant_output() -> Iterator[None]:
+    """For a block that goes on where what it prints cannot be written: a pipe's reader is gone, or a disk is full."""
+    with contextlib.redirect_stdout(_Tolerant(sys.stdout)), contextlib.redirect_stderr(_Tolerant(sys.stderr)):
+        yield
+
+
+class _Tolerant(io.TextIOBase):
+    """A stream that is written to as far as that is possible."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    @property
+    def encoding(self) -> str:
+        return self._stream.encoding
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def widths(models: Sequence[Model], budget: int) -> None:

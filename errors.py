@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this": main() prints it as a single line and exits with 2."""
+"""The exceptions that main() prints as a single line: input that cannot be run (2), and output that cannot be (1)."""
 
 import difflib
 import math
@@ -9,6 +9,10 @@ import jax
 
 class UserError(ValueError):
     """Input that cannot be run. The message is one line: the value, what is allowed, the nearest valid choice."""
+
+
+class OutputError(Exception):
+    """Results that cannot be written. The message is one line: why, what became of them, what to do."""
 
 
 def nearest_choice(value: str, choices: Iterable[str]) -> str:

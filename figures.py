@@ -3,11 +3,8 @@
 Pictures are drawn on an Agg canvas without pyplot, which would bring a display backend and global state.
 """
 
-import contextlib
-import os
 import textwrap
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
+
+import storage
 
 TARGET_COLOUR = "#1A1A1A"
 FLOOR_COLOUR = "#8C8C8C"
@@ -362,7 +361,7 @@ def save(fig: Figure, path: str | Path) -> None:
 
 def save_image(image: Image.Image, path: str | Path) -> None:
     """Writes pixels as a PNG."""
-    with _whole(path) as temporary:
+    with storage.replaced_by(path) as temporary:
         image.save(temporary, "PNG", compress_level=4, dpi=(DPI, DPI))
 
 
@@ -374,7 +373,7 @@ def save_gif(images: Sequence[Image.Image], shades: Sequence[str], path: str | P
     # Optimised, a frame holds only the pixels that changed, the others transparent: 0.15 MB instead of 0.52 for 20
     # frames of four 1-D panels, without loss.
     more = {"append_images": indexed[1:], "duration": durations, "loop": 0, "optimize": True}
-    with _whole(path) as temporary:
+    with storage.replaced_by(path) as temporary:
         indexed[0].save(temporary, "GIF", save_all=True, **more)
 
 
@@ -430,14 +429,3 @@ def _wrapped(text: str, width: float, size: float, *, bold: bool = True) -> str:
         first, *rest = [joined] if len(joined) <= room else [lines[-1], *textwrap.wrap(part, room)]
         lines[-1:] = [first, *rest] if first else rest
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _whole(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes it on success: who reads `path` never sees half a picture."""
-    temporary = Path(path).with_name(f".{Path(path).name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

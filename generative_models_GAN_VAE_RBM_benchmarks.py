@@ -60,12 +60,17 @@ def main(args: list[str] | None = None) -> int:
       args: command-line arguments; None: those of the process.
 
     Returns:
-      The exit code: 0, or 2 for input that cannot be run, with one line on stderr that says why.
+      The exit code: 0; 1 where results cannot be written, 2 for input that cannot be run, each with one line on
+      stderr that says why; 130 or 143 where Ctrl-C or SIGTERM has ended the run early.
     """
-    # Imported here so that importing this file costs nothing and touches no device.
-    import benchmark
+    try:
+        # Imported here so that importing this file costs nothing and touches no device.
+        import benchmark
 
-    return benchmark.run(globals(), args, description=__doc__)
+        return benchmark.run(globals(), args, description=__doc__)
+    except KeyboardInterrupt:
+        # Before anybody was listening.
+        return 130
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -28,8 +27,10 @@ from typing import Any, NamedTuple
 import config as configuration
 import console
 import devices
+import interruption
 import parts
 import results
+import storage
 import sweep
 from config import Command
 from errors import UserError
@@ -149,8 +150,12 @@ def check_idle(plan: Plan) -> None:
         )
 
 
-def submit(order: Order) -> None:
+def submit(order: Order, *, fresh: bool = False) -> None:
     """Sends an order as one job array, and says how to look after it.
+
+    Args:
+      order: from `order`.
+      fresh: whether its cells start over where they could be continued.
 
     Raises:
       UserError: Slurm has refused it after all.
@@ -181,12 +186,14 @@ def submit(order: Order) -> None:
         (Path(cell.config.out_dir) / sweep.ERROR_FILE).unlink(missing_ok=True)
         if not any(unit.cell == cell.name for unit in order.queued):
             _forget(cell)
+            if fresh:
+                parts.remove(Path(cell.config.out_dir))
     # A name that no other job has: by it the job is known even if this process ends before it learns its number.
     name = f"benchmark-{uuid.uuid4().hex[:8]}"
     sent = {"name": name, "sweep": order.sweep, "clusters": _clusters(order.slurm), "tasks": order.tasks}
     order.folder.mkdir(parents=True, exist_ok=True)
     record = {"schema": SCHEMA, "submissions": [*order.earlier, sent]}
-    results.write_whole(order.folder / RECORD_FILE, results.json_bytes(record))
+    storage.write_whole(order.folder / RECORD_FILE, results.json_bytes(record))
     # In place of the batch script's shell, whose end at a signal would leave it running where no cgroup holds the job.
     executor = submitit.SlurmExecutor(order.folder, python=f"exec {shlex.quote(sys.executable)}")
     slurm, root = order.slurm, shlex.quote(str(Path(__file__).resolve().parent))
@@ -197,7 +204,8 @@ def submit(order: Order) -> None:
         "cpus_per_task": slurm.cpus,
         "mem": f"{slurm.mem_gb}G" if slurm.mem_gb else None,
         "gpus_per_node": slurm.gpus or None,
-        "additional_parameters": slurm.more(),
+        # Some time before its limit a task is told to end: itself, and not its steps, of which it has none.
+        "additional_parameters": {"signal": f"B:USR2@{min(90, 15 * slurm.time_minutes)}", **slurm.more()},
     }
     executor.update_parameters(
         job_name=name,
@@ -235,10 +243,18 @@ def work(task: Mapping[str, Any]) -> None:
       task: of `order`: constants, args, cwd and units.
 
     Raises:
-      RuntimeError: a cell has failed, so that Slurm says so as well; the others have been run all the same.
+      RuntimeError: a cell has failed, so that Slurm says so as well, and the others have been run all the same; or a
+        signal has ended the task, which keeps what it has done.
     """
-    # Submitit lets a job outlive the signal of its cancellation. Here every file is whole: there is nothing to save.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # In place of submitit's own handling, which lets a job outlive the signal of its cancellation.
+    with interruption.handled():
+        try:
+            _work(task)
+        except interruption.Interrupted:
+            raise RuntimeError(f"interrupted by {interruption.requested().name}") from None
+
+
+def _work(task: Mapping[str, Any]) -> None:
     os.chdir(task["cwd"])
     command = configuration.read(task["constants"], task["args"], "")
     devices.use_every_core()
@@ -256,12 +272,13 @@ def work(task: Mapping[str, Any]) -> None:
             mark.touch()
         seeds = None if unit.n == cell.config.num_seeds else range(unit.first, unit.first + unit.n)
         outcome = sweep.attempt(cell, task["args"], with_pictures=plan.pictures, seeds=seeds, process=process)
-        # What kills the process leaves its mark behind.
+        # What ends the process leaves its mark behind.
         with contextlib.suppress(OSError):
             mark.unlink(missing_ok=True)
         console.say(sweep.line_of(cell, outcome))
         if outcome.error is not None:
             failed.append(unit.cell)
+        interruption.check()
     # The last task merges, rather than a job that depends on the array: that one would wait in the queue once more, and
     # start Python once more. Where tasks were killed nobody is the last, and the same command has to be run anyway.
     if all(sweep.is_finished(cell) or sweep.has_failed(cell) for cell in plan.cells):

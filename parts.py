@@ -5,35 +5,33 @@ all, and belongs to one configuration; seeds that several parts hold are the sam
 """
 
 import contextlib
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
-import jax
 import numpy as np
 
+import archive
+import checkpoint
 import results
-from benchmark import Job, Trained, feed_of
+from benchmark import Job, Trained
+from fitting import feed_of
 from models.base import Model
-from sweep_plan import without_folder
-from training import Cost, Evaluation, Run
+from training import Cost, Run
 
-SCHEMA = 1
+SCHEMA = 2
 # A seed is an int32.
 _NAME = re.compile(r"seeds-(\d{1,10})-(\d{1,10})\.npz")
-# What a file raises that is none of these.
-_BROKEN = (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError, RecursionError)
+# Of an archive's arrays: states and samples are [S, ...], what was followed is [E, S].
+_SEED_AXIS = {"state": 0, "samples": 0, "metrics": 1, "info": 1}
 _CLAIM_FILE = ".joining"
 
 
 class _Part(NamedTuple):
-    path: Path
     seeds: range
-    about: Mapping[str, Any]
+    archive: archive.Archive
 
 
 def seeds_in(folder: Path, config: Any) -> set[int]:
@@ -53,7 +51,7 @@ def missing_in(folder: Path, config: Any) -> list[range]:
 
 
 def write(
-    folder: Path, config: Any, seeds: range, runs: Sequence[Run], costs: Mapping[str, Mapping[str, Any]], seconds: float
+    folder: Path, config: Any, seeds: range, runs: Sequence[Run], costs: Mapping[str, Cost], seconds: float
 ) -> None:
     """Leaves the Runs of some seeds in a run's folder.
 
@@ -62,45 +60,17 @@ def write(
       config: the run's.
       seeds: which they are.
       runs: one for every family.
-      costs: per family, from `results.cost_of`.
+      costs: per family.
       seconds: that the process took.
     """
     about = {
         "schema": SCHEMA,
-        "config": without_folder(config),
+        "config": results.without_places(config),
         "seconds": seconds,
         "peak_memory_bytes": results.peak_memory(),
-        "families": {
-            run.model.name: {
-                "steps": [evaluation.step for evaluation in run.evaluations],
-                "kept": [evaluation.step for evaluation in run.evaluations if evaluation.samples is not None],
-                "metrics": list(run.evaluations[-1].metrics),
-                "info": list(run.evaluations[-1].info or ()),
-                "diverged_at_step": run.diverged_at_step,
-                "train_seconds": run.train_seconds,
-                "compile_seconds": run.compile_seconds,
-                "sample_seconds": run.sample_seconds,
-                "cost": {name: costs[run.model.name][name] for name in Cost._fields},
-            }
-            for run in runs
-        },
     }
-    arrays = {"about": np.array(results.json_bytes(about).decode())}
-    for run in runs:
-        name, evaluations = run.model.name, run.evaluations
-        leaves = zip(*(jax.tree.leaves(state) for state in run.states), strict=True)
-        arrays |= {f"{name}/state/{i}": np.stack(of_seeds) for i, of_seeds in enumerate(leaves)}
-        for metric in evaluations[-1].metrics:
-            arrays[f"{name}/metrics/{metric}"] = np.stack([evaluation.metrics[metric] for evaluation in evaluations])
-        for field in evaluations[-1].info or ():
-            # Step 0 has none.
-            arrays[f"{name}/info/{field}"] = np.stack([evaluation.info[field] for evaluation in evaluations[1:]])
-        for evaluation in evaluations:
-            if evaluation.samples is not None:
-                arrays[f"{name}/samples/{evaluation.step}"] = evaluation.samples
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    results.write_whole(folder / f"seeds-{seeds.start}-{seeds.stop - 1}.npz", buffer.getvalue())
+    entries = [archive.entry_of(run, costs[run.model.name]) for run in runs]
+    archive.write(folder / f"seeds-{seeds.start}-{seeds.stop - 1}.npz", about, entries)
 
 
 def join(folder: Path, job: Job) -> Trained:
@@ -117,28 +87,26 @@ def join(folder: Path, job: Job) -> Trained:
         mine = [seed for seed in part.seeds if seed in missing]
         missing -= set(mine)
         if mine:
-            with np.load(part.path) as file:
-                arrays = dict(file)
-            chosen.append((part, [seed - part.seeds.start for seed in mine], arrays))
+            chosen.append((part.archive, [seed - part.seeds.start for seed in mine]))
     if missing:
         raise ValueError(f"{folder} holds no part with seed {min(missing)}")
     feed = feed_of(job)
     runs = [_joined(model, feed, chosen) for model in job.models]
     costs = {}
     for run in runs:
-        each = [part.about["families"][run.model.name]["cost"] for part, _, _ in chosen]
+        each = [part.about["families"][run.model.name]["cost"] for part, _ in chosen]
         sizes = [cost["memory_bytes"] for cost in each if cost["memory_bytes"] is not None]
-        cost = Cost(**{**each[0], "memory_bytes": max(sizes, default=None)})
-        costs[run.model.name] = results.cost_of(run, cost, job.config.n_eval_samples)
-    peaks = [part.about["peak_memory_bytes"] for part, _, _ in chosen]
-    seconds = sum(part.about["seconds"] for part, _, _ in chosen)
+        costs[run.model.name] = Cost(**{**each[0], "memory_bytes": max(sizes, default=None)})
+    peaks = [part.about["peak_memory_bytes"] for part, _ in chosen]
+    seconds = sum(part.about["seconds"] for part, _ in chosen)
     return Trained(runs, costs, seconds, max((peak for peak in peaks if peak is not None), default=None))
 
 
 def remove(folder: Path) -> None:
-    """Removes the parts of a run that is whole, and those of another configuration."""
+    """Removes the parts of a run that is whole, those of another configuration, and what of any was unfinished."""
     for path in files_in(folder):
         path.unlink(missing_ok=True)
+    checkpoint.remove_all(folder)
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -185,43 +153,25 @@ def unclaim(folder: Path) -> None:
 
 def _parts(folder: Path, config: Any) -> list[_Part]:
     """The parts in a folder that are of this configuration."""
-    own = json.loads(results.json_bytes(without_folder(config)))
+    own = json.loads(results.json_bytes(results.without_places(config)))
     found = []
     for path in files_in(folder):
         first, last = map(int, _NAME.fullmatch(path.name).groups())
-        with contextlib.suppress(*_BROKEN):
-            with np.load(path) as file:
-                about = json.loads(str(file["about"]))
-            if about["schema"] == SCHEMA and about["config"] == own:
-                found.append(_Part(path, range(first, last + 1), about))
+        with contextlib.suppress(archive.Broken, OSError):
+            part = archive.read(path)
+            if part.about.get("schema") == SCHEMA and part.about.get("config") == own:
+                found.append(_Part(range(first, last + 1), part))
     return found
 
 
-def _joined(model: Model, feed: Any, chosen: Sequence[tuple[_Part, list[int], Mapping[str, np.ndarray]]]) -> Run:
+def _joined(model: Model, feed: Any, chosen: Sequence[tuple[archive.Archive, list[int]]]) -> Run:
     """One family's Run out of the chosen seeds of its parts."""
-    about = [part.about["families"][model.name] for part, _, _ in chosen]
-    first = about[0]
-
-    def of_all(key, axis):
-        taken = [np.take(arrays[f"{model.name}/{key}"], places, axis) for _, places, arrays in chosen]
-        return np.concatenate(taken, axis)
-
-    # A state is rebuilt from its leaves: the form is what `init` gives.
-    key = jax.random.key(0)
-    form = jax.tree.structure(jax.eval_shape(lambda: model.init(key, feed.rows_for_init(key, feed.rows))))
-    leaves = [of_all(f"state/{i}", 0) for i in range(form.num_leaves)]
-    states = [jax.tree.unflatten(form, [leaf[i] for leaf in leaves]) for i in range(len(leaves[0]))]
-    metrics = {name: of_all(f"metrics/{name}", 1) for name in first["metrics"]}
-    info = {name: of_all(f"info/{name}", 1) for name in first["info"]}
-    evaluations = [
-        Evaluation(
-            step=step,
-            metrics={name: values[i] for name, values in metrics.items()},
-            info={name: values[i - 1] for name, values in info.items()} if i and info else None,
-            samples=of_all(f"samples/{step}", 0) if step in first["kept"] else None,
-        )
-        for i, step in enumerate(first["steps"])
-    ]
-    diverged = [each["diverged_at_step"][i] for each, (_, places, _) in zip(about, chosen, strict=True) for i in places]
-    seconds = {name: sum(each[name] for each in about) for name in ("train_seconds", "compile_seconds")}
-    return Run(model, states, evaluations, diverged, **seconds, sample_seconds=sum(e["sample_seconds"] for e in about))
+    about = [part.about["families"][model.name] for part, _ in chosen]
+    taken = []
+    for part, places in chosen:
+        arrays = part.arrays(model.name)
+        taken.append({key: np.take(array, places, _SEED_AXIS[key.split("/")[0]]) for key, array in arrays.items()})
+    together = {key: np.concatenate([each[key] for each in taken], _SEED_AXIS[key.split("/")[0]]) for key in taken[0]}
+    diverged = [each["diverged_at_step"][i] for each, (_, places) in zip(about, chosen, strict=True) for i in places]
+    seconds = {name: sum(each[name] for each in about) for name in archive.SECONDS}
+    return archive.run_of(model, feed, {**about[0], **seconds, "diverged_at_step": diverged}, together)

@@ -55,7 +55,8 @@ def names(config: Any, runs: Sequence[Run]) -> list[str]:
     if not runs:
         return [HISTOGRAM, SENSITIVITY]
     views = [f"{name}.png" for run in runs for name in run.model.views]
-    timeline = [*map(timeline_name, config.snapshot_steps), TIMELINE_GIF]
+    timeline = [timeline_name(percent) for percent in _reached(config, runs)]
+    timeline += [TIMELINE_GIF] if timeline else []
     return [DASHBOARD, HISTOGRAM, LOSSES, COSTS, SENSITIVITY, *views, *timeline]
 
 
@@ -68,6 +69,7 @@ def drawings(
     assessments: Sequence[Assessment],
     costs: Mapping[str, Mapping[str, Any]],
     grid: Sensitivity,
+    note: str = "",
 ) -> list[Drawing]:
     """Every picture of a run; the one that takes longest comes first.
 
@@ -76,6 +78,7 @@ def drawings(
       assessments: the final scores of the families and of what came from elsewhere.
       costs: per family, from `results.cost_of`.
       grid: the KLDs over other cells and ε.
+      note: what every title begins with.
     """
     calls: list[Drawing] = []
 
@@ -90,7 +93,7 @@ def drawings(
     labels = {entry.name: entry.name + _own_floor(entry, judge) for entry in assessments}
     colours |= {labels[name]: colours[name] for name in labels}
     scene = target_picture(target, judge, config)
-    heading = title(config, target)
+    heading = note + title(config, target)
     histories = {run.model.name: history_of(run) for run in runs}
     shown = {run.model.name: median_seed(run) for run in runs}
     floors = {name: tuple(floor) for name, floor in judge.floors.items()}
@@ -113,7 +116,7 @@ def drawings(
         }
         return samples, scores
 
-    note = " · samples of the middle seed, scores: medians" if config.num_seeds > 1 and runs else ""
+    how = " · samples of the middle seed, scores: medians" if config.num_seeds > 1 and runs else ""
     add(
         "plotting.comparison_hist",
         folder / HISTOGRAM,
@@ -121,7 +124,7 @@ def drawings(
         {e.name: e.samples[shown.get(e.name, 0)] for e in assessments if e.samples is not None},
         {entry.name: _head(entry, judge) for entry in assessments},
         colours,
-        heading + note,
+        heading + how,
         floors_text=floors_text,
         heights={entry.name: entry.masses for entry in external if entry.masses is not None},
     )
@@ -169,7 +172,7 @@ def drawings(
         operations = cost["operations_per_step"]
         points[run.model.name] = scenes.CostPicture(
             seconds=cost["train_seconds"] / config.num_seeds,
-            operations=None if operations is None else operations * config.n_steps,
+            operations=None if operations is None else operations * run.evaluations[-1].step,
             kld=run.evaluations[-1].metrics["kld"],
             course=curves(run, ["kld"])["kld"],
         )
@@ -185,12 +188,15 @@ def drawings(
 
     middle = " · the middle seed" if config.num_seeds > 1 else ""
     frames = []
-    for percent, step in config.snapshot_steps.items():
+    for percent, step in _reached(config, runs).items():
         label = f"{percent} % · step {step:,}".replace(",", " ")
         frames.append(
             (timeline_name(percent), label, *samples_and_scores(step * config.n_evaluations // config.n_steps))
         )
-    add("plotting.timeline", folder, TIMELINE_GIF, frames, scene, colours, heading + middle, floors_text=floors_text)
+    if frames:
+        add(
+            "plotting.timeline", folder, TIMELINE_GIF, frames, scene, colours, heading + middle, floors_text=floors_text
+        )
 
     in_views = {run.model.name: {f for view in run.model.views.values() for f in view.info_fields} for run in runs}
     losses = {
@@ -208,6 +214,12 @@ def drawings(
             function, args = _VIEWS[view.kind](arrays, curves(run, view.info_fields), scene, target, colours[name])
             add(function, folder / f"{picture}.png", *args, f"{name} · {heading}{middle}")
     return sorted(calls, key=lambda call: call.function != "plotting.timeline")
+
+
+def _reached(config: Any, runs: Sequence[Run]) -> dict[int, int]:
+    """Percent of the training -> step, for every snapshot that all families have come to."""
+    last = min(run.evaluations[-1].step for run in runs)
+    return {percent: step for percent, step in config.snapshot_steps.items() if step <= last}
 
 
 def _head(entry: Assessment, judge: Judge) -> str:

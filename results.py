@@ -12,7 +12,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 
 import devices
 import metrics
+import storage
 from assessment import Assessment
 from errors import UserError
 from evaluation import Floor, Judge
@@ -37,6 +37,10 @@ CSV_FILE = "metrics.csv"
 SAMPLES_FILE = "samples.npz"
 PARAMETERS_FILE = "parameters.npz"
 FILES = (METRICS_FILE, CSV_FILE, SAMPLES_FILE, PARAMETERS_FILE)
+# Of a family's fields, those that are measured with a clock.
+_TIMES = ("train_seconds", "compile_seconds", "samples_per_second", "seed_steps_per_second")
+# Of a configuration's fields, those that no result depends on.
+PLACES = ("out_dir", "compilation_cache")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "matplotlib")
 
 
@@ -77,18 +81,15 @@ def remove_previous(folder: Path, keep: Sequence[str]) -> None:
                 (folder / name).unlink()
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that it is there whole or not at all."""
-    # Processes of two machines can have one number.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def versions() -> dict[str, str]:
+    """Those of Python and of the libraries that numbers depend on."""
+    return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
+
+
+def without_places(config: Any) -> dict[str, Any]:
+    """A configuration as metrics.json holds it, but for what results do not depend on: places on the disk."""
+    fields = config if isinstance(config, Mapping) else dataclasses.asdict(config)
+    return {name: value for name, value in plain(fields).items() if name not in PLACES}
 
 
 def provenance(args: Sequence[str], out_dir: str | Path, started: str) -> dict[str, Any]:
@@ -113,12 +114,22 @@ def provenance(args: Sequence[str], out_dir: str | Path, started: str) -> dict[s
         "command": shlex.join(["python3", "generative_models_GAN_VAE_RBM_benchmarks.py", *args]),
         "git": None if status is None else git("rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        "versions": versions(),
         "device": devices.device_name(),
         "started": started,
         "seconds": None,
         "peak_memory_bytes": None,
     }
+
+
+def timeless(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report without what no two runs share: how long things took, where they were written, and by whom."""
+    models = {
+        name: {key: value for key, value in model.items() if key not in _TIMES}
+        for name, model in report["models"].items()
+    }
+    rest = {key: value for key, value in report.items() if key not in ("provenance", "metric_seconds")}
+    return {**rest, "config": without_places(report["config"]), "models": models}
 
 
 def history_of(run: Run) -> dict[str, Any]:
@@ -143,10 +154,12 @@ def report(
     provenance: Mapping[str, Any],
     files: Sequence[str],
     more: Mapping[str, Any],
+    partial: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of metrics.json, schema 1.
 
     Args:
+      partial: of a run that was interrupted, by what and the step that each family had come to; None: it is whole.
       assessments: of the families and of what came from elsewhere.
       costs: per family, from `cost_of`.
       more: further entries of the floor (`floors`) and what was timed apart from training (`metric_seconds`).
@@ -158,7 +171,7 @@ def report(
         models[run.model.name] = {
             **costs[run.model.name],
             "width": run.model.width,
-            "seed_steps_per_second": len(run.states) * config.n_steps / run.train_seconds
+            "seed_steps_per_second": len(run.states) * run.evaluations[-1].step / run.train_seconds
             if run.train_seconds
             else None,
             "history": history_of(run),
@@ -183,6 +196,7 @@ def report(
     exact = {"kl_exact": Floor(0.0, 0.0, 0.0, 0.0)} if known else {}
     return {
         "schema": SCHEMA,
+        "partial": partial,
         "files": sorted(files),
         "config": dataclasses.asdict(config),
         "provenance": provenance,
@@ -268,30 +282,28 @@ def csv_bytes(content: Mapping[str, Any]) -> bytes:
     return text.getvalue().encode()
 
 
-def samples_bytes(target_rows: np.ndarray, assessments: Sequence[Assessment]) -> bytes:
+def write_samples(path: Path, target_rows: np.ndarray, assessments: Sequence[Assessment]) -> None:
     """samples.npz: the last samples of everything scored [S, n, D] beside rows of the target [n, D], in data space."""
     arrays = {entry.name: entry.samples for entry in assessments if entry.samples is not None}
-    return _npz({"target": np.asarray(target_rows, np.float32), **arrays})
+    rows = {"target": np.asarray(target_rows, np.float32)}
+    storage.write_npz(path, (rows | arrays).items(), compress=True)
 
 
-def parameters_bytes(runs: Sequence[Run]) -> bytes:
+def write_parameters(path: Path, runs: Sequence[Run]) -> None:
     """parameters.npz: every trained weight under NAME/path, [S, ...], and under NAME/average/path what was scored."""
-    arrays = {}
-    for run in runs:
-        scored = {run.model.name: [state.params for state in run.states]}
-        if isinstance(run.states[0], AveragedState):
-            scored[f"{run.model.name}/average"] = [state.average for state in run.states]
-        for name, seeds in scored.items():
-            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *seeds)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(stacked):
-                arrays[f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}"] = leaf
-    return _npz(arrays)
 
+    def arrays():
+        for run in runs:
+            scored = {run.model.name: [state.params for state in run.states]}
+            if isinstance(run.states[0], AveragedState):
+                scored[f"{run.model.name}/average"] = [state.average for state in run.states]
+            for name, seeds in scored.items():
+                paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(seeds[0])]
+                for path, *leaves in zip(paths, *map(jax.tree.leaves, seeds), strict=True):
+                    yield f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}", np.stack(leaves)
 
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
+    # Weights hardly shrink.
+    storage.write_npz(path, arrays())
 
 
 def plain(value: Any) -> Any:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import benchmark
+import checkpoint
 import console
+import interruption
 import locks
 import parts
 import results
+import storage
 import sweep_merge
 from config import Command
 from errors import UserError
@@ -47,8 +50,7 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
       constants: the config block, for other processes.
 
     Returns:
-      The exit code: 0; 1 where a cell has failed, which loses no other; or 130 after Ctrl-C, which loses the cell that
-      was running and no other.
+      The exit code: 0; 1 where a cell has failed, which loses no other; or 130 or 143 where a signal has ended it.
 
     Raises:
       UserError: anything that cannot be run; then nothing on disk has changed.
@@ -59,7 +61,7 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
     try:
         n = len(plan.cells)
         with console.waiting_if_long(f"checking {n} {_cells(n)} …"):
-            check([cell for cell in plan.cells if not is_finished(cell)])
+            check([cell for cell in plan.cells if not is_finished(cell)], fresh=command.fresh)
         _earlier(plan)
         # Two that run, or send, the same cells would do all the work twice.
         with locks.held(plan.out_dir):
@@ -67,7 +69,7 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
     except KeyboardInterrupt:
         n, done = len(plan.cells), sum(map(is_finished, plan.cells))
         console.say(f"interrupted: {done} of {n} {_cells(n)} finished; the same command continues")
-        return _INTERRUPTED
+        return interruption.exit_code() or _INTERRUPTED
 
 
 def _run(command: Command, args: Sequence[str], constants: Mapping[str, Any], plan: Plan) -> int:
@@ -83,10 +85,13 @@ def _run(command: Command, args: Sequence[str], constants: Mapping[str, Any], pl
             if order.tasks:
                 begin(plan)
             _say_what(plan, n_open)
-            launcher.submit(order)
+            launcher.submit(order, fresh=command.fresh)
             return 0
         launcher.check_idle(plan)
     begin(plan, bool(to_run))
+    if command.fresh:
+        for cell in to_run:
+            parts.remove(Path(cell.config.out_dir))
     _say_what(plan, n_open)
     n_failed = 0
     try:
@@ -96,6 +101,7 @@ def _run(command: Command, args: Sequence[str], constants: Mapping[str, Any], pl
                 outcome = attempt(cell, args, with_pictures=plan.pictures)
                 n_failed += outcome.error is not None
                 bar.end(line_of(cell, outcome))
+                interruption.check()
     except KeyboardInterrupt:
         if any(map(is_finished, plan.cells)):
             with console.waiting("merging …"):
@@ -132,7 +138,7 @@ def attempt(
         # A full disk may be what went wrong.
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            results.write_whole(path, traceback.format_exc().encode())
+            storage.write_whole(path, traceback.format_exc().encode())
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return Outcome(None, " ".join(text.split()))
     if report is not None:
@@ -151,8 +157,12 @@ def line_of(cell: Cell, outcome: Outcome) -> str:
     return f"failed: {name}{outcome.error[:300]}{f'   ({path})' if path.exists() else ''}"
 
 
-def check(cells: Sequence[Cell]) -> None:
+def check(cells: Sequence[Cell], *, fresh: bool = False) -> None:
     """Proves that cells can be run, without writing anything.
+
+    Args:
+      cells: those that have not finished.
+      fresh: whether unfinished runs in their folders will be given up.
 
     Raises:
       UserError: the first that cannot, by name.
@@ -168,6 +178,8 @@ def check(cells: Sequence[Cell]) -> None:
             raise UserError(f"cell {cell.name}: {str(folder)!r} is a file; move it, or name another OUT_DIR")
         with naming(cell.name):
             benchmark.check_like(cell.config, known)
+            if not fresh:
+                checkpoint.check(folder, cell.config)
 
 
 def begin(plan: Plan, to_run: bool = True) -> None:
@@ -207,8 +219,9 @@ def _earlier(plan: Plan) -> tuple[dict[str, Any] | None, bool]:
     same = earlier is not None and _is_same(earlier, plan)
     if earlier is not None and not same and earlier["state"] != FINISHED:
         folders = [path.parent / _plain_name(name) for name in earlier["cells"]]
-        finished = [folder for folder in folders if (folder / results.METRICS_FILE).is_file()]
-        trained = [folder for folder in folders if folder not in finished and parts.files_in(folder)]
+        begun = [folder for folder in folders if parts.files_in(folder) or checkpoint.files_in(folder)]
+        finished = [folder for folder in folders if folder not in begun and (folder / results.METRICS_FILE).is_file()]
+        trained = [folder for folder in begun if folder not in finished]
         # One that has come to nothing yet has nothing to lose.
         if finished or trained:
             some = f" and {len(trained)} {'has' if len(trained) == 1 else 'have'} trained seeds" if trained else ""
@@ -311,8 +324,9 @@ def run_seeds(
 
 def _train_part(cell: Cell, job: benchmark.Job, folder: Path, seeds: range) -> None:
     began = time.perf_counter()
-    runs, costs = benchmark.train_seeds(job, seeds)
+    runs, costs = benchmark.train_seeds(job, seeds, folder)
     parts.write(folder, cell.config, seeds, runs, costs, time.perf_counter() - began)
+    checkpoint.remove(folder, seeds)
 
 
 def _finish(
@@ -326,8 +340,6 @@ def _finish(
     trained: benchmark.Trained | None,
 ) -> Mapping[str, Any]:
     """Trains a cell's seeds, unless others have, and writes its results; its parts have then done their service."""
-    # Other results under this name must not look whole while their files are being replaced.
-    results.remove_previous(folder, keep=())
     if trained is not None:
         # What its parts took is counted with them.
         started = benchmark.Started(time.perf_counter(), started.utc)
@@ -395,7 +407,7 @@ def _write_state(plan: Plan, state: str, files: Sequence[str]) -> None:
         "constants": plan.constants,
         "cells": [cell.name for cell in plan.cells],
     }
-    results.write_whole(Path(plan.out_dir) / STATE_FILE, results.json_bytes(content))
+    storage.write_whole(Path(plan.out_dir) / STATE_FILE, results.json_bytes(content))
 
 
 def _read_state(path: Path) -> dict[str, Any] | None:

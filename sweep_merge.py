@@ -14,10 +14,11 @@ import numpy as np
 import leaderboard
 import results
 import scenes
+import storage
 from evaluation import N_FLOOR_DRAWS
 from leaderboard import Board, Course, Panel
 from models import MODELS
-from sweep_plan import Cell, Plan, without_folder
+from sweep_plan import Cell, Plan
 
 CSV_FILE = "leaderboard.csv"
 BOARD_FILE = "leaderboard.png"
@@ -93,7 +94,8 @@ def read(cell: Cell) -> dict[str, Any] | None:
     folder = Path(cell.config.out_dir)
     try:
         report = json.loads((folder / results.METRICS_FILE).read_bytes())
-        same = without_folder(report["config"]) == json.loads(results.json_bytes(without_folder(cell.config)))
+        own = json.loads(results.json_bytes(results.without_places(cell.config)))
+        same = results.without_places(report["config"]) == own and report.get("partial") is None
         if not same or report["schema"] != results.SCHEMA or not set(report["files"]) <= set(os.listdir(folder)):
             return None
         # What somebody edited must be found here, and not by the first picture that reads it.
@@ -117,7 +119,7 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
     scores = [score for cell, report in reports if report is not None for score in scores_of(plan, cell, report)]
     n_missing = sum(report is None for _, report in reports)
     folder = Path(plan.out_dir)
-    results.write_whole(folder / CSV_FILE, csv_bytes(plan, scores))
+    storage.write_whole(folder / CSV_FILE, csv_bytes(plan, scores))
     files = [CSV_FILE]
     names = _in_order(scores)
     colours = scenes.family_colours(list(MODELS), [name for name, external in names.items() if external])

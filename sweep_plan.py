@@ -17,7 +17,6 @@ from errors import UserError, nearest_choice, unknown_choice
 _LONGEST_NAME = 100  # letters of a folder's name; what is longer ends in a hash
 _LONGEST_VALUE = 40
 # Constants that results do not depend on: where they are written, and whether compiled programs are kept.
-_PLACES = {"out_dir", "compilation_cache"}
 
 
 class Cell(NamedTuple):
@@ -93,12 +92,6 @@ def cell_name(values: Mapping[str, Any]) -> str:
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 11]}...{_hash(name)}"
     return name
-
-
-def without_folder(config: Any) -> dict[str, Any]:
-    """A configuration as its metrics.json holds it, but for what its results do not depend on: places on the disk."""
-    fields = config if isinstance(config, Mapping) else dataclasses.asdict(config)
-    return {name: value for name, value in results.plain(fields).items() if name not in _PLACES}
 
 
 def _lists(sweep: Mapping[str, Any] | Sequence[str]) -> dict[str, Sequence[Any]]:
@@ -258,7 +251,7 @@ def _hash(value: Any) -> str:
 def _unswept(shared: Any, swept: Mapping[str, Any]) -> dict[str, Any]:
     """The constants that all cells share, as JSON would hold them."""
     names = [constant.name for constant in dataclasses.fields(configuration.BenchmarkConfig)]
-    fields = {name.upper(): getattr(shared, name) for name in names if name not in _PLACES}
+    fields = {name.upper(): getattr(shared, name) for name in names if name not in results.PLACES}
     for name, value in fields.items():
         if dataclasses.is_dataclass(value):
             fields[name] = {s: v for s, v in dataclasses.asdict(value).items() if f"{name}.{s}" not in swept}

@@ -10,7 +10,7 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -103,6 +103,13 @@ class Run(NamedTuple):
     train_seconds: float  # training alone, all seeds, without compilation and evaluation
     compile_seconds: float
     sample_seconds: float  # drawing the last evaluation's samples, all seeds
+
+
+class Begun(NamedTuple):
+    """One family's training that was interrupted."""
+
+    run: Run  # without states
+    leaves: list[Any]  # of the states of all its seeds, in order, each [S, ...]; training takes them out
 
 
 def streams(seed: int, n_seeds: int, first_seed: int = 0) -> Streams:
@@ -333,6 +340,8 @@ class Program(NamedTuple):
     n_seeds: int
     keys: Streams  # [n_seeds, rounded up to fill the devices]
     init: Callable  # (keys, rows) -> states [n_seeds, rounded up]
+    state_shapes: Sequence[jax.ShapeDtypeStruct]  # of one seed's leaves
+    put: Callable  # (list of leaves, each [n_seeds, ...], which it empties) -> states [n_seeds, rounded up]
     advance: Callable  # (states, keys, rows, first_step) -> (states, info, bad_step); consumes the states
     evaluate: Callable  # (states, keys, step) -> (x [S, n, D], finite [S])
     evaluate_last: Callable
@@ -398,6 +407,15 @@ def prepare(
     states = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), compiled_init.out_info
     )
+
+    def put(leaves):
+        placed = []
+        while leaves:
+            # Seeds that only fill the devices may be any.
+            filled = leaves.pop(0)[np.minimum(np.arange(n_padded), n_seeds - 1)]
+            placed.append(jax.device_put(filled, sharding))
+        return jax.tree.unflatten(jax.tree.structure(states), placed)
+
     in_seeds = (True, True, False, False)
     compiled_advance = compiled(interval, in_seeds, states, keys, feed.rows, first_step, donate_argnums=1)
     evaluate_mid = compiled(evaluate(last=False), in_seeds[:3], states, keys, first_step)
@@ -413,6 +431,8 @@ def prepare(
         n_seeds=n_seeds,
         keys=keys,
         init=compiled_init,
+        state_shapes=[jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves(states)],
+        put=put,
         advance=compiled_advance,
         evaluate=evaluate_mid,
         evaluate_last=evaluate_last,
@@ -425,6 +445,8 @@ def train(
     *,
     snapshot_steps: frozenset[int] = frozenset(),
     on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
+    begun: Begun | None = None,
+    pause: Callable[[Run, Iterator[np.ndarray]], bool] = lambda run, leaves: False,
 ) -> Run:
     """Trains all seeds of one family and scores them at step 0 and after each interval.
 
@@ -432,19 +454,19 @@ def train(
       program: what `prepare` compiled.
       snapshot_steps: the steps whose samples are kept; the last step's always are.
       on_evaluation: called after every evaluation.
+      begun: what an earlier call had come to; None: nothing.
+      pause: called after every interval with what there is by then, a Run without states and the leaves of these, which
+        are copied to the host one after the other as they are asked for; True ends the training there, with a score
+        like the last step's.
 
     Returns:
       The run. A diverged seed has NaN metrics from the evaluation at which it was found on.
     """
     n_seeds, n_steps = program.n_seeds, program.n_steps
     interval = n_steps // program.n_evaluations
-    states = program.init(program.keys, program.rows)
-    diverged_at_step: list[int | None] = [None] * n_seeds
-    sample_seconds = 0.0
 
-    def evaluation_at(step, info):
+    def evaluation_at(step, info, last):
         nonlocal sample_seconds
-        last = step == n_steps
         evaluate_all = program.evaluate_last if last else program.evaluate
         started = time.perf_counter()
         x, finite = (np.asarray(values)[:n_seeds] for values in evaluate_all(states, program.keys, jnp.int32(step)))
@@ -462,36 +484,55 @@ def train(
         on_evaluation(evaluation)
         return evaluation
 
-    evaluations = [evaluation_at(0, None)]
-    train_seconds = 0.0
-    for step in range(interval, n_steps + 1, interval):
+    def so_far():
+        return Run(program.model, [], evaluations, diverged_at_step, train_seconds, compile_seconds, sample_seconds)
+
+    if begun is None:
+        states = program.init(program.keys, program.rows)
+        diverged_at_step: list[int | None] = [None] * n_seeds
+        sample_seconds = train_seconds = 0.0
+        compile_seconds = program.compile_seconds
+        evaluations = [evaluation_at(0, None, last=False)]
+    else:
+        states = program.put(begun.leaves)
+        diverged_at_step = list(begun.run.diverged_at_step)
+        sample_seconds, train_seconds = begun.run.sample_seconds, begun.run.train_seconds
+        compile_seconds = begun.run.compile_seconds + program.compile_seconds
+        evaluations = list(begun.run.evaluations)
+        on_evaluation(evaluations[-1])
+    for step in range(evaluations[-1].step + interval, n_steps + 1, interval):
+        last = step == n_steps
         if program.model.max_steps is not None and step - interval >= program.model.max_steps:
-            evaluations.append(evaluation_at(step, evaluations[-1].info))
-            continue
-        started = time.perf_counter()
-        states, info, bad_step = jax.block_until_ready(
-            program.advance(states, program.keys, program.rows, jnp.int32(step - interval))
-        )
-        train_seconds += time.perf_counter() - started
-        for i, bad in enumerate(np.asarray(bad_step)[:n_seeds]):
-            if diverged_at_step[i] is None and bad <= n_steps:
-                diverged_at_step[i] = int(bad)
-        means = {name: np.asarray(values)[:n_seeds] for name, values in info._asdict().items()}
-        evaluations.append(evaluation_at(step, means))
+            means = evaluations[-1].info
+        else:
+            started = time.perf_counter()
+            states, info, bad_step = jax.block_until_ready(
+                program.advance(states, program.keys, program.rows, jnp.int32(step - interval))
+            )
+            train_seconds += time.perf_counter() - started
+            for i, bad in enumerate(np.asarray(bad_step)[:n_seeds]):
+                if diverged_at_step[i] is None and bad <= n_steps:
+                    diverged_at_step[i] = int(bad)
+            means = {name: np.asarray(values)[:n_seeds] for name, values in info._asdict().items()}
+        evaluations.append(evaluation_at(step, means, last))
+        if pause(so_far(), (_on_host(leaf)[:n_seeds] for leaf in jax.tree.leaves(states))) and not last:
+            evaluations[-1] = evaluation_at(step, means, last=True)
+            break
 
     leaves, structure = jax.tree.flatten(states)
     states = None
     of_seeds = []
     for i in range(len(leaves)):
         # Copies, one leaf after the other: a view would keep the devices' memory, and that of seeds that only fill it.
-        host, leaves[i] = np.asarray(leaves[i]), None
+        host, leaves[i] = _on_host(leaves[i]), None
         of_seeds.append([host[seed].copy() for seed in range(n_seeds)])
-    return Run(
-        model=program.model,
-        states=[jax.tree.unflatten(structure, leaves) for leaves in zip(*of_seeds, strict=True)],
-        evaluations=evaluations,
-        diverged_at_step=diverged_at_step,
-        train_seconds=train_seconds,
-        compile_seconds=program.compile_seconds,
-        sample_seconds=sample_seconds,
-    )
+    return so_far()._replace(states=[jax.tree.unflatten(structure, leaves) for leaves in zip(*of_seeds, strict=True)])
+
+
+def _on_host(leaf: jax.Array) -> Any:
+    """A leaf's content outside the devices; typed keys, which NumPy does not know, stay what they are."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    # Of the whole, JAX would keep a copy for as long as the leaf lives.
+    shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])

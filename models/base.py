@@ -113,6 +113,13 @@ class AveragedState(NamedTuple):
         return packing(self.inner.params)[1](self.packed_average)
 
 
+def without_optimiser(state: Any) -> Any:
+    """A State without what only training needs: of a large model that is half of it."""
+    if isinstance(state, AveragedState):
+        return state._replace(inner=without_optimiser(state.inner))
+    return state._replace(opt_state=()) if "opt_state" in getattr(state, "_fields", ()) else state
+
+
 def averaged(model: Model, decay: float) -> Model:
     """The model with everything but its training done by an exponential moving average of its weights.
 

@@ -6,9 +6,9 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+import archive
 import config as configuration
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import launcher
@@ -17,7 +17,7 @@ import parts
 import results
 import sweep
 from launcher import Unit
-from sweep_plan import make_plan, without_folder
+from sweep_plan import make_plan
 
 SMALL = (
     "--models RBM --num-bins 4 --n-steps 8 --n-evaluations 2 --snapshot-percent 50 --num-seeds 5 --n-eval-samples 64 "
@@ -69,8 +69,8 @@ def part(cell, first, last):
     """Stands in for trained seeds: what is left to do depends on what a part says of itself."""
     folder = Path(cell.config.out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"schema": parts.SCHEMA, "config": without_folder(cell.config)}
-    np.savez(folder / f"seeds-{first}-{last}.npz", about=np.array(results.json_bytes(about).decode()))
+    about = {"schema": parts.SCHEMA, "config": results.without_places(cell.config)}
+    archive.write(folder / f"seeds-{first}-{last}.npz", about, [])
 
 
 def submitted(here, *submissions):
@@ -297,7 +297,6 @@ def test_the_last_task_merges_what_another_finished_meanwhile(here, monkeypatch)
         finished.add("SEED=3")
         return launcher.sweep.sweep_merge.Merged([], n_missing, None)
 
-    monkeypatch.setattr(launcher.signal, "signal", lambda *_: None)
     monkeypatch.setattr(sweep, "is_finished", lambda cell: cell.name in finished)
     monkeypatch.setattr(sweep, "merge", merge)
     constants = {name: value for name, value in vars(script).items() if name.isupper()}

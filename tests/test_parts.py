@@ -34,7 +34,7 @@ def job(make_config, tmp_path):
 def train(job, folder, *ranges):
     """One process a range."""
     for seeds in ranges:
-        runs, costs = benchmark.train_seeds(job, seeds)
+        runs, costs = benchmark.train_seeds(job, seeds, folder)
         parts.write(folder, job.config, seeds, runs, costs, seconds=1.5)
 
 
@@ -77,7 +77,7 @@ def test_parts_become_the_run_that_one_process_writes(job, tmp_path):
 
 def test_what_a_seed_was_lost_to_is_joined_as_well(job, tmp_path):
     """Divergence and kept samples are per seed; made up here, as training so small does not diverge."""
-    runs, costs = benchmark.train_seeds(job, range(0, 3))
+    runs, costs = benchmark.train_seeds(job, range(0, 3), tmp_path)
     lost = [run._replace(diverged_at_step=[None, 5, 8]) for run in runs]
     cut = [_some(run, slice(0, 1)) for run in lost], [_some(run, slice(1, 3)) for run in lost]
     parts.write(tmp_path, job.config, range(0, 1), cut[0], costs, 0.0)

@@ -16,6 +16,7 @@ from conftest import tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import archive
 import benchmark
 import config as configuration
 import console
@@ -24,11 +25,12 @@ import locks
 import metrics
 import parts
 import results
+import storage
 import sweep
 import sweep_merge
 from errors import UserError
 from evaluation import floor_of
-from sweep_plan import cell_name, make_plan, without_folder
+from sweep_plan import cell_name, make_plan
 
 SMALL = dict(
     MODELS=("RBM",),
@@ -74,6 +76,7 @@ def executed(here, monkeypatch):
         floor = {"mean": 0.01, "low": 0.005, "high": 0.015}
         report = {
             "schema": results.SCHEMA,
+            "partial": None,
             "files": ["metrics.json"] + ["picture.png"] * with_pictures,
             "config": dataclasses.asdict(job.config),
             "provenance": {"seconds": 2.0},
@@ -82,7 +85,7 @@ def executed(here, monkeypatch):
             "external": {},
         }
         for name in report["files"]:
-            results.write_whole(folder / name, results.json_bytes(report))
+            storage.write_whole(folder / name, results.json_bytes(report))
 
     monkeypatch.setattr(benchmark, "execute", execute)
     return folders
@@ -684,8 +687,8 @@ def part_of(cell, first, last):
     """Stands in for trained seeds."""
     folder = Path(cell.config.out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"schema": parts.SCHEMA, "config": without_folder(cell.config)}
-    np.savez(folder / f"seeds-{first}-{last}.npz", about=np.array(results.json_bytes(about).decode()))
+    about = {"schema": parts.SCHEMA, "config": results.without_places(cell.config)}
+    archive.write(folder / f"seeds-{first}-{last}.npz", about, [])
 
 
 def test_trained_seeds_of_a_different_sweep_are_kept(executed, here, refused, capfd):
@@ -706,9 +709,9 @@ def test_a_run_here_uses_the_seeds_that_tasks_have_trained(here, monkeypatch):
     assert outcome == (None, None)
     train, ranges = benchmark.train_seeds, []
 
-    def noted(job, seeds):
+    def noted(job, seeds, folder):
         ranges.append(seeds)
-        return train(job, seeds)
+        return train(job, seeds, folder)
 
     monkeypatch.setattr(benchmark, "train_seeds", noted)
     (here / cell.config.out_dir / ".joining").write_text("a task that was killed")
