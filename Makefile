@@ -4,7 +4,7 @@ ENV := .venv
 TORCH := .venv-torch
 ARGS ?=
 
-.PHONY: run test lint format tuning quality performance scaling clean
+.PHONY: run test lint format tuning quality performance scaling torture clean
 
 run: $(ENV)/.run-installed
 	$(ENV)/bin/python generative_models_GAN_VAE_RBM_benchmarks.py $(ARGS)
@@ -32,6 +32,10 @@ performance: $(ENV)/.run-installed $(TORCH)/.installed
 # has no part in and which would then take three times as long.
 scaling: $(ENV)/.run-installed
 	$(ENV)/bin/python -m performance.scaling $(ARGS)
+
+# A quarter of an hour on two cores: runs that are killed at random moments, and what becomes of them.
+torture: $(ENV)/.run-installed
+	$(ENV)/bin/python -m studies.torture $(ARGS)
 
 format: $(ENV)/.dev-installed
 	$(ENV)/bin/ruff check --fix .
