@@ -33,8 +33,9 @@ performance: $(ENV)/.run-installed $(TORCH)/.installed
 scaling: $(ENV)/.run-installed
 	$(ENV)/bin/python -m performance.scaling $(ARGS)
 
-# A quarter of an hour on two cores: runs that are killed at random moments, and what becomes of them.
-torture: $(ENV)/.run-installed
+# Three quarters of an hour on two cores: runs that are killed at random moments, and what becomes of them;
+# and the tests on drawn input with 500 examples each.
+torture: $(ENV)/.dev-installed
 	$(ENV)/bin/python -m studies.torture $(ARGS)
 
 format: $(ENV)/.dev-installed

@@ -14,13 +14,14 @@ import numpy as np
 import metrics
 import sample_metrics
 from evaluation import N_FLOOR_DRAWS, Floor, Judge, floor_of, make_judge
-from exact import has_kl_exact, kl_exact, mean_log_likelihoods
+from exact import has_kl_exact, has_log_likelihoods, kl_exact, mean_log_likelihoods
 from external import External
 from targets import Target
 from training import Run
 
 N_ROWS = 2_000  # rows of a sample and of the target that the metrics below compare
 N_HOST_DRAWS = 20  # behind their floors
+_LOST = {"train": math.nan, "held_out": math.nan}  # what a diverged seed has in either part of the rows
 
 
 class Assessment(NamedTuple):
@@ -243,12 +244,12 @@ def memoriser(target: Target) -> dict[str, float] | None:
 
 
 def _of_densities(run: Run, target: Target) -> tuple[list[float] | None, list[dict[str, float] | None]]:
-    """Exact divergence and likelihoods of every seed; NaN for the divergence of a diverged one."""
-    exact = [
-        math.nan if lost is not None else kl_exact(run.model, state, target)
-        for state, lost in zip(run.states, run.diverged_at_step, strict=True)
-    ]
-    likelihoods = [mean_log_likelihoods(run.model, state, target) for state in run.states]
+    """Exact divergence and likelihoods of every seed; NaN for those of a diverged one."""
+    missing = _LOST if has_log_likelihoods(run.model, target) else None
+    exact, likelihoods = [], []
+    for state, lost in zip(run.states, run.diverged_at_step, strict=True):
+        exact.append(math.nan if lost is not None else kl_exact(run.model, state, target))
+        likelihoods.append(missing if lost is not None else mean_log_likelihoods(run.model, state, target))
     return exact if has_kl_exact(run.model, target) else None, likelihoods
 
 
@@ -256,8 +257,7 @@ def _of_samples(run: Run, seed: int, target: Target, closing: Closing) -> tuple:
     """Scores and distances of one seed's last sample; NaN for all that a diverged one has."""
     x = run.evaluations[-1].samples[seed]
     if run.diverged_at_step[seed] is not None:
-        lost = None if target.train_rows is None else {"train": math.nan, "held_out": math.nan}
-        return dict.fromkeys(closing.floors, math.nan), lost
+        return dict.fromkeys(closing.floors, math.nan), None if target.train_rows is None else _LOST
     return closing.score(x), memorisation(x, target)
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import datetime
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +20,13 @@ import console
 import devices
 import evaluation
 import external
+import inputs
 import interruption
 import locks
 import pictures
 import results
 import storage
+import wording
 from errors import OutputError, UserError
 from evaluation import Judge
 from fitting import compile_all, feed_of, fit
@@ -61,6 +63,7 @@ class Job(NamedTuple):
     target: Target
     models: Sequence[Model]
     entries: Sequence[external.External]
+    inputs: Mapping[str, str]  # from `inputs.fingerprints`
 
 
 class Trained(NamedTuple):
@@ -81,14 +84,24 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
       description: the head of --help.
 
     Returns:
-      The exit code: 0; 1 where the results cannot be written; 2 for input that cannot be run, and nothing on disk has
-      changed then; 130 or 143 where a signal has ended the run early.
+      The exit code: 0; 1 where the results cannot be written, where a replay has come to other numbers, or with
+      --strict where a family has lost all its seeds to divergence; 2 for input that cannot be run, and nothing on disk
+      has changed then; 130 or 143 where a signal has ended the run early.
     """
     args = sys.argv[1:] if args is None else args
     started = Started.now()
+    console.prepare()
     with console.tolerant_output(), interruption.handled(), contextlib.ExitStack() as stack:
         try:
-            command = configuration.read(constants, args, description)
+            original = None
+            if configuration.asks_for_replay(args):
+                # Nothing else needs the library that it checks its file with.
+                import replay
+
+                original = stack.enter_context(replay.opened(constants, args, description))
+                command = configuration.Command(original.config, fresh=original.fresh, strict=original.strict)
+            else:
+                command = configuration.read(constants, args, description)
             devices.use_every_core()
             if command.config.compilation_cache == "on":
                 # JAX asks only before it first compiles, which checking a run does.
@@ -100,7 +113,10 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
                 return sweep.run(command, args, constants)
             job = check(command.config)
             folder = stack.enter_context(locks.held(job.config.out_dir))
-            execute(job, folder, started, args, fresh=command.fresh)
+            if original is not None:
+                report, code = replay.run(original, job, folder, started, args, fresh=command.fresh)
+            else:
+                report, code = execute(job, folder, started, args, fresh=command.fresh), 0
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -110,11 +126,16 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
         except interruption.Interrupted as stop:
             if not stop.args:
                 console.say(f"interrupted ({interruption.requested().name}) before there was anything new to keep")
+            return interruption.exit_code()
         except OSError as error:
             place = f" ({error.filename})" if error.filename else ""
             print(f"error: {error.strerror or type(error).__name__}{place}", file=sys.stderr)
             return 1
-        return interruption.exit_code()
+    for name, model in report["models"].items():
+        lost = console.divergence(name, model["diverged_at_step"])
+        if lost:
+            console.warn(lost)
+    return 1 if command.strict and results.lost_families(report) else code
 
 
 def check(config: Any) -> Job:
@@ -125,7 +146,7 @@ def check(config: Any) -> Job:
     """
     target = make_target(config)
     models = [_build(name, config, target) for name in config.models]
-    return Job(config, target, models, external.load(config, target))
+    return Job(config, target, models, external.load(config, target), inputs.fingerprints(config))
 
 
 def check_like(config: Any, known: dict[str, Any]) -> None:
@@ -170,7 +191,8 @@ def execute(
     with_pictures: bool = True,
     root: Path | None = None,
     trained: Trained | None = None,
-) -> None:
+    further: Mapping[str, Callable[[Mapping[str, Any], Path], bytes]] | None = None,
+) -> Mapping[str, Any]:
     """Trains, scores, and writes everything of one run, which takes its place in the folder together.
 
     Args:
@@ -182,19 +204,24 @@ def execute(
       with_pictures: False leaves the pictures out.
       root: the folder of all that the program writes, which a checkout does not count as a change; None: `folder`.
       trained: what other processes have trained of this run, all its seeds; None: nothing.
+      further: more files to write: name -> what makes its content out of the report and the folder of the other files.
+
+    Returns:
+      The content of `metrics.json`.
 
     Raises:
       Interrupted: a signal has ended the run early; partial results are there if anything had been trained.
       UserError: the folder holds an unfinished run that this one cannot continue; nothing has changed then.
       OutputError: the results cannot be written; nothing has changed but that progress may have been kept.
     """
-    config, target, models, _ = job
+    config, target, models, _, fingerprints = job
     progress = checkpoint.open_in(folder, job, fresh=fresh)
     if trained is None:
         # Where several processes train, another one may be writing.
         storage.remove_leftovers(folder)
     studio = Studio() if with_pictures else None
-    origin = results.provenance(args, root or folder, progress.started if progress.resumed else started.utc)
+    begun = progress.started if progress.resumed else started.utc
+    origin = results.provenance(args, root or folder, begun, fingerprints)
     console.say(f"device: {origin['device']}")
     no_cache = devices.use_compilation_cache() if config.compilation_cache == "on" else None
     if no_cache:
@@ -219,7 +246,7 @@ def execute(
         if trained.runs and steps != dict.fromkeys(config.models, config.n_steps):
             partial = {"signal": interruption.requested().name, "steps": steps}
         try:
-            written = _close(job, judge, trained, folder, studio, origin, started, progress, partial)
+            report = _close(job, judge, trained, folder, studio, origin, started, progress, partial, further or {})
             if partial is None:
                 progress.remove()
         except BaseException as error:
@@ -228,9 +255,10 @@ def execute(
             if isinstance(error, OSError):
                 raise OutputError(_unwritten(error, folder, progress)) from error
             raise
+    written = report["files"]
     begin = f"; begin with {pictures.DASHBOARD}" if pictures.DASHBOARD in written else ""
     peak = f" and {origin['peak_memory_bytes'] / 2**30:.2f} GiB at most" if origin["peak_memory_bytes"] else ""
-    console.say(f"{len(written)} files in {folder}/ after {origin['seconds']:.0f} s{peak}{begin}")
+    console.say(f"{len(written)} files in {wording.visible(str(folder))}/ after {origin['seconds']:.0f} s{peak}{begin}")
     if partial:
         on = "the same command, without --fresh, goes on from there" if progress.is_kept else "it could not be kept"
         console.say(f"interrupted ({partial['signal']}): these are partial results, marked as such; {on}")
@@ -238,6 +266,7 @@ def execute(
     if interruption.requested():
         console.say("the run had come to its end by then: its results are whole")
         raise interruption.Interrupted("told")
+    return report
 
 
 def _unwritten(error: OSError, folder: Path, progress: checkpoint.Checkpoint) -> str:
@@ -255,7 +284,7 @@ def _unwritten(error: OSError, folder: Path, progress: checkpoint.Checkpoint) ->
 
 def _introduce(job: Job) -> None:
     """Says what is about to be trained and scored."""
-    config, target, models, entries = job
+    config, target, models, entries, _ = job
     steps = f", {config.n_steps} steps" if models else ""
     console.say(f"target: {pictures.title(config, target)}{steps}")
     if target.train_rows is not None:
@@ -285,13 +314,14 @@ def _close(
     started: Started,
     progress: checkpoint.Checkpoint,
     partial: Mapping[str, Any] | None,
-) -> list[str]:
-    """Scores what was trained, and writes and prints everything; fills in what `origin` lacks. Returns the files."""
-    config, target, _, entries = job
+    further: Mapping[str, Callable[[Mapping[str, Any], Path], bytes]],
+) -> dict[str, Any]:
+    """Scores what was trained, and writes and prints everything; fills in what `origin` lacks. Returns the report."""
+    config, target, _, entries, _ = job
     runs = trained.runs
     costs = {run.model.name: results.cost_of(run, trained.costs[run.model.name], config.n_eval_samples) for run in runs}
     drawn = pictures.names(config, runs) if studio else []
-    names = [*drawn, *(name for name in results.FILES if name != results.METRICS_FILE), results.METRICS_FILE]
+    names = [*drawn, *(name for name in results.FILES if name != results.METRICS_FILE), *further, results.METRICS_FILE]
 
     def before_last():
         results.remove_previous(folder, keep=names)
@@ -322,8 +352,10 @@ def _close(
         more = {"floors": closing.floors, "metric_seconds": closing.seconds}
         report = results.report(config, target, judge, runs, assessments, costs, origin, names, more, partial)
         (staging / results.CSV_FILE).write_bytes(results.csv_bytes(report))
-        (staging / results.METRICS_FILE).write_bytes(results.json_bytes(report))
-    return names
+        for name, content_of in further.items():
+            (staging / name).write_bytes(content_of(report, staging))
+        storage.write_whole(staging / results.METRICS_FILE, results.json_bytes(report))
+    return report
 
 
 def _partial_note(partial: Mapping[str, Any] | None, config: Any) -> str:

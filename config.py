@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import tyro
 
-from errors import UserError, check_range, check_whole, nearest_choice, unknown_choice
+from errors import UserError, check_path, check_range, check_whole, nearest_choice, unknown_choice
+from external import check_entries
 from models import MODELS
 from resources import LAUNCHERS, Slurm
 from targets import TARGETS
@@ -66,7 +67,7 @@ class _Constants:
         if len(set(self.models)) < len(self.models):
             unique = " ".join(dict.fromkeys(self.models))
             raise UserError(f"MODELS = {' '.join(self.models)} names a family twice: choose {unique}")
-        _check_external(external)
+        check_entries(external)
         if self.external_probabilities and not self.num_bins:
             raise UserError("EXTERNAL_PROBABILITIES are those of NUM_BINS cells, but NUM_BINS = 0; set NUM_BINS")
         for name, low in _LOWEST.items():
@@ -75,8 +76,7 @@ class _Constants:
             check_range(name.upper(), value, low=low, high=_HIGHEST if value > _HIGHEST else None)
         check_range("KLD_EPSILON", self.kld_epsilon, above=0, below=1)
         for name in ("out_dir", "custom_file"):
-            if not isinstance(getattr(self, name), str):
-                raise UserError(f"{name.upper()} = {getattr(self, name)!r} must be a path in quotes")
+            check_path(name.upper(), getattr(self, name))
         if not self.out_dir:
             raise UserError("OUT_DIR is empty: name a folder, such as results_classical_benchmarks")
         if self.num_bins == 1:
@@ -156,18 +156,19 @@ class Command(NamedTuple):
     """What the config block and the command line ask for together."""
 
     config: Any  # a run, or what every run of a sweep shares: then nobody has checked it as a whole
-    sweep: Mapping[str, Any] | Sequence[str]  # the dict of the config block, or "NAME=value,value" words
-    sweep_pictures: bool  # whether every run of a sweep draws its own
-    launcher: str  # where the runs of a sweep take place: one of LAUNCHERS
-    slurm: Slurm  # what each task asks for there
-    merge: bool  # write the files over all runs and run nothing
-    fresh: bool  # give up what unfinished runs have left, where these could be continued
+    sweep: Mapping[str, Any] | Sequence[str] = ()  # the dict of the config block, or "NAME=value,value" words
+    sweep_pictures: bool = True  # whether every run of a sweep draws its own
+    launcher: str = "local"  # where the runs of a sweep take place: one of LAUNCHERS
+    slurm: Slurm = Slurm()  # what each task asks for there
+    merge: bool = False  # write the files over all runs and run nothing
+    fresh: bool = False  # give up what unfinished runs have left, where these could be continued
+    strict: bool = False  # a family that has lost all its seeds makes the exit code 1
 
 
-def _check_unless_swept(command: Any) -> None:
-    # A constant that is swept need not fit the others as it stands; every run of a sweep is checked by itself.
-    if not command.sweep:
-        _Constants.__post_init__(command)
+def _check_later(command: Any) -> None:
+    # Every run is checked by itself, when it is known: tyro would break the line of an error. And of a sweep a constant
+    # need not fit the others as it stands.
+    del command
 
 
 _CommandLine = dataclasses.make_dataclass(
@@ -179,18 +180,23 @@ _CommandLine = dataclasses.make_dataclass(
         ("slurm", Slurm, field(default_factory=Slurm)),
         ("merge", bool, False),
         ("fresh", bool, False),
+        ("strict", bool, False),
+        ("replay", str, ""),
     ],
     bases=(BenchmarkConfig,),
     frozen=True,
     namespace={
-        "__post_init__": _check_unless_swept,
+        "__post_init__": _check_later,
         "__doc__": BenchmarkConfig.__doc__
         + "    sweep: NAME=value,value … of any constants or settings: all combinations are run\n"
         + "    sweep_pictures: whether every run of a sweep draws its own pictures\n"
         + "    launcher: where the runs of a sweep take place: here, or as a job array on a cluster\n"
         + "    slurm: what each task of the job array asks for\n"
         + "    merge: write the files over all runs of a sweep from those that have finished, and run nothing\n"
-        + "    fresh: give up what an unfinished run has left, instead of continuing it\n",
+        + "    fresh: give up what an unfinished run has left, instead of continuing it\n"
+        + "    strict: exit with code 1, and not 0, where all seeds of a family have diverged\n"
+        + "    replay: run what this metrics.json records again and compare; beside it only --out-dir, --fresh and "
+        "--strict may be given\n",
     },
 )
 
@@ -222,16 +228,7 @@ def read(constants: Mapping[str, Any], args: Sequence[str], description: str) ->
     _check_choice("LAUNCHER", where["launcher"], LAUNCHERS)
     words = tuple(f"{name}={_listed(values)}" for name, values in sweep.items())
     default = _CommandLine(**_fields(constants), sweep=words, sweep_pictures=pictures, **where)
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), warnings.catch_warnings():
-            # tyro warns of a list where the annotation says tuple; what cannot be run is refused by name.
-            warnings.simplefilter("ignore")
-            line = tyro.cli(_CommandLine, default=default, args=list(args), description=description)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise UserError(_one_line(said.getvalue(), args)) from None
+    line = command_line(_CommandLine, default, args, description)
     names = [constant.name for constant in dataclasses.fields(BenchmarkConfig)]
     fields = {name: getattr(line, name) for name in names}
     # Words cannot hold every value that a dict can: those of the command line only take its place if they differ.
@@ -245,7 +242,32 @@ def read(constants: Mapping[str, Any], args: Sequence[str], description: str) ->
         )
     _check_once(asked, args)
     config = line if asked else BenchmarkConfig(**fields)
-    return Command(config, asked, line.sweep_pictures, line.launcher, line.slurm, line.merge, line.fresh)
+    own = line.merge, line.fresh, line.strict
+    return Command(config, asked, line.sweep_pictures, line.launcher, line.slurm, *own)
+
+
+def asks_for_replay(args: Sequence[str]) -> bool:
+    """Whether a command line is for `replay.opened` and not for `read`."""
+    return any(word.partition("=")[0] == "--replay" for word in args) and not {"-h", "--help"} & set(args)
+
+
+def command_line(kind: Any, default: Any, args: Sequence[str], description: str) -> Any:
+    """A dataclass's values, overridden by command-line arguments.
+
+    Raises:
+      UserError: arguments that cannot be read, as one line.
+      SystemExit: with code 0 after --help.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), warnings.catch_warnings():
+            # tyro warns of a list where the annotation says tuple; what cannot be run is refused by name.
+            warnings.simplefilter("ignore")
+            return tyro.cli(kind, default=default, args=list(args), description=description)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(_one_line(said.getvalue(), args)) from None
 
 
 def _check_once(sweep: Mapping[str, Any] | Sequence[str], args: Sequence[str]) -> None:
@@ -373,7 +395,7 @@ def _one_line(box: str, args: Sequence[str]) -> str:
             family, dot, setting = option.removeprefix("--").rpartition(".")
             no = f"--{family}{dot}no-{setting}"
             return f"{option} takes no {word}: write {option if word == 'True' else no}; --help lists all options"
-        return f"unknown option {word}{nearest_choice(word, _options())}; --help lists all of them"
+        return f"unknown option {word}{nearest_choice(word, options())}; --help lists all of them"
     choice = re.match(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)\.", text)
     if choice:
         allowed = [option.strip().strip("'") for option in choice[3].split(",") if option.strip()]
@@ -396,13 +418,15 @@ def _one_line(box: str, args: Sequence[str]) -> str:
     return text or "the command line cannot be read; --help lists all options"
 
 
-def _options() -> list[str]:
+def options() -> list[str]:
+    """Every option of the command line."""
     names = [constant.name for constant in dataclasses.fields(_Constants)] + [name.lower() for name in _OF_A_SWEEP]
-    options = ["--help", "--merge", "--fresh"] + [f"--{name.replace('_', '-')}" for name in names if name != "slurm"]
+    found = ["--help", "--merge", "--fresh", "--strict", "--replay"]
+    found += [f"--{name.replace('_', '-')}" for name in names if name != "slurm"]
     for name, kind in {"slurm": Slurm, **{name: family.Config for name, family in MODELS.items()}}.items():
         for setting in dataclasses.fields(kind):
-            options.append(f"--{name.lower().replace('_', '-')}.{setting.name.replace('_', '-')}")
-    return options
+            found.append(f"--{name.lower().replace('_', '-')}.{setting.name.replace('_', '-')}")
+    return found
 
 
 def _check_choice(what: str, value: Any, choices: Any) -> None:
@@ -417,23 +441,6 @@ def _triples(what: str, entries: Any) -> tuple[tuple[str, str, int | None], ...]
     raise UserError(
         f'{what} = {entries!r} must be a dict of (file, parameters or None), such as {{"QCBM": ("qcbm.npy", 120)}}'
     )
-
-
-def _check_external(entries: Sequence[tuple[str, str, int | None]]) -> None:
-    """Names that can stand beside families, files as text, and parameter counts."""
-    # The last two are arguments of numpy.savez.
-    taken = {*MODELS, "target", "floor", "file", "allow_pickle"}
-    for name, file, n_params in entries:
-        if not isinstance(name, str) or not name.strip() or "/" in name or not name.isprintable():
-            raise UserError(f"external name {name!r} must be a word or more without a slash, such as QCBM")
-        if name in taken:
-            raise UserError(f"external name {name!r} is taken: choose another, such as {name}-2")
-        taken.add(name)
-        if not isinstance(file, str):
-            raise UserError(f"external {name!r}: {file!r} must be a path in quotes")
-        if n_params is not None:
-            check_whole(f"external {name!r}: parameters", n_params)
-            check_range(f"external {name!r}: parameters", n_params, low=0)
 
 
 def _check_kind(what: str, value: Any, kind: Any) -> None:

@@ -13,6 +13,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 import metrics
+import wording
 from assessment import Assessment
 from evaluation import Floor, Judge
 from models.base import Model
@@ -20,15 +21,26 @@ from training import Evaluation
 
 # A long compilation or a slow score must not look like a hang.
 _HEARTBEAT_SECONDS = 1.0
+# From here on a number is told by its power of ten: what is on its way to divergence has thirty digits.
+_LONG = 1e5
+_MOST_ROWS = 20  # of the table of what a replay found
+
+
+def prepare() -> None:
+    """Makes sure that nothing printed can end the run: an output that knows no Greek letters gets their escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        # Who calls main() may have put something else there.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:
-    """Prints a line at once, whether or not the output is a terminal."""
-    print(text, flush=True)
+    """Prints a line or a table at once, whether or not the output is a terminal; names in it cannot direct one."""
+    print(wording.visible(text, keep="\n"), flush=True)
 
 
 def warn(text: str) -> None:
-    """Says on stderr what does not stop the run, above any bar that is being drawn."""
+    """Says where errors go what does not stop the run, above any bar that is being drawn."""
     tqdm.write(f"warning: {text}", file=sys.stderr)
 
 
@@ -116,7 +128,10 @@ def waiting_if_long(text: str) -> Iterator[None]:
 @contextlib.contextmanager
 def copied_to(path: Path) -> Iterator[None]:
     """Writes to a file as well what its block prints: of a line that was drawn over and over, the last state."""
-    with open(path, "w", encoding="utf-8") as file, contextlib.redirect_stdout(_Copied(sys.stdout, file)):
+    with (
+        open(path, "w", encoding="utf-8", errors="backslashreplace") as file,
+        contextlib.redirect_stdout(_Copied(sys.stdout, file)),
+    ):
         yield
 
 
@@ -165,7 +180,7 @@ class SweepBar:
 
     def end(self, text: str) -> None:
         """Counts a cell as finished and prints a line of it."""
-        self._bar.write(text, file=self._bar.fp)
+        self._bar.write(wording.one_line(text), file=self._bar.fp)
         self._bar.update()
 
 
@@ -286,6 +301,30 @@ def cost_table(costs: Mapping[str, Mapping[str, float | None]]) -> None:
         say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 
+def replay_tables(found: Mapping[str, Any]) -> None:
+    """What a replay has found (the content of its replay.json): that all is the same, or what is not and why."""
+    numbers, arrays = f"{found['numbers']:,}".replace(",", " "), found["arrays"]
+    if found["same"]:
+        and_arrays = f" and {arrays} {'array' if arrays == 1 else 'arrays'}" if arrays is not None else ""
+        alone = "" if arrays is not None else f"; there is no samples.npz beside {found['original']} to compare"
+        say(f"replayed: all {numbers} numbers{and_arrays} are the same, bit for bit{alone}")
+        return
+    rows = [
+        (each["where"], f"{each['n_differing']} of {each['n']}", _share(each["largest"]))
+        for each in found["differences"][:_MOST_ROWS]
+    ]
+    say(tabulate(rows, ("where", "differing", "largest relative difference"), tablefmt="simple", disable_numparse=True))
+    if len(found["differences"]) > _MOST_ROWS:
+        say(f"… and {len(found['differences']) - _MOST_ROWS} more, all in replay.json")
+    of_arrays = f" and {found['arrays_differing']} of {arrays} arrays" if arrays is not None else ""
+    say(f"replayed: {found['numbers_differing']} of {numbers} numbers{of_arrays} differ from {found['original']}")
+    if not found["explanations"]:
+        say("nothing that is recorded of the program, its libraries, input and machine has changed")
+        return
+    rows = [(each["what"], *(_fact(each[side]) for side in ("original", "replay"))) for each in found["explanations"]]
+    say(tabulate(rows, ("what may explain it", "then", "now"), tablefmt="simple", disable_numparse=True))
+
+
 def origin(entry: Assessment) -> str:
     """Of an external entry, how many rows it has; empty for a family."""
     if entry.masses is not None:
@@ -303,8 +342,31 @@ def diverged(at_steps: Sequence[int | None]) -> str:
     steps = sorted(step for step in at_steps if step is not None)
     if not steps:
         return ""
-    where = ", ".join(f"{step:,}".replace(",", " ") for step in steps)
+    where = ", ".join(map(thousands, steps))
     return f"{len(at_steps) - len(steps)} of {len(at_steps)} seeds; {len(steps)} diverged at step {where}"
+
+
+def divergence(name: str, at_steps: Sequence[int | None]) -> str:
+    """Such as "GAN: 3 of 4 seeds have diverged (seeds 0, 2 at step 17; seed 1 at step 1 500)"; empty when none has."""
+    seeds: dict[int, list[str]] = {}
+    for seed, step in enumerate(at_steps):
+        if step is not None:
+            seeds.setdefault(step, []).append(str(seed))
+    if not seeds:
+        return ""
+    n, n_lost = len(at_steps), sum(map(len, seeds.values()))
+    some = f"{n_lost} of {n} seeds {'has' if n_lost == 1 else 'have'}"
+    what = some if n_lost < n else f"all {n} seeds have" if n > 1 else "its only seed has"
+    where = "; ".join(
+        f"seed{'s' if len(own) > 1 else ''} {', '.join(own)} at step {thousands(step)}"
+        for step, own in sorted(seeds.items())
+    )
+    return f"{name}: {what} diverged ({where})"
+
+
+def thousands(number: int) -> str:
+    """A whole number such as 1 500."""
+    return f"{number:,}".replace(",", " ")
 
 
 def _heading(name: str) -> str:
@@ -350,9 +412,17 @@ def _count(value: float | None) -> str:
     return f"{value:.3g}"
 
 
+def _share(value: float | None) -> str:
+    return "another form" if value is None else f"{value:.1e}"
+
+
+def _fact(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
 def _nats(values: Sequence[float]) -> str:
     median = metrics.summarise(values, higher_is_better=True)["median"]
-    return "diverged" if median is None else f"{median:.3f}"
+    return "diverged" if median is None else f"{median:.3f}" if abs(median) < _LONG else f"{median:.2g}"
 
 
 def _median(values: Sequence[float]) -> float | None:
@@ -362,7 +432,7 @@ def _median(values: Sequence[float]) -> float | None:
 def _score(value: float | None, missing: str = "diverged") -> str:
     if value is None or not np.isfinite(value):
         return missing
-    return f"{value:.2g}" if abs(value) < 1e-3 else f"{value:.4f}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < _LONG else f"{value:.2g}"
 
 
 def _score_line(scores: Mapping[str, str]) -> str:

@@ -4,14 +4,24 @@ import contextlib
 import hashlib
 import os
 import platform
-import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
+from threadpoolctl import threadpool_info
+
+import trust
 
 # What compiles faster than this is compiled again: reading it back would take as long.
 _MIN_COMPILE_SECONDS = 0.1
+# What decides how sums and products are rounded: vectors of how many numbers, and whether with fused multiply-adds.
+_INSTRUCTIONS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "amx_tile", "asimd", "sve", "sve2")
+# The settings of JAX, and the variables that other libraries read, on which a result can depend.
+_FLAGS = ("default_matmul_precision", "default_prng_impl", "disable_jit", "disable_most_optimizations", "enable_x64",
+          "random_seed_offset", "threefry_partitionable", "use_high_dynamic_range_gumbel")  # fmt: skip
+_VARIABLES = ("GLIBC_TUNABLES", "MKL_NUM_THREADS", "NPY_DISABLE_CPU_FEATURES", "NVIDIA_TF32_OVERRIDE",
+              "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "XLA_FLAGS")  # fmt: skip
 
 
 def use_every_core() -> None:
@@ -33,29 +43,32 @@ def use_every_core() -> None:
 def use_compilation_cache() -> str | None:
     """Keeps compiled programs in a folder of the user's alone, and takes them from there.
 
-    A compiled program is machine code that a later run executes: whoever can write to the folder can run what he likes
-    as this user. So the folder is private, and one that others can write to, or own, is not used. Processors of another
-    make share nothing: they need not know the instructions.
+    A compiled program is machine code that a later run executes: whoever can write to the folder, or put another in its
+    place, can run what he likes as this user. So all the way to it has to be the user's or root's, and everything in
+    it. Processors of another make share nothing: they need not know the instructions.
 
     Returns:
       Why there is no cache, or None where there is one. A folder that JAX has been given otherwise stays.
     """
     if jax.config.jax_compilation_cache_dir:
         return None
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The standard that defines this variable has a relative path ignored.
+    base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
+    if not os.path.isabs(base):
+        return "there is no home folder to keep them in"
     make = hashlib.sha256(f"{processor()} {jax.__version__}".encode()).hexdigest()[:12]
-    folder = base / "classical-generative-benchmarks" / make
+    folder = Path(base, "classical-generative-benchmarks", make)
     try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        why_not = trust.make_private(folder)
         for place in (folder.parent, folder):
-            status = place.lstat()
-            if not stat.S_ISDIR(status.st_mode):
-                return f"{place} is not a folder"
-            if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
-                return f"others can write to {place}"
+            if why_not is None and place.is_symlink():
+                why_not = f"{place} is not a folder but a link"
+        why_not = why_not or trust.foreign_file(folder)
     except OSError as error:
         return f"{folder} cannot be used ({error.strerror})"
+    if why_not:
+        return why_not
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SECONDS)
     return None
@@ -70,10 +83,38 @@ def device_name() -> str:
     return f"{len(devices)} × {devices[0].platform} ({name})"
 
 
+def environment() -> dict[str, Any]:
+    """What besides the program, its libraries and its input decides the last bits of a result."""
+    libraries = {
+        f"{each['internal_api']} {each['version']} {each.get('architecture')}, {each['num_threads']} threads"
+        for each in threadpool_info()
+        if each["user_api"] == "blas"
+    }
+    present = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    return {
+        "n_devices": jax.local_device_count(),
+        "system": " ".join((platform.system(), platform.machine(), *platform.libc_ver())).strip(),
+        "instructions": " ".join(name for name in _INSTRUCTIONS if name in present),
+        "blas": "; ".join(sorted(libraries)),
+        "flags": {name: _plain(jax.config.values.get(f"jax_{name}")) for name in _FLAGS},
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }
+
+
 def processor() -> str:
     """The processor's own name: platform.processor() is empty on most Linux systems."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine() or sys.platform
+
+
+def _cpuinfo(field: str) -> str:
+    """What Linux says of its first processor; empty elsewhere."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine() or sys.platform
+            name, _, value = line.partition(":")
+            if name.strip() == field:
+                return value.strip()
+    return ""
+
+
+def _plain(setting: Any) -> Any:
+    return setting if setting is None or isinstance(setting, bool | int | str) else str(setting)

@@ -2,13 +2,22 @@
 
 import difflib
 import math
+import os
 from collections.abc import Iterable
 
 import jax
 
+from wording import one_line
+
 
 class UserError(ValueError):
-    """Input that cannot be run. The message is one line: the value, what is allowed, the nearest valid choice."""
+    """Input that cannot be run. The message is one line: the value, what is allowed, the nearest valid choice.
+
+    It stays one, and does nothing to a terminal, whatever a path or a value in it holds.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 class OutputError(Exception):
@@ -27,6 +36,25 @@ def unknown_choice(what: str, value: str, choices: Iterable[str]) -> UserError:
     """An error for a `value` that is not among `choices`."""
     choices = list(choices)
     return UserError(f"{what} {value!r} is unknown: choose from {', '.join(choices)}{nearest_choice(value, choices)}")
+
+
+def check_path(what: str, value: object) -> None:
+    """Raises a UserError unless the value is text that can name a file or a folder."""
+    if not isinstance(value, str):
+        raise UserError(f"{what} = {value!r} must be a path in quotes")
+    try:
+        possible = b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise UserError(f"{what} = {value!r} has a letter that no path can have: name another")
+    if value.startswith("~"):
+        written = os.path.expanduser(value)
+        own = f"./{value}" if os.sep == "/" else f".\\{value}"
+        raise UserError(
+            f"{what} = {value!r} begins with ~, which only a shell replaces: write "
+            + (f"{written!r}, or {own!r} for that very name" if written != value else f"{own!r} for that very name")
+        )
 
 
 def check_whole(what: str, value: object) -> None:

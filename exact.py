@@ -45,12 +45,17 @@ def kl_exact(model: Model, state: Any, target: Target) -> float | None:
     return float(np.sum(p * (log_p - log_q)))
 
 
+def has_log_likelihoods(model: Model, target: Target) -> bool:
+    """Whether `mean_log_likelihoods` has a value: there are held-out rows and a density."""
+    return target.held_out_rows is not None and model.log_prob is not None
+
+
 def mean_log_likelihoods(model: Model, state: Any, target: Target) -> dict[str, float] | None:
     """Mean ln q of a user's training rows and of the held-out ones, in nats and in the user's units.
 
     A family that memorises its training rows has the first far above the second. None without held-out rows or density.
     """
-    if target.held_out_rows is None or model.log_prob is None:
+    if not has_log_likelihoods(model, target):
         return None
     means = {}
     for part, rows in (("train", target.train_rows), ("held_out", target.held_out_rows)):

@@ -1,13 +1,23 @@
 """Samples and probabilities from elsewhere, read like a user's table and compared like a family's."""
 
+import re
+import unicodedata
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from errors import UserError
+from errors import UserError, check_path, check_range, check_whole
+from models import MODELS
 from tables import MIN_ROWS, read_rows
 from targets import Target
+
+LONGEST_NAME = 60  # letters; what tables and legends have room for
+# Names are those of arrays in samples.npz, the last two arguments of numpy.savez.
+_TAKEN = (*MODELS, "target", "floor", "file", "allow_pickle")
+# What would lead out of a folder that samples.npz is unpacked into, somewhere.
+_PATHLIKE = re.compile(r"/|(^|\\)\.\.?(\\|$)|^[A-Za-z]:\\")
 
 
 class External(NamedTuple):
@@ -19,6 +29,40 @@ class External(NamedTuple):
     masses: np.ndarray | None  # [NUM_BINS] float64, exact cell probabilities
     n_in_file: int
     outside: float = 0.0  # share of the rows that lie outside the target's box
+
+
+def check_entries(entries: Sequence[tuple[str, str, int | None]]) -> None:
+    """Proves that names can stand beside families, in pictures and in archives, and files and parameters be read.
+
+    Args:
+      entries: name, file and parameters of each.
+
+    Raises:
+      UserError: the first that cannot.
+    """
+    taken = {_looks(name) for name in _TAKEN}
+    for name, file, n_params in entries:
+        if not isinstance(name, str) or not name.strip() or not name.isprintable() or _PATHLIKE.search(name):
+            raise UserError(
+                f"external name {name!r} must be a word or more of visible letters, without a slash, such as QCBM"
+            )
+        if len(name) > LONGEST_NAME:
+            raise UserError(
+                f"external name {name!r} has {len(name)} letters: at most {LONGEST_NAME} have room in tables and "
+                f"pictures; such as {name[:LONGEST_NAME].strip()!r}"
+            )
+        if _looks(name) in taken:
+            raise UserError(f"external name {name!r} is taken: choose another, such as {name}-2")
+        taken.add(_looks(name))
+        check_path(f"external {name!r}: file", file)
+        if n_params is not None:
+            check_whole(f"external {name!r}: parameters", n_params)
+            check_range(f"external {name!r}: parameters", n_params, low=0)
+
+
+def _looks(name: str) -> str:
+    """The same for names that look the same, or that one array in an archive would go by."""
+    return " ".join(unicodedata.normalize("NFC", name).split()).removesuffix(".npy")
 
 
 def load(config: Any, target: Target) -> list[External]:
@@ -59,9 +103,9 @@ def load(config: Any, target: Target) -> list[External]:
             )
         if masses.min() < 0:
             raise UserError(f"{what} {path!r}: entry {masses.argmin() + 1} is {masses.min():g}; none may be below 0")
-        if not np.isclose(masses.sum(), 1, rtol=0, atol=1e-6):
-            raise UserError(
-                f"{what} {path!r}: the probabilities sum to {masses.sum():.9g}, not 1; divide them by their sum"
-            )
-        entries.append(External(name, n_params, None, masses / masses.sum(), len(masses)))
+        with np.errstate(over="ignore"):
+            total = masses.sum()
+        if not np.isclose(total, 1, rtol=0, atol=1e-6):
+            raise UserError(f"{what} {path!r}: the probabilities sum to {total:.9g}, not 1; divide them by their sum")
+        entries.append(External(name, n_params, None, masses / total, len(masses)))
     return entries

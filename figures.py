@@ -3,7 +3,6 @@
 Pictures are drawn on an Agg canvas without pyplot, which would bring a display backend and global state.
 """
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,12 @@ from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
 import storage
+from lettering import drawable, fitted, shortened, text_width, wrapped
 
 TARGET_COLOUR = "#1A1A1A"
 FLOOR_COLOUR = "#8C8C8C"
 DENSITY_MAP = "viridis"
+DIVERGED = "diverged"  # what stands where a model's data would be
 DPI = 120
 FRAME_MS, LAST_FRAME_MS = 200, 2500
 LONGEST_HEAD = 32  # letters over a panel; a longer name is cut
@@ -69,7 +70,7 @@ def new(width: float, height: float, title: str) -> Figure:
 def set_title(fig: Figure, title: str) -> None:
     """Exchanges the words above the whole picture."""
     text = fig._suptitle
-    text.set_text(_wrapped(title, fig.get_figwidth(), text.get_fontsize()))
+    text.set_text(wrapped(drawable(title, weight="bold"), fig.get_figwidth(), text.get_fontsize()))
 
 
 def grid(n: int, side: float, title: str, flat: bool) -> tuple[Figure, list[Axes], int]:
@@ -90,7 +91,7 @@ def grid(n: int, side: float, title: str, flat: bool) -> tuple[Figure, list[Axes
 def header(ax: Axes, name: str, line: str, colour: str) -> Any:
     """A panel's name with a smaller line under it; returns that line."""
     lines = line.count("\n") + 1 if line else 0
-    name = name if len(name) <= LONGEST_HEAD else f"{name[: LONGEST_HEAD - 1].rstrip()}…"
+    name = shortened(drawable(name, weight="bold"), LONGEST_HEAD, matplotlib.rcParams["axes.titlesize"])
     ax.set_title(name, loc="left", color=colour, fontweight="bold", pad=6 + 15 * lines)
     return ax.annotate(line, (0, 1), xytext=(0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=11,
                        va="bottom", ha="left", color="#404040")  # fmt: skip
@@ -175,6 +176,24 @@ def external_entry(colour: str) -> Line2D:
     return Line2D([], [], color=colour, lw=2, ls=EXTERNAL_DASH)
 
 
+def words_in(ax: Axes, words: str, colour: str, x: float = 0.5) -> Any:
+    """Large words in a panel where there is no data, in its middle or at a share `x` of its width; returns them."""
+    box = {"fc": "white", "ec": "none", "pad": 5}
+    text = ax.text(x, 0.5, words, transform=ax.transAxes, ha="center", va="center", fontsize=17, fontweight="bold",
+                   color=colour, bbox=box, zorder=6)  # fmt: skip
+    text.set_in_layout(False)
+    return text
+
+
+def words_after(ax: Axes, curves: Sequence[Any], colour: str) -> None:
+    """Says what has become of a family where its curves, of the same steps, end for all seeds; if there is room."""
+    known = np.isfinite(np.concatenate([curve.values for curve in curves])).any(axis=0)
+    low, high = ax.get_xlim()
+    share = (np.asarray(curves[0].steps)[known].max() - low) / (high - low) if known.any() else 0.0
+    if not known[-1] and share < 0.5:
+        words_in(ax, DIVERGED, colour, (1 + share) / 2)
+
+
 def unseen_note(heights: np.ndarray, inside: float, top: float, expected: float) -> str:
     """What a panel cannot show of a sample, where that is more than what it cannot show of the target."""
     if inside == 0 and heights.max() == 0:
@@ -239,7 +258,12 @@ def diverged_note(curves: Iterable[Any]) -> str:
     """How many seeds a family has lost, to stand behind its name; empty if none."""
     values = [without_start(curve).values for curve in curves]
     lost, n_seeds = max(((~np.isfinite(v)).any(axis=1).sum(), len(v)) for v in values)
-    return f" ({lost} of {n_seeds} seeds diverged)" if lost else ""
+    return f" ({lost_seeds(lost, n_seeds)})" if lost else ""
+
+
+def lost_seeds(lost: int, n_seeds: int) -> str:
+    """Such as "1 of 4 seeds diverged"."""
+    return f"{lost} of {n_seeds} seeds diverged" if n_seeds > 1 else DIVERGED
 
 
 def log_limits(courses: Sequence[Sequence[np.ndarray]], floor: tuple[float, ...] | None) -> tuple[float, float]:
@@ -249,6 +273,16 @@ def log_limits(courses: Sequence[Sequence[np.ndarray]], floor: tuple[float, ...]
     if not len(values):
         return 1e-3, 1.0
     return float(values.min()) / 1.5, float(values.max()) * 1.5
+
+
+def steady(curve: Any) -> np.ndarray:
+    """What an axis has to show of a curve [S, E]: seeds that do not diverge or, without one, where the others begin."""
+    values = np.asarray(curve.values, np.float64)
+    finite = np.isfinite(values)
+    whole = finite.all(axis=1)
+    if whole.any():
+        return values[whole].ravel()
+    return np.concatenate([row[known][:1] for row, known in zip(values, finite, strict=True)])
 
 
 def robust_limits(ax: Axes, courses: Sequence[np.ndarray], reference: float | None, *, narrowest: float = 0.0) -> None:
@@ -273,6 +307,9 @@ def robust_limits(ax: Axes, courses: Sequence[np.ndarray], reference: float | No
         low, high = later
     margin = max(0.08 * (high - low), (narrowest - (high - low)) / 2) or 0.5
     ax.set_ylim(low - margin, high + margin)
+    if max(abs(low), abs(high)) >= 1e5:
+        # Else their power of ten would stand over the axis, where the panel's head is.
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 
 def probability_limits(ax: Axes, arrays: Sequence[np.ndarray], equilibrium: float) -> None:
@@ -310,20 +347,29 @@ def round_ticks(*axes: Any) -> None:
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], min_n_ticks=3))
 
 
-def step_axis(ax: Axes) -> None:
-    """Makes the lower axis that of the training steps."""
+def step_axis(ax: Axes, curves: Iterable[Any]) -> None:
+    """Makes the lower axis that of the training steps, of all that these curves have: also those of nothing."""
     ax.set_xlabel("training step")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
-    ax.margins(x=0.02)
+    steps = np.concatenate([np.asarray(curve.steps, np.float64) for curve in curves] or [[0.0]])
+    margin = 0.02 * np.ptp(steps) or 0.5
+    ax.set_xlim(steps.min() - margin, steps.max() + margin)
 
 
 def figure_legend(fig: Figure, entries: Mapping[str, Any], heading: str | None = None) -> None:
-    """A legend of label → handle under all panels."""
-    columns = _legend_columns([*entries], fig.get_figwidth())
+    """A legend of label → handle under all panels; the picture grows with one that is long."""
+    width, size = fig.get_figwidth(), matplotlib.rcParams["legend.fontsize"]
+    labels = [fitted(drawable(label), width - 5 * size / 72, size) for label in entries]
+    # Before version 3.10 Matplotlib leaves out what begins with an underscore.
+    labels = [f"\u2009{label}" if label.startswith("_") else label for label in labels]
+    columns = _legend_columns(labels, width)
     if heading:
-        heading = _wrapped(heading, fig.get_figwidth(), matplotlib.rcParams["legend.title_fontsize"], bold=False)
-    legend = fig.legend([*entries.values()], [*entries], loc="outside lower center", ncols=columns, title=heading)
+        heading = wrapped(drawable(heading), width, matplotlib.rcParams["legend.title_fontsize"], bold=False)
+    rows = np.array_split([label.count("\n") + 1 for label in labels], columns)
+    lines = max((sum(column) for column in rows), default=0) + (heading or "").count("\n")
+    fig.set_figheight(fig.get_figheight() + max(0.0, lines * 1.6 * size / 72 - 0.4 * fig.get_figheight()))
+    legend = fig.legend([*entries.values()], labels, loc="outside lower center", ncols=columns, title=heading)
     legend.get_title().set_multialignment("center")
 
 
@@ -401,7 +447,12 @@ def _shared_palette(images: Sequence[Image.Image], shades: Sequence[str]) -> Ima
 
 def _legend_columns(labels: Sequence[str], width: float) -> int:
     """How many columns of a legend fit into `width` inches; a legend fills its columns one after the other."""
-    widths = [(0.58 * len(label) + 4.5) * matplotlib.rcParams["legend.fontsize"] / 72 for label in labels]
+    size = matplotlib.rcParams["legend.fontsize"]
+    widths = []
+    for label in labels:
+        usual, measured = 0.58 * max(map(len, label.split("\n"))) * size / 72, text_width(label, size)
+        # Of words like ours the guess is as good as the measure.
+        widths.append((measured if measured > 1.1 * usual else usual) + 4.5 * size / 72)
     for columns in range(len(labels), 1, -1):
         if sum(column.max() for column in np.array_split(widths, columns)) <= width:
             return columns
@@ -416,16 +467,3 @@ def _widest(text: Any, words: Iterable[str]) -> float:
         widths.append(text.get_window_extent().width)
     text.set_text(before)
     return max(widths)
-
-
-def _wrapped(text: str, width: float, size: float, *, bold: bool = True) -> str:
-    """Breaks lines that would run out of `width` inches, between the parts that "·" separates where that is enough."""
-    em = 0.64 if bold else 0.56  # of a letter of DejaVu Sans
-    room = max(20, int(0.97 * width * 72 / (em * size)))
-    lines = [""]
-    for part in text.split(" · "):
-        joined = f"{lines[-1]} · {part}" if lines[-1] else part
-        # Where a line ends anyway a separator would only hang in the air.
-        first, *rest = [joined] if len(joined) <= room else [lines[-1], *textwrap.wrap(part, room)]
-        lines[-1:] = [first, *rest] if first else rest
-    return "\n".join(lines)

@@ -60,8 +60,9 @@ def main(args: list[str] | None = None) -> int:
       args: command-line arguments; None: those of the process.
 
     Returns:
-      The exit code: 0; 1 where results cannot be written, 2 for input that cannot be run, each with one line on
-      stderr that says why; 130 or 143 where Ctrl-C or SIGTERM has ended the run early.
+      The exit code: 0; 1 where results cannot be written, or with --strict where all seeds of a family have diverged;
+      2 for input that cannot be run; 130 or 143 where Ctrl-C or SIGTERM has ended the run early. Before 1 and 2 one
+      line on stderr says why.
     """
     try:
         # Imported here so that importing this file costs nothing and touches no device.

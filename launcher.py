@@ -32,6 +32,7 @@ import parts
 import results
 import storage
 import sweep
+import wording
 from config import Command
 from errors import UserError
 from resources import Slurm
@@ -95,6 +96,9 @@ def order(
     folder = Path(plan.out_dir).resolve() / FOLDER
     if "%" in str(folder):
         raise UserError(f"OUT_DIR {str(folder.parent)!r} has a %, which Slurm takes for a pattern: name another")
+    if wording.visible(str(folder)) != str(folder):
+        # It stands in a batch script, whose next line it could become.
+        raise UserError(f"OUT_DIR {str(folder.parent)!r} has letters that a batch script cannot hold: name another")
     own = _digest(plan)
     queued, earlier = _in_queue(folder / RECORD_FILE, command.slurm)
     other = [job for unit, job in queued.items() for each in earlier if each["job"] == job and each["sweep"] != own]
@@ -195,7 +199,8 @@ def submit(order: Order, *, fresh: bool = False) -> None:
     record = {"schema": SCHEMA, "submissions": [*order.earlier, sent]}
     storage.write_whole(order.folder / RECORD_FILE, results.json_bytes(record))
     # In place of the batch script's shell, whose end at a signal would leave it running where no cgroup holds the job.
-    executor = submitit.SlurmExecutor(order.folder, python=f"exec {shlex.quote(sys.executable)}")
+    # With -P no module is imported from whichever folder this was started in.
+    executor = submitit.SlurmExecutor(order.folder, python=f"exec {shlex.quote(sys.executable)} -P")
     slurm, root = order.slurm, shlex.quote(str(Path(__file__).resolve().parent))
     asked = {
         "partition": slurm.partition or None,
@@ -243,9 +248,10 @@ def work(task: Mapping[str, Any]) -> None:
       task: of `order`: constants, args, cwd and units.
 
     Raises:
-      RuntimeError: a cell has failed, so that Slurm says so as well, and the others have been run all the same; or a
-        signal has ended the task, which keeps what it has done.
+      RuntimeError: a cell has failed, or with --strict a family has lost all its seeds of one, so that Slurm says so as
+        well, and the others have been run all the same; or a signal has ended the task, which keeps what it has done.
     """
+    console.prepare()
     # In place of submitit's own handling, which lets a job outlive the signal of its cancellation.
     with interruption.handled():
         try:
@@ -263,7 +269,7 @@ def _work(task: Mapping[str, Any]) -> None:
     plan = make_plan(command)
     cells = {cell.name: cell for cell in plan.cells}
     process = os.environ.get("SLURM_JOB_ID") or f"{socket.gethostname()}-{os.getpid()}"
-    failed = []
+    failed, lost = [], []
     for unit in (Unit(*words) for words in task["units"]):
         cell = cells[unit.cell]
         mark = Path(cell.config.out_dir) / f".started-{unit.first}-{unit.n}"
@@ -278,6 +284,10 @@ def _work(task: Mapping[str, Any]) -> None:
         console.say(sweep.line_of(cell, outcome))
         if outcome.error is not None:
             failed.append(unit.cell)
+        for name in () if outcome.report is None else results.lost_families(outcome.report):
+            lost.append(f"{name} in {unit.cell}")
+            at_steps = outcome.report["models"][name]["diverged_at_step"]
+            console.warn(f"cell {unit.cell}: {console.divergence(name, at_steps)}")
         interruption.check()
     # The last task merges, rather than a job that depends on the array: that one would wait in the queue once more, and
     # start Python once more. Where tasks were killed nobody is the last, and the same command has to be run anyway.
@@ -289,6 +299,8 @@ def _work(task: Mapping[str, Any]) -> None:
                 break
     if failed:
         raise RuntimeError(f"failed: {', '.join(failed)}")
+    if lost and command.strict:
+        raise RuntimeError(f"all seeds diverged: {', '.join(lost)}")
 
 
 def _open_units(cell: Cell, seeds_per_task: int, queued: Mapping[Unit, str]) -> list[Unit]:
@@ -325,7 +337,7 @@ def _in_queue(path: Path, slurm: Slurm | None = None) -> tuple[dict[Unit, str], 
       UserError: Slurm does not answer, or the record is none.
     """
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_bytes())
         submissions = {each["name"]: {**each, "tasks": [[Unit(*unit) for unit in task] for task in each["tasks"]]}
                        for each in record["submissions"] if isinstance(each["sweep"], str)}  # fmt: skip
         if record["schema"] != SCHEMA:

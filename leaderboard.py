@@ -17,7 +17,9 @@ from matplotlib.lines import Line2D
 
 import figures
 import power_law
+import wording
 from figures import TARGET_COLOUR
+from lettering import drawable, text_width
 from power_law import PowerLaw
 
 _MAP = "cividis_r"  # the same to the colour-blind; light is good
@@ -97,10 +99,10 @@ def number(value: float | None) -> str:
 def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], title: str) -> None:
     """Draws every score relative to its floor as a number on a colour; the colour's scale is logarithmic."""
     n_rows, n_names = board.ratio.shape
-    rows = [_cut(row, _LONGEST_ROW) for row in board.rows]
+    rows = [wording.cut(drawable(row), _LONGEST_ROW) for row in board.rows]
     cell = max(1.15, min(2.6, 5.2 / n_names))
     wide, high = cell * n_names, max(0.46, min(0.9, 2.4 / n_rows)) * n_rows
-    labels = max(map(len, rows)) * 0.105 + 0.3
+    labels = max(max(map(len, rows)) * 0.105, max(text_width(row, 12) for row in rows)) + 0.3
     fig = figures.new(max(labels + wide + 1.5, 8.0), high + 2.5, title)
     ax = fig.subplots()
 
@@ -120,13 +122,13 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
                 fontweight=weight)  # fmt: skip
         if loss:
             ax.text(j + 0.5, i + 0.77, f"{loss} ∞", ha="center", va="center", color=ink, fontsize=8.5)
-    ax.set_xticks(np.arange(n_names) + 0.5, [_wrapped_name(name, cell) for name in board.names])
+    styles = ["italic" if name in board.externals else "normal" for name in board.names]
+    ax.set_xticks(np.arange(n_names) + 0.5, list(map(_wrapped_name, board.names, [cell] * n_names, styles)))
     ax.set_yticks(np.arange(n_rows) + 0.5, rows)
     ax.invert_yaxis()
     ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
-    for label, name in zip(ax.get_xticklabels(), board.names, strict=True):
-        label.set(color=colours[name], fontweight="bold")
-        label.set_fontstyle("italic" if name in board.externals else "normal")
+    for label, name, style in zip(ax.get_xticklabels(), board.names, styles, strict=True):
+        label.set(color=colours[name], fontweight="bold", fontstyle=style)
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -217,6 +219,8 @@ def budget_scaling(
         entries[f"{name} ({lost} seeds diverged)" if lost else name] = Line2D(
             [], [], color=colours[name], lw=2, marker="o", ms=8, mec="white"
         )
+    if any(np.isinf(course.medians).any() for panel in panels for course in panel.courses.values()):
+        entries["the median seed has diverged"] = Line2D([], [], color="#606060", marker="^", ms=8, ls="none")
     for name in dict.fromkeys(name for panel in panels for name in panel.levels):
         entries[f"{name} (external)"] = figures.external_entry(colours[name])
     entries |= figures.floor_entry()
@@ -287,6 +291,7 @@ def _head(
 
 def _head_lines(row: str) -> str:
     """A target's name in two lines at most: what tells panels apart may stand at its end."""
+    row = drawable(row, weight="bold")
     whole = ", ".join(part.replace(" ", "\u00a0") for part in row.split(", "))
     lines = textwrap.fill(whole, figures.LONGEST_HEAD, max_lines=2, placeholder="…", break_long_words=True)
     return lines.replace("\u00a0", " ")
@@ -299,14 +304,13 @@ def _with_error(value: float, error: float) -> str:
     return f"{value:.{digits}f} {spread}".replace("-", "−")
 
 
-def _wrapped_name(name: str, width: float) -> str:
+def _wrapped_name(name: str, width: float, style: str) -> str:
     """A column's name in lines of its `width` in inches, three at most."""
-    room = max(8, int(width / 0.115))
+    name = drawable(name, weight="bold", style=style)
+    # Letters are of several widths, and some are wide.
+    letter = max(0.115, text_width(name, 12, weight="bold") / len(name))
+    room = max(4 if letter > 0.15 else 8, int(width / letter))
     return textwrap.fill(name, room, max_lines=3, placeholder="…", break_long_words=True)
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
 
 
 def _least(values: np.ndarray, default: int) -> int:

@@ -159,7 +159,8 @@ def _parts(folder: Path, config: Any) -> list[_Part]:
         first, last = map(int, _NAME.fullmatch(path.name).groups())
         with contextlib.suppress(archive.Broken, OSError):
             part = archive.read(path)
-            if part.about.get("schema") == SCHEMA and part.about.get("config") == own:
+            # A name alone could claim more seeds than memory holds.
+            if part.about.get("schema") == SCHEMA and part.about.get("config") == own and last < config.num_seeds:
                 found.append(_Part(range(first, last + 1), part))
     return found
 

@@ -107,13 +107,16 @@ def drawings(
         start = {field: int(field not in judge.floors) for field in drawn}
         return {f: scenes.Curve(steps[start[f] :], np.asarray(history[f], float)[:, start[f] :]) for f in drawn}
 
+    lost = {run.model.name: run.diverged_at_step[shown[run.model.name]] for run in runs}
+
     def samples_and_scores(index):
-        evaluations = {run.model.name: run.evaluations[index] for run in runs}
-        samples = {name: evaluation.samples[shown[name]] for name, evaluation in evaluations.items()}
-        scores = {
-            name: console.scores_text({metric: values[shown[name]] for metric, values in evaluation.metrics.items()})
-            for name, evaluation in evaluations.items()
-        }
+        samples, scores = {}, {}
+        for run in runs:
+            name, evaluation = run.model.name, run.evaluations[index]
+            samples[name] = evaluation.samples[shown[name]]
+            scores[name] = console.scores_text({metric: v[shown[name]] for metric, v in evaluation.metrics.items()})
+            if lost[name] is not None and lost[name] <= evaluation.step:
+                scores[name] = _lost_at(lost[name])
         return samples, scores
 
     how = " · samples of the middle seed, scores: medians" if config.num_seeds > 1 and runs else ""
@@ -127,6 +130,7 @@ def drawings(
         heading + how,
         floors_text=floors_text,
         heights={entry.name: entry.masses for entry in external if entry.masses is not None},
+        remarks={entry.name: _lost_of(entry) for entry in assessments if _has_median(entry)},
     )
     families = {labels[name]: np.asarray(values) for name, values in grid.entries.items()}
     add(
@@ -171,7 +175,8 @@ def drawings(
         cost = costs[run.model.name]
         operations = cost["operations_per_step"]
         points[run.model.name] = scenes.CostPicture(
-            seconds=cost["train_seconds"] / config.num_seeds,
+            # Of a whole training: a diverged seed has not taken all its steps.
+            seconds=cost["train_seconds"] / (run.seed_steps / run.evaluations[-1].step) if run.seed_steps else 0.0,
             operations=None if operations is None else operations * run.evaluations[-1].step,
             kld=run.evaluations[-1].metrics["kld"],
             course=curves(run, ["kld"])["kld"],
@@ -210,9 +215,13 @@ def drawings(
     for run in runs:
         name = run.model.name
         for picture, view in run.model.views.items():
-            arrays = jax.device_get(view.arrays(run.states[shown[name]]))
-            function, args = _VIEWS[view.kind](arrays, curves(run, view.info_fields), scene, target, colours[name])
-            add(function, folder / f"{picture}.png", *args, f"{name} · {heading}{middle}")
+            arrays = dict(jax.device_get(view.arrays(run.states[shown[name]])))
+            what, call = _VIEWS[view.kind]
+            gone = ""
+            if lost[name] is not None:
+                arrays[what], gone = np.full_like(arrays[what], np.nan), f" · {_lost_at(lost[name])}"
+            function, args = call(arrays, curves(run, view.info_fields), scene, target, colours[name])
+            add(function, folder / f"{picture}.png", *args, f"{name} · {heading}{middle}{gone}")
     return sorted(calls, key=lambda call: call.function != "plotting.timeline")
 
 
@@ -222,8 +231,27 @@ def _reached(config: Any, runs: Sequence[Run]) -> dict[int, int]:
     return {percent: step for percent, step in config.snapshot_steps.items() if step <= last}
 
 
+def _lost_at(step: int) -> str:
+    return f"diverged at step {console.thousands(step)}"
+
+
+def _lost_of(entry: Assessment) -> str:
+    """Such as "1 of 4 seeds diverged"; empty if none has."""
+    lost = [step for step in entry.diverged_at_step if step is not None]
+    if lost and len(entry.diverged_at_step) == 1:
+        return _lost_at(lost[0])
+    return f"{len(lost)} of {len(entry.diverged_at_step)} seeds diverged" if lost else ""
+
+
+def _has_median(entry: Assessment) -> bool:
+    """Whether so few seeds have diverged that there are medians."""
+    return 2 * sum(step is not None for step in entry.diverged_at_step) < len(entry.diverged_at_step)
+
+
 def _head(entry: Assessment, judge: Judge) -> str:
     """The line of scores over an entry's panel: medians; of probabilities what they have; and its own floor."""
+    if not _has_median(entry):
+        return _lost_of(entry)
     names = (
         [name for name in ("kl_exact", *judge.floors) if name in entry.scores]
         if entry.masses is not None
@@ -306,9 +334,10 @@ def _on_axes(values: np.ndarray, scene: scenes.TargetPicture) -> np.ndarray:
     return np.asarray(values).reshape([len(axis) for axis in scene.axes])
 
 
-# A view's kind -> what makes the function that draws it and the arguments between the path and the title.
-_VIEWS: Mapping[str, Callable[..., tuple[str, tuple]]] = {
-    "latent_sweep": _latent_sweep,
-    "discriminator": _discriminator,
-    "energy": _energy,
+# A view's kind -> which of its arrays is the model's, and what makes the function that draws it and the arguments
+# between the path and the title.
+_VIEWS: Mapping[str, tuple[str, Callable[..., tuple[str, tuple]]]] = {
+    "latent_sweep": ("mean", _latent_sweep),
+    "discriminator": ("d", _discriminator),
+    "energy": ("energy", _energy),
 }

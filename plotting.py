@@ -18,10 +18,13 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 import figures
-from figures import DENSITY_MAP, FLOOR_COLOUR, TARGET_COLOUR
+from figures import DENSITY_MAP, DIVERGED, FLOOR_COLOUR, TARGET_COLOUR
 from scenes import Curve, TargetPicture
 
 ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape shows
+# What is on its way to divergence may take an axis so much further than all else does: as a factor of a log axis, and
+# in lengths of a linear one.
+_MOST_FACTOR, _MOST_LENGTHS = 100.0, 2.0
 
 
 def course(values: np.ndarray, diverged_is_infinite: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -42,6 +45,14 @@ def course(values: np.ndarray, diverged_is_infinite: bool = True) -> tuple[np.nd
     if diverged_is_infinite:
         median = np.median(np.where(np.isnan(finite), np.inf, finite), axis=0)
     return median, low, high
+
+
+def _reach(curves: Sequence[Curve], reference: float | None) -> tuple[float, float]:
+    """How far a linear axis may go for what is on its way to divergence: beyond all that is not."""
+    shown = np.concatenate([*map(figures.steady, curves), [0.0 if reference is None else reference]])
+    low, high = shown.min(), shown.max()
+    length = max(high - low, 0.1 * abs(high), 1e-3)
+    return low - _MOST_LENGTHS * length, high + _MOST_LENGTHS * length
 
 
 def last_finite(curve: Curve) -> np.ndarray:
@@ -110,6 +121,8 @@ def metrics_comparison(
         levels = {name: scores.get(metric) for name, scores in externals.items()}
         scored = {name: value for name, value in levels.items() if value is not None and np.isfinite(value)}
         low, high = figures.log_limits([*courses.values(), [*scored.values()]], floor)
+        steady = [figures.steady(curve) for curve in shown.values()]
+        high = min(high, _MOST_FACTOR * figures.log_limits([*steady, [*scored.values()]], floor)[1])
         if floor is not None:
             figures.floor_band(ax, floor, low)
         for name in externals:
@@ -124,12 +137,13 @@ def metrics_comparison(
             last = last_finite(curve)
             if len(last):
                 crossed = True
-                ax.plot(*last.T, "X", color=colours[family], ms=9, mec="white", zorder=5)
+                at_most = np.minimum(last[:, 1], high)
+                ax.plot(last[:, 0], at_most, "X", color=colours[family], ms=9, mec="white", zorder=5, clip_on=False)
         ax.set_yscale("log")
         ax.set_ylim(low, high)
         figures.log_ticks(ax.yaxis)
         ax.set_ylabel(label)
-        figures.step_axis(ax)
+        figures.step_axis(ax, shown.values())
     entries = {
         family + figures.diverged_note(metrics.values()): Line2D([], [], color=colours[family], lw=2.6)
         for family, metrics in curves.items()
@@ -159,18 +173,21 @@ def comparison_hist(
     *,
     floors_text: str = "",
     heights: Mapping[str, np.ndarray] | None = None,
+    remarks: Mapping[str, str] | None = None,
 ) -> None:
     """Draws the target and every family's samples side by side on one scale.
 
     Args:
       target: drawn first, and in every family's panel as a line (1-D) or as contours (2-D).
-      samples: per family [n, D] in units of x.
+      samples: per family [n, D] in units of x; all NaN of a model that has diverged.
       scores: per panel one ready line for its head.
       floors_text: the same line for the target's panel: what samples of the target itself score.
       heights: of whatever is known as probabilities instead of samples the mass of every cell, [K] in the order of
         the target's masses; overflow behind them is not drawn. Their panels come last.
+      remarks: per panel what stands under the scores, such as "1 of 4 seeds diverged".
     """
-    (image,) = _comparison_images([("", samples, scores)], target, colours, title, floors_text, heights)
+    frames = [("", samples, scores)]
+    (image,) = _comparison_images(frames, target, colours, title, floors_text, heights, remarks)
     figures.save_image(image, path)
 
 
@@ -212,27 +229,33 @@ def latent_sweep(
 
     Args:
       z: [G], the values of both z₁ and z₂.
-      mean: [G (z₂), G (z₁), D] in units of x.
+      mean: [G (z₂), G (z₁), D] in units of x; all NaN of a model that has diverged.
       coordinate_names: D labels of the coordinates of x.
     """
     n = len(coordinate_names)
     fig = figures.new(max(6.6, 5.9 * n), 5.9, title)
+    lost = np.isnan(mean).all()
+    ink = "#808080" if lost else "white"
     for i, (ax, name) in enumerate(zip(np.ravel(fig.subplots(1, n)), coordinate_names, strict=True)):
         values = np.asarray(mean)[..., i]
-        mesh = ax.pcolormesh(z, z, values, cmap=DENSITY_MAP, shading="gouraud")
-        figures.colour_bar(ax, mesh, f"E[{name}|z]")
+        if lost:
+            figures.words_in(ax, DIVERGED, TARGET_COLOUR)
+        else:
+            mesh = ax.pcolormesh(z, z, values, cmap=DENSITY_MAP, shading="gouraud")
+            figures.colour_bar(ax, mesh, f"E[{name}|z]")
         if np.ptp(values) > 0:
             ax.contour(z, z, values, levels=MaxNLocator(9).tick_values(values.min(), values.max()), colors="white",
                        linewidths=0.7, alpha=0.65, linestyles="solid")  # fmt: skip
         for radius in (1, 2):
-            ax.add_patch(Circle((0, 0), radius, fill=False, ec="white", lw=1.8, ls="--"))
+            ax.add_patch(Circle((0, 0), radius, fill=False, ec=ink, lw=1.8, ls="--"))
             ax.annotate(f"{radius}σ", (0, radius), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
-                        color="white", fontsize=12, fontweight="bold")  # fmt: skip
+                        color=ink, fontsize=12, fontweight="bold")  # fmt: skip
         ax.set(xlabel="z₁", ylabel="z₂", aspect="equal", xlim=(z[0], z[-1]), ylim=(z[0], z[-1]))
         ax.grid(False)
     grey = {"color": "#808080"}
     entries = {"1 and 2 σ of the prior": Line2D([], [], ls="--", lw=1.8, **grey)}
-    entries["equal E[x|z]"] = Line2D([], [], lw=0.9, **grey)
+    if not lost:
+        entries["equal E[x|z]"] = Line2D([], [], lw=0.9, **grey)
     figures.figure_legend(fig, entries)
     figures.save(fig, path)
 
@@ -261,20 +284,26 @@ def loss_curves(
     for ax, (family, fields) in zip(panels, curves.items(), strict=True):
         fields = {name: figures.without_start(curve) for name, curve in fields.items()}
         courses = {name: course(curve.values, diverged_is_infinite=False) for name, curve in fields.items()}
+        reference = references.get(family, (None,))[0]
+        low, high = _reach([*fields.values()], reference)
+        far = 10 * (high - low)
         ordered = sorted(fields, key=lambda name: name != "loss")
         for i, name in enumerate(ordered):
             main = name == "loss" or len(ordered) == 1
             colour = colours[family] if main else tuple(0.3 + 0.7 * c for c in to_rgb(colours[family]))
             style = {"lw": 2.4, "ls": "-"} if main else {"lw": 1.6, "ls": dashes[(i - 1) % len(dashes)]}
             label = name.replace("_", " ") + (f" ({units[name]})" if units and name in units else "")
-            figures.band(ax, fields[name].steps, courses[name], colour, label, zorder=3 if main else 2.5, **style)
+            # What runs away leaves through the top or the bottom.
+            three = [np.clip(values, low - far, high + far) for values in courses[name]]
+            figures.band(ax, fields[name].steps, three, colour, label, zorder=3 if main else 2.5, **style)
         if family in references:
             value, label = references[family]
             ax.axhline(value, color=TARGET_COLOUR, lw=1.5, ls=(0, (1, 1.5)), label=label, zorder=4)
-        values = [v for three in courses.values() for v in three]
-        figures.robust_limits(ax, values, references.get(family, (None,))[0])
+        values = [np.clip(v, low, high) for three in courses.values() for v in three]
+        figures.robust_limits(ax, values, reference)
         figures.header(ax, family, notes[family] or blank, colours[family])
-        figures.step_axis(ax)
+        figures.step_axis(ax, fields.values())
+        figures.words_after(ax, [*fields.values()], colours[family])
         ax.set_ylabel("nats, mean over the interval")
         figures.legend_below(ax, 4.2)
     figures.save(fig, path)
@@ -297,25 +326,29 @@ def discriminator(
       curves: `d_real` and `d_fake`, the mean D on target rows and on generated ones.
       equilibrium: what D says everywhere once the generator equals the target.
       axes: per coordinate the points of d_map.
-      d_map: [G] or [Gx, Gy], D(x).
+      d_map: [G] or [Gx, Gy], D(x); all NaN of a model that has diverged.
       target: drawn in pale under D(x), or as contours over it.
     """
     fig = figures.new(12.5, 5.4, title)
     left, right = fig.subplots(1, 2)
     line = {"color": "#606060", "ls": "--", "lw": 1.6, "zorder": 4}
     level = f"equilibrium s/2 = {equilibrium:.3g}"
-    courses = []
+    courses, drawn = [], []
     # The second line is narrower, so that both are seen where they meet.
     for what, shade, lw in (("real", TARGET_COLOUR, 3.6), ("fake", colour, 1.8)):
-        curve = figures.without_start(curves[f"d_{what}"])
-        label = f"mean D on {what}{figures.diverged_note([curve])}"
-        courses.append(course(curve.values, diverged_is_infinite=False))
-        figures.band(left, curve.steps, courses[-1], shade, label, lw=lw)
+        drawn.append(figures.without_start(curves[f"d_{what}"]))
+        label = f"mean D on {what}{figures.diverged_note(drawn[-1:])}"
+        courses.append(course(drawn[-1].values, diverged_is_infinite=False))
+        figures.band(left, drawn[-1].steps, courses[-1], shade, label, lw=lw)
     left.axhline(equilibrium, label=level, **line)
     left.set_ylabel("D, a probability")
-    figures.step_axis(left)
+    figures.step_axis(left, drawn)
+    figures.words_after(left, drawn, colour)
     figures.robust_limits(left, [v for three in courses for v in three], equilibrium, narrowest=0.1)
     figures.legend_below(left, 6)
+    lost = np.isnan(d_map).all()
+    if lost:
+        figures.words_in(right, DIVERGED, colour)
     if target.dim == 1:
         figures.probability_limits(right, [d_map], equilibrium)
         bottom, top = right.get_ylim()
@@ -326,18 +359,20 @@ def discriminator(
             right.stairs(scaled, target.edges[0], baseline=bottom, fill=True, **backdrop)
         else:
             right.fill_between(target.axes[0], bottom, scaled, **backdrop)
-        _line_or_steps(right, axes[0], d_map, target, color=colour, lw=2.2, label="D(x) at the end", zorder=3)
+        if not lost:
+            _line_or_steps(right, axes[0], d_map, target, color=colour, lw=2.2, label="D(x) at the end", zorder=3)
         right.axhline(equilibrium, label=level, **line)
         right.set(ylabel="D(x)", xlabel="x", xlim=target.box[0], ylim=(bottom, top))
         figures.round_ticks(right.xaxis)
         figures.legend_below(right, 6)
     else:
-        reach = max(float(np.nanmax(np.abs(np.nan_to_num(d_map, nan=equilibrium) - equilibrium))), 0.05)
-        norm = Normalize(equilibrium - reach, equilibrium + reach)
-        mesh = right.pcolormesh(*axes, d_map.T, cmap="RdBu_r", norm=norm, shading="gouraud")
-        bar = figures.colour_bar(right, mesh, "D(x) at the end · white: equilibrium")
-        # Colours are symmetric about the equilibrium, but no probability lies outside [0, 1].
-        bar.ax.set_ylim(max(norm.vmin, min(0.0, np.nanmin(d_map))), min(norm.vmax, max(1.0, np.nanmax(d_map))))
+        if not lost:
+            reach = max(float(np.nanmax(np.abs(np.nan_to_num(d_map, nan=equilibrium) - equilibrium))), 0.05)
+            norm = Normalize(equilibrium - reach, equilibrium + reach)
+            mesh = right.pcolormesh(*axes, d_map.T, cmap="RdBu_r", norm=norm, shading="gouraud")
+            bar = figures.colour_bar(right, mesh, "D(x) at the end · white: equilibrium")
+            # Colours are symmetric about the equilibrium, but no probability lies outside [0, 1].
+            bar.ax.set_ylim(max(norm.vmin, min(0.0, np.nanmin(d_map))), min(norm.vmax, max(1.0, np.nanmax(d_map))))
         _contours(right, target, TARGET_COLOUR)
         figures.plane(right, target.box)
         figures.legend_below(right, 6, [_contour_handle(target, TARGET_COLOUR)])
@@ -358,11 +393,12 @@ def energy_landscape(
 
     Args:
       axes: per coordinate the points of the energies.
-      energy: [G] or [Gx, Gy], −ln q.
+      energy: [G] or [Gx, Gy], −ln q; all NaN of a model that has diverged.
       target_energy: the same of the target; it may hold +∞, or be None.
       target: gives the box and the bins.
     """
     energy = np.asarray(energy, np.float64)
+    lost = np.isnan(energy).all()
     both = [energy] if target_energy is None else [energy, np.asarray(target_energy, np.float64)]
     low, high, cut = figures.energy_limits(both, ENERGY_SPAN)
     whose = "the target's lowest" if target_energy is not None else "the lowest"
@@ -371,7 +407,10 @@ def energy_landscape(
     if target.dim == 1:
         fig = figures.new(9, 5.6, title)
         ax = fig.subplots()
-        _line_or_steps(ax, axes[0], energy, target, color=colour, lw=2.4, label="model: −ln q(x)", zorder=3)
+        label = f"model: {'diverged' if lost else '−ln q(x)'}"
+        _line_or_steps(ax, axes[0], energy, target, color=colour, lw=2.4, label=label, zorder=3)
+        if lost:
+            figures.words_in(ax, DIVERGED, colour)
         if target_energy is not None:
             _line_or_steps(ax, axes[0], both[1], target, color=TARGET_COLOUR, lw=1.7, ls="--",
                            label="target: −ln p(x)", zorder=4)  # fmt: skip
@@ -383,13 +422,19 @@ def energy_landscape(
         fig, panels, _ = figures.grid(len(both), 4.4, title, False)
         names = [("model: −ln q(x)", colour), ("target: −ln p(x)", TARGET_COLOUR)]
         for ax, values, (name, shade) in zip(panels, both, names, strict=False):
+            figures.plane(ax, target.box)
+            if values is energy and lost:
+                figures.words_in(ax, DIVERGED, shade)
+                # Names stand at one height.
+                figures.header(ax, name, " " if note else "", shade)
+                continue
             clipped = np.clip(np.nan_to_num(values, nan=high, posinf=high), low, high)
             mesh = ax.pcolormesh(*axes, clipped.T, cmap=DENSITY_MAP + "_r", vmin=low, vmax=high, shading="gouraud")
             levels = np.arange(np.ceil(low), high, 1.0 if high - low < 8 else 2.0)
             ax.contour(*axes, clipped.T, levels=levels, colors=TARGET_COLOUR, linewidths=0.7, alpha=0.7)
-            figures.plane(ax, target.box)
             figures.header(ax, name, note, shade)
-        figures.colour_bar(panels[-1], mesh, f"energy ({unit})", "max" if cut else "neither")
+            if ax is panels[-1]:
+                figures.colour_bar(ax, mesh, f"energy ({unit})", "max" if cut else "neither")
     figures.save(fig, path)
 
 
@@ -400,6 +445,7 @@ def _comparison_images(
     title: str,
     floors_text: str,
     exactly: Mapping[str, np.ndarray] | None = None,
+    remarks: Mapping[str, str] | None = None,
 ) -> Iterator[Image.Image]:
     """Draws the figure once and then only moves its data: building one for every frame would take most of the time."""
     known = {name: _known_heights(masses, target) for name, masses in (exactly or {}).items()}
@@ -411,14 +457,20 @@ def _comparison_images(
     # A collapsed model's spike must not flatten everyone else: cut it, and say so in the panel's head.
     top = max(tallest, min(peak, 1.6 * tallest)) * (1.06 if target.dim == 1 else 1.0)
     share = float(target.masses.sum())
-    notes = [{family: figures.unseen_note(*frame[family], top, share) for family in families} for frame in cells]
+    lost = [{family for family, x in samples.items() if np.isnan(x).all()} for _, samples, _ in frames]
+    notes = []
+    for frame, gone in zip(cells, lost, strict=True):
+        unseen = {name: "" if name in gone else figures.unseen_note(*frame[name], top, share) for name in families}
+        notes.append(
+            {name: " · ".join(filter(None, ((remarks or {}).get(name), note))) for name, note in unseen.items()}
+        )
     noted = any(any(frame.values()) for frame in notes)
 
     flat = target.dim == 1
     labelled = [f"{title} — {label}" if label else title for label, _, _ in frames]
     fig, panels, columns = figures.grid(1 + len(families), 2.9, max(labelled, key=len), flat)
     what = "probability per bin" if target.binned else "probability density"
-    movers, heads = {}, {}
+    movers, heads, words = {}, {}, {}
     for i, (ax, family) in enumerate(zip(panels, [None, *families], strict=True)):
         heights = exact if family is None else cells[0][family][0]
         if flat:
@@ -436,6 +488,7 @@ def _comparison_images(
         name = family or (f"target: {target.name}" if floors_text else "target")
         colour = TARGET_COLOUR if family is None else colours[family]
         heads[family] = figures.header(ax, name, " \n " if noted else " ", colour)
+        words[family] = figures.words_in(ax, "", colour)
     shown = "samples" + (f", but exact probabilities of {' and '.join(known)}" if known else "")
     shown = shown if frames[0][1] else "exact probabilities"
     if flat:
@@ -465,6 +518,7 @@ def _comparison_images(
         for family in families:
             heights, _ = cells[i][family]
             movers[family].set_data(heights) if flat else movers[family].set_array(heights.T)
+            words[family].set_text(DIVERGED if family in lost[i] else "")
         yield figures.render(fig)
 
 

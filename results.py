@@ -54,15 +54,18 @@ def open_folder(path: str) -> Path:
     missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
+        # As long as any name that a run makes there.
+        with tempfile.NamedTemporaryFile(dir=folder, suffix="-" * 64):
             pass
     except OSError as error:
+        nowhere = [place for place in (folder, *folder.parents) if os.path.islink(place) and not os.path.exists(place)]
+        reason = f"{str(nowhere[0])!r} is a link that leads nowhere" if nowhere else error.strerror
         # What was made on the way to it goes again: rmdir takes only what is empty.
         for place in missing:
             with contextlib.suppress(OSError):
                 place.rmdir()
         raise UserError(
-            f"OUT_DIR {path!r} cannot be written ({error.strerror}): name a folder that can be, such as "
+            f"OUT_DIR {path!r} cannot be written ({reason}): name a folder that can be, such as "
             "results_classical_benchmarks"
         ) from None
     return folder
@@ -71,13 +74,14 @@ def open_folder(path: str) -> Path:
 def remove_previous(folder: Path, keep: Sequence[str]) -> None:
     """Removes the files that the folder's last run listed as its own and that are not among `keep`; nothing else."""
     try:
-        listed = json.loads((folder / METRICS_FILE).read_text())["files"]
+        listed = json.loads((folder / METRICS_FILE).read_bytes())["files"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
-    for name in listed:
+    for name in listed if isinstance(listed, list) else ():
         # A plain name only: a list that somebody edited must not reach outside the folder.
         if isinstance(name, str) and name == Path(name).name and name not in keep:
-            with contextlib.suppress(OSError):
+            # Some names are none to any file system.
+            with contextlib.suppress(OSError, ValueError):
                 (folder / name).unlink()
 
 
@@ -92,16 +96,21 @@ def without_places(config: Any) -> dict[str, Any]:
     return {name: value for name, value in plain(fields).items() if name not in PLACES}
 
 
-def provenance(args: Sequence[str], out_dir: str | Path, started: str) -> dict[str, Any]:
-    """What it takes to run the same again. `dirty` ignores the output folder, which every run changes."""
+def provenance(args: Sequence[str], out_dir: str | Path, started: str, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What it takes, beside the configuration, to run the same again.
+
+    Args:
+      args: the command line.
+      out_dir: where the run writes; every run changes that, so `dirty` ignores it.
+      started: when the run began, UTC.
+      inputs: from `inputs.fingerprints`.
+    """
     here = Path(__file__).resolve().parent
 
     def git(*words):
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            done = subprocess.run(
-                ("git", "-C", str(here), *words), capture_output=True, text=True, timeout=10, check=True
-            )
-            return done.stdout.strip()
+            done = subprocess.run(("git", "-C", str(here), *words), capture_output=True, timeout=10, check=True)
+            return os.fsdecode(done.stdout).strip()
         return None
 
     status = None
@@ -109,13 +118,17 @@ def provenance(args: Sequence[str], out_dir: str | Path, started: str) -> dict[s
     if git("rev-parse", "--show-toplevel") == str(here):
         folder = Path(out_dir).resolve()
         inside = folder.is_relative_to(here) and folder != here
-        status = git("status", "--porcelain", "--", ".", *([f":(exclude){folder.relative_to(here)}"] if inside else []))
+        status = git(
+            "status", "--porcelain", "--", ".", *([f":(exclude,literal){folder.relative_to(here)}"] if inside else [])
+        )
     return {
         "command": shlex.join(["python3", "generative_models_GAN_VAE_RBM_benchmarks.py", *args]),
         "git": None if status is None else git("rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),
         "versions": versions(),
         "device": devices.device_name(),
+        "environment": devices.environment(),
+        "inputs": inputs,
         "started": started,
         "seconds": None,
         "peak_memory_bytes": None,
@@ -171,9 +184,7 @@ def report(
         models[run.model.name] = {
             **costs[run.model.name],
             "width": run.model.width,
-            "seed_steps_per_second": len(run.states) * run.evaluations[-1].step / run.train_seconds
-            if run.train_seconds
-            else None,
+            "seed_steps_per_second": run.seed_steps / run.train_seconds if run.train_seconds else None,
             "history": history_of(run),
             "final": final_of(entry),
             "log_prob_kind": run.model.log_prob_kind,
@@ -213,6 +224,12 @@ def report(
         "models": models,
         "external": external,
     }
+
+
+def lost_families(report: Mapping[str, Any]) -> list[str]:
+    """The families of a report that have lost all their seeds to divergence."""
+    lost = {name: model["diverged_at_step"] for name, model in report["models"].items()}
+    return [name for name, at_steps in lost.items() if all(at is not None for at in at_steps)]
 
 
 def _floor(floor: Floor) -> dict[str, Any]:
@@ -263,8 +280,10 @@ def _split(target: Target, config: Any) -> dict[str, Any] | None:
 
 
 def json_bytes(content: Any) -> bytes:
-    """Valid JSON always: what is not finite becomes null."""
-    return (json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """Valid JSON in UTF-8 always: what is not finite becomes null, a byte of a path that is no text an escape."""
+    text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Python holds such a byte as a lone surrogate, whose escape is the same in JSON: it is read back as it was.
+    return text.encode(errors="backslashreplace")
 
 
 def csv_bytes(content: Mapping[str, Any]) -> bytes:

@@ -79,7 +79,8 @@ def cost_quality(
         figures.log_ticks(ax.yaxis)
         if not totals:
             ax.tick_params(axis="x", which="both", bottom=False, labelbottom=False)
-            ax.text(0.5, 0.5, "no family has both a score and a known cost", transform=ax.transAxes, ha="center")
+            why = "no family has both a score and a known cost" if drawn else "all families have diverged"
+            figures.words_in(ax, why, TARGET_COLOUR).set(fontsize=13, y=0.93)
 
     entries = {}
     for family, cost in points.items():
@@ -255,7 +256,7 @@ def _some_of(ticks: np.ndarray, limits: tuple[float, float], width: float, first
 def _named(name: str, values: np.ndarray, note: str) -> str:
     """A name for the legend with a note and the number of its seeds [S, …] that have diverged."""
     lost = (~np.isfinite(np.asarray(values, np.float64))).reshape(len(values), -1).any(axis=1)
-    diverged = f"{lost.sum()} of {len(lost)} seeds diverged" if lost.any() else ""
+    diverged = figures.lost_seeds(lost.sum(), len(lost)) if lost.any() else ""
     notes = ", ".join(filter(None, (note, diverged)))
     return f"{name} ({notes})" if notes else name
 

@@ -6,6 +6,7 @@ reads what there is.
 
 import contextlib
 import json
+import re
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ import parts
 import results
 import storage
 import sweep_merge
+import wording
 from config import Command
 from errors import UserError
 from sweep_plan import Cell, Plan, make_plan, naming
@@ -30,7 +32,7 @@ STATE_FILE = "sweep.json"
 ERROR_FILE = "error.txt"  # in a cell's folder: why it has failed
 LOG_FILE = "log.txt"  # there as well: what its run has printed
 UNFINISHED, FINISHED = "unfinished", "finished"
-_FAILED = 1  # the exit code where a cell has
+_FAILED = 1  # the exit code where a cell has, or with --strict where a family has lost all its seeds in one
 _INTERRUPTED = 130  # and of a program that Ctrl-C ends
 
 
@@ -50,14 +52,15 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
       constants: the config block, for other processes.
 
     Returns:
-      The exit code: 0; 1 where a cell has failed, which loses no other; or 130 or 143 where a signal has ended it.
+      The exit code: 0; 1 where a cell has failed, which loses no other, or with --strict where a family has lost all
+      its seeds of a finished one; or 130 or 143 where a signal has ended it.
 
     Raises:
       UserError: anything that cannot be run; then nothing on disk has changed.
     """
     plan = make_plan(command)
     if command.merge:
-        return _merge_alone(plan)
+        return _merge_alone(plan, command.strict)
     try:
         n = len(plan.cells)
         with console.waiting_if_long(f"checking {n} {_cells(n)} …"):
@@ -110,7 +113,7 @@ def _run(command: Command, args: Sequence[str], constants: Mapping[str, Any], pl
     with console.waiting("merging …"):
         merged = merge(plan)
     _say_merged(plan, merged)
-    return _FAILED if n_failed else 0
+    return _FAILED if n_failed or (command.strict and merged.lost) else 0
 
 
 def attempt(
@@ -138,7 +141,7 @@ def attempt(
         # A full disk may be what went wrong.
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            storage.write_whole(path, traceback.format_exc().encode())
+            storage.write_whole(path, traceback.format_exc().encode(errors="backslashreplace"))
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return Outcome(None, " ".join(text.split()))
     if report is not None:
@@ -218,7 +221,7 @@ def _earlier(plan: Plan) -> tuple[dict[str, Any] | None, bool]:
     earlier = _read_state(path)
     same = earlier is not None and _is_same(earlier, plan)
     if earlier is not None and not same and earlier["state"] != FINISHED:
-        folders = [path.parent / _plain_name(name) for name in earlier["cells"]]
+        folders = [path.parent / name for name in earlier["cells"]]
         begun = [folder for folder in folders if parts.files_in(folder) or checkpoint.files_in(folder)]
         finished = [folder for folder in folders if folder not in begun and (folder / results.METRICS_FILE).is_file()]
         trained = [folder for folder in begun if folder not in finished]
@@ -359,7 +362,7 @@ def merge(plan: Plan) -> sweep_merge.Merged:
     return merged
 
 
-def _merge_alone(plan: Plan) -> int:
+def _merge_alone(plan: Plan, strict: bool) -> int:
     """Merges what there is of a sweep, without running anything.
 
     Raises:
@@ -378,7 +381,7 @@ def _merge_alone(plan: Plan) -> int:
     with console.waiting("merging …"):
         merged = merge(plan)
     _say_merged(plan, merged)
-    return 0
+    return _FAILED if strict and merged.lost else 0
 
 
 def _say_what(plan: Plan, n_open: int) -> None:
@@ -395,7 +398,10 @@ def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
     if n_failed:
         missing += f", {n_failed} of them failed ({ERROR_FILE} in {'its folder' if n_failed == 1 else 'their folders'})"
     n_files = len(merged.files)
-    console.say(f"{n_files} {'file' if n_files == 1 else 'files'} and {n} {_cells(n)} in {plan.out_dir}/{missing}")
+    files, folder = "file" if n_files == 1 else "files", wording.visible(plan.out_dir)
+    console.say(f"{n_files} {files} and {n} {_cells(n)} in {folder}/{missing}")
+    for cell, name, at_steps in merged.lost:
+        console.warn(f"cell {cell.name}: {console.divergence(name, at_steps)}")
 
 
 def _write_state(plan: Plan, state: str, files: Sequence[str]) -> None:
@@ -417,9 +423,9 @@ def _read_state(path: Path) -> dict[str, Any] | None:
       UserError: it is there but not what a sweep writes.
     """
     try:
-        state = json.loads(path.read_text())
+        state = json.loads(path.read_bytes())
         names = [*state["files"], *state["cells"]]
-        if state["schema"] == SCHEMA and {"state", "constants"} <= set(state) and all(map(_is_text, names)):
+        if state["schema"] == SCHEMA and {"state", "constants"} <= set(state) and all(map(_is_plain_name, names)):
             return state
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -434,13 +440,9 @@ def _is_same(state: Mapping[str, Any], plan: Plan) -> bool:
     return set(state["cells"]) == {cell.name for cell in plan.cells} and state["constants"] == constants
 
 
-def _plain_name(name: str) -> str:
+def _is_plain_name(name: Any) -> bool:
     # A record that somebody edited must not reach outside the folder.
-    return Path(name).name
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    return isinstance(name, str) and re.fullmatch(r"\w[\w.+=,-]*", name, re.ASCII) is not None
 
 
 def _cells(n: int) -> str:

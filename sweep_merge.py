@@ -15,6 +15,7 @@ import leaderboard
 import results
 import scenes
 import storage
+import wording
 from evaluation import N_FLOOR_DRAWS
 from leaderboard import Board, Course, Panel
 from models import MODELS
@@ -87,6 +88,7 @@ class Merged(NamedTuple):
     files: Sequence[str]  # in the sweep's folder
     n_missing: int  # cells that have not finished
     board: Board
+    lost: Sequence[tuple[Cell, str, Sequence[int]]] = ()  # families that have lost all their seeds of a cell, and where
 
 
 def read(cell: Cell) -> dict[str, Any] | None:
@@ -136,7 +138,13 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
         files.append(SCALING_FILE)
     for name in set(FILES).intersection(earlier) - set(files):
         (folder / name).unlink(missing_ok=True)
-    return Merged(files, n_missing, board)
+    lost = [
+        (cell, name, report["models"][name]["diverged_at_step"])
+        for cell, report in reports
+        if report is not None
+        for name in results.lost_families(report)
+    ]
+    return Merged(files, n_missing, board, lost)
 
 
 def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
@@ -185,7 +193,7 @@ def csv_bytes(plan: Plan, scores: Sequence[Score]) -> bytes:
         middle = _middle(score.floors["kld"]) if score.floors.get("kld") else None
         row += [_floor(score, "kld"), middle, ratio, _median(score, "kl_exact")]
         row += [_median(score, "wasserstein"), _floor(score, "wasserstein"), score.train_seconds, score.n_diverged]
-        writer.writerow([_safe(value) for value in row])
+        writer.writerow([wording.cell(value) for value in row])
     return text.getvalue().encode()
 
 
@@ -292,7 +300,7 @@ def _short(values: Sequence[Any], value: Any) -> str:
     """A swept value for a row's name: a number of its own where it is not one word."""
     if isinstance(value, str):
         names = [Path(each).name for each in values]
-        return Path(value).name if len(set(names)) == len(names) else value
+        return wording.visible(Path(value).name if len(set(names)) == len(names) else value)
     if isinstance(value, int | float):
         return (
             re.sub(r"e([-+])0*", r"e\1", f"{value:g}").replace("e+", "e") if isinstance(value, float) else _thin(value)
@@ -348,8 +356,3 @@ def _quantiles(floor: Mapping[str, Any]) -> tuple[float, ...]:
 def _words(value: Any) -> Any:
     """A swept value as it may stand in a table."""
     return value if isinstance(value, str | int | float) else json.dumps(results.plain(value), default=repr)
-
-
-def _safe(value: Any) -> Any:
-    """Text that a spreadsheet does not run."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import config as configuration
 import results
-from errors import UserError, nearest_choice, unknown_choice
+from errors import UserError, check_path, nearest_choice, unknown_choice
 
 _LONGEST_NAME = 100  # letters of a folder's name; what is longer ends in a hash
 _LONGEST_VALUE = 40
@@ -46,8 +46,9 @@ def make_plan(command: configuration.Command) -> Plan:
     """
     swept = _lists(command.sweep)
     shared, out_dir = command.config, command.config.out_dir
-    if not isinstance(out_dir, str) or not out_dir:
-        raise UserError(f"OUT_DIR = {out_dir!r} must be a folder in quotes, such as results_sweep")
+    check_path("OUT_DIR", out_dir)
+    if not out_dir:
+        raise UserError("OUT_DIR is empty: name a folder, such as results_sweep")
     cells: list[Cell] = []
     seen: dict[str, str] = {}
     for values in itertools.product(*swept.values()):

@@ -16,7 +16,7 @@ from scipy.optimize import elementwise
 import prng
 from cells import Cells, Codec, binning, identity, row_masses, standardising
 from errors import UserError, unknown_choice
-from tables import MIN_ROWS, read_rows, split_rows
+from tables import MIN_ROWS, check_columns, read_rows, split_rows
 
 POISSON_RATE = 4
 # Mixture of the 2D_GMM that the box of ±3.5 belongs to; users edit theirs in the config block.
@@ -320,22 +320,7 @@ def _custom(config: Any) -> Target:
             "whose training set is 70 % of the file; set N_SAMPLES_TRAIN = 0"
         )
     train, held_out = split_rows(rows, config.seed)
-    for column in range(train.shape[1]):
-        if np.ptp(train[:, column]) == 0:
-            raise UserError(
-                f"CUSTOM_FILE {config.custom_file!r}: column {column + 1} is the same in every training row"
-            )
-        magnitude, deviation = float(np.abs(train[:, column]).max()), float(train[:, column].std())
-        if not deviation > 1e-18 or magnitude > 1e18:
-            raise UserError(
-                f"CUSTOM_FILE {config.custom_file!r}: column {column + 1} has numbers of {magnitude:.3g} that vary by "
-                f"{deviation:.3g}, beyond float32's reach; divide it by {deviation or magnitude:.3g}"
-            )
-        if deviation < 1e-4 * magnitude:
-            raise UserError(
-                f"CUSTOM_FILE {config.custom_file!r}: column {column + 1} varies by {deviation:.3g} around numbers of "
-                f"{magnitude:.3g}, too little for float32; subtract {train[:, column].mean():.9g} from it"
-            )
+    check_columns(rows, train, f"CUSTOM_FILE {config.custom_file!r}")
     device_rows = jnp.asarray(train, jnp.float32)
     return Target(
         name="CUSTOM",

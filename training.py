@@ -6,6 +6,7 @@ that families see the same data and the first k steps depend neither on how many
 """
 
 import contextlib
+import functools
 import hashlib
 import math
 import threading
@@ -19,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import prng
-from models.base import Model
+from models.base import Model, watched
 
 # Noise and minibatches are drawn for a block of steps at once: one wide call where many small ones would leave the
 # processor idle. The block stays within the second-level cache.
@@ -81,8 +82,8 @@ class Evaluation(NamedTuple):
 
     step: int
     metrics: Mapping[str, np.ndarray]  # name -> [S] float64, NaN for a diverged seed
-    info: Mapping[str, np.ndarray] | None  # name -> [S], the interval's mean; None at step 0
-    samples: np.ndarray | None  # [S, n, D], kept for snapshots
+    info: Mapping[str, np.ndarray] | None  # name -> [S], the interval's mean, NaN if it diverged; None at step 0
+    samples: np.ndarray | None  # [S, n, D], kept for snapshots; NaN for a diverged seed
 
 
 class Cost(NamedTuple):
@@ -102,7 +103,13 @@ class Run(NamedTuple):
     diverged_at_step: list[int | None]
     train_seconds: float  # training alone, all seeds, without compilation and evaluation
     compile_seconds: float
-    sample_seconds: float  # drawing the last evaluation's samples, all seeds
+    sample_seconds: float  # drawing the last evaluation's samples, all seeds; 0 if there were none to draw
+
+    @property
+    def seed_steps(self) -> int:
+        """The steps that all seeds have taken together: a diverged one takes no more."""
+        n_steps = self.evaluations[-1].step
+        return sum(n_steps if at is None else at for at in self.diverged_at_step)
 
 
 class Begun(NamedTuple):
@@ -168,14 +175,33 @@ def over_seeds(function: Callable, n_seeds: int, in_seeds: tuple[bool, ...]) -> 
     return spread, per_device * len(used), NamedSharding(mesh, PartitionSpec("seed"))
 
 
+def all_finite(leaves: Sequence[jax.Array]) -> jax.Array:
+    """Whether every number of these arrays of floats is finite, [].
+
+    Without its sign a float has the order of its bits, and nothing finite comes after infinity. The largest of whole
+    numbers is found with wide vectors, which compilers use neither for sums of floats nor for so many conditions.
+    """
+
+    def is_finite(leaf):
+        whole = np.dtype(f"int{8 * leaf.dtype.itemsize}")
+        bits = jax.lax.bitcast_convert_type(jnp.abs(leaf), whole)
+        return jnp.max(bits, initial=0) < np.array(np.inf, leaf.dtype).view(whole)
+
+    return functools.reduce(jnp.logical_and, map(is_finite, leaves))
+
+
 def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
-    """Builds the function that takes one seed n_steps further.
+    """Builds the function that takes one seed n_steps further, or as far as it comes.
+
+    A seed has diverged where a number of its Info, a weight or an averaged weight is not finite. It takes no step after
+    that one: its state is what the step has made of it, wherever blocks and intervals end.
 
     Returns:
-      (state, keys, rows, first_step) -> (state, info, bad_step): `info` holds the means of the model's Info over the
-      interval, `bad_step` is the first step, counted from 1, after which a loss was not finite, or the largest int32.
+      (state, keys, rows, first_step, lost) -> (state, info, bad_step): a seed that is `lost` before takes no step at
+      all. `bad_step` is the step, counted from 1, after which the seed has diverged, or the largest int32; if it has
+      not, `info` holds the means of the model's Info over the interval.
     """
-    sound = np.iinfo(np.int32).max
+    never = np.int32(np.iinfo(np.int32).max)
 
     def randomness(keys, rows, i):
         key_step_data = jax.random.fold_in(prng.unrolled(keys.key_data), i)
@@ -189,16 +215,15 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
             )
         return batch, model.noise(jax.random.fold_in(prng.unrolled(keys.key_step), i))
 
-    def run(state, keys, rows, first_step):
+    def run(state, keys, rows, first_step, lost=False):
         shapes = jax.eval_shape(randomness, keys, rows, 0)
         block = block_length(n_steps, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
         whole = feed.rows_for_init(data_key(keys), rows) if model.batches_per_step is None else None
         info_type = None
 
-        def one_step(state, inputs):
+        def one_step(state, i, drawn):
             nonlocal info_type
-            i, (batch, noise) = inputs
-            batch = batch if whole is None else whole
+            batch, noise = drawn if whole is None else (whole, drawn[1])
             if model.max_steps is None:
                 new_state, info = model.step(state, batch, noise)
             else:
@@ -214,20 +239,37 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
         # Traced once: here for the number of its fields, where the result is thrown away, and for the loop.
         one_step = jax.jit(one_step, inline=True)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        sums_start = jnp.zeros_like(one_step(state, (first_step, nothing))[1])
+        first_step = jnp.int32(first_step)
+        sums_start = jnp.zeros_like(one_step(state, first_step, nothing)[1])
 
-        def one_block(b, carry):
-            state, sums, bad = carry
-            steps = first_step + b * block + jnp.arange(block)
-            drawn = jax.vmap(lambda i: randomness(keys, rows, i))(steps)
-            state, infos = jax.lax.scan(one_step, state, (steps, drawn))
-            # The loss comes first.
-            bad = jnp.minimum(bad, jnp.where(jnp.isfinite(infos[:, 0]), sound, steps + 1).min())
-            return state, sums + infos.sum(0), bad
+        def is_sound(state, infos, done):
+            # Before the first step the row is one of zeros.
+            return all_finite([infos[done - 1], *watched(state)])
+
+        def one_block(carry):
+            b, state, sums, bad = carry
+            start = first_step + b * block
+            drawn = jax.vmap(lambda i: randomness(keys, rows, i))(start + jnp.arange(block))
+
+            def goes_on(inner):
+                done, state, infos = inner
+                return (done < block) & is_sound(state, infos, done)
+
+            def next_step(inner):
+                done, state, infos = inner
+                state, info = one_step(state, start + done, jax.tree.map(lambda leaf: leaf[done], drawn))
+                return done + 1, state, infos.at[done].set(info)
+
+            infos = jnp.zeros((block, *sums.shape), sums.dtype)
+            done, state, infos = jax.lax.while_loop(goes_on, next_step, (jnp.int32(0), state, infos))
+            bad = jnp.where(is_sound(state, infos, done), never, start + done)
+            return b + 1, state, sums + infos.sum(0), bad
 
         # Carried and not collected: memory must not grow with the number of steps.
-        start = (state, sums_start, jnp.int32(sound))
-        state, sums, bad = jax.lax.fori_loop(0, n_steps // block, one_block, start)
+        begin = (jnp.int32(0), state, sums_start, jnp.where(lost, first_step, never))
+        _, state, sums, bad = jax.lax.while_loop(
+            lambda carry: (carry[0] < n_steps // block) & (carry[-1] == never), one_block, begin
+        )
         active = n_steps if model.max_steps is None else jnp.clip(model.max_steps - first_step, 1, n_steps)
         return state, info_type(*(sums / active)), bad
 
@@ -303,8 +345,9 @@ _kept_lock = threading.Lock()
 
 def _compiled(lowered: Any, first: Any, once: bool = False) -> _Compiled:
     """Compiles, unless the same has been compiled before."""
-    # Arguments that a program does not use are not in its text.
-    text = f"{lowered.as_text()} {lowered.args_info} {once} {jax.local_devices()}"
+    # Arguments that a program does not use are not in its text, nor what the compiler is told not to do.
+    own = (lowered.args_info, once, jax.local_devices(), jax.config.values["jax_disable_most_optimizations"])
+    text = f"{lowered.as_text()} {own}"
     key = hashlib.sha256(text.encode()).hexdigest()
     with _kept_lock:
         executable = _kept.pop(key, None)
@@ -342,7 +385,7 @@ class Program(NamedTuple):
     init: Callable  # (keys, rows) -> states [n_seeds, rounded up]
     state_shapes: Sequence[jax.ShapeDtypeStruct]  # of one seed's leaves
     put: Callable  # (list of leaves, each [n_seeds, ...], which it empties) -> states [n_seeds, rounded up]
-    advance: Callable  # (states, keys, rows, first_step) -> (states, info, bad_step); consumes the states
+    advance: Callable  # (states, keys, rows, first_step, lost) -> (states, info, bad_step); consumes the states
     evaluate: Callable  # (states, keys, step) -> (x [S, n, D], finite [S])
     evaluate_last: Callable
     compile_seconds: float
@@ -387,8 +430,7 @@ def prepare(
             draw = model.sample_mean if scorer.soft else model.sample if last else model.sample_quick or model.sample
             events = draw(jax.random.fold_in(prng.unrolled(keys.key_eval), step), state, scorer.n_samples)
             x = scorer.decode(events)
-            finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state.params, x))]))
-            return x, finite
+            return x, all_finite([*watched(state), x])
 
         return of_state
 
@@ -417,7 +459,10 @@ def prepare(
         return jax.tree.unflatten(jax.tree.structure(states), placed)
 
     in_seeds = (True, True, False, False)
-    compiled_advance = compiled(interval, in_seeds, states, keys, feed.rows, first_step, donate_argnums=1)
+    lost = jax.ShapeDtypeStruct((n_padded,), bool, sharding=sharding)
+    compiled_advance = compiled(
+        interval, (*in_seeds, True), states, keys, feed.rows, first_step, lost, donate_argnums=1
+    )
     evaluate_mid = compiled(evaluate(last=False), in_seeds[:3], states, keys, first_step)
     evaluate_last = evaluate_mid
     if model.sample_quick and not scorer.soft:
@@ -460,27 +505,50 @@ def train(
         like the last step's.
 
     Returns:
-      The run. A diverged seed has NaN metrics from the evaluation at which it was found on.
+      The run. A seed that diverges takes no further step, and nothing is drawn from it: it has no metrics, samples or
+      info (NaN) from the evaluation after it on.
     """
     n_seeds, n_steps = program.n_seeds, program.n_steps
     interval = n_steps // program.n_evaluations
 
-    def evaluation_at(step, info, last):
+    def lost():
+        return np.array([at is not None for at in diverged_at_step])
+
+    def mark_lost(at_steps):
+        """Notes at which step a seed has diverged, unless it had before."""
+        for i, step in at_steps:
+            if diverged_at_step[i] is None:
+                diverged_at_step[i] = int(step)
+
+    def drawn_at(step, last):
+        """Samples [S, n, D], and which of them are finite [S]."""
         nonlocal sample_seconds
         evaluate_all = program.evaluate_last if last else program.evaluate
+        if lost().all():
+            sample_seconds = 0.0
+            shape = evaluate_all.out_info[0]
+            return np.full((n_seeds, *shape.shape[1:]), np.nan, shape.dtype), np.zeros(n_seeds, bool)
         started = time.perf_counter()
         x, finite = (np.asarray(values)[:n_seeds] for values in evaluate_all(states, program.keys, jnp.int32(step)))
         sample_seconds = time.perf_counter() - started
-        for i in np.flatnonzero(~finite):
-            if diverged_at_step[i] is None:
-                diverged_at_step[i] = step
-        lost = dict.fromkeys(program.scorer.metrics, np.nan)
+        return x, finite
+
+    def evaluation_at(step, info, last):
+        if info is not None:
+            info = {name: np.where(lost(), values.dtype.type(np.nan), values) for name, values in info.items()}
+        x, finite = drawn_at(step, last)
+        mark_lost((i, step) for i in np.flatnonzero(~finite))
+        nothing = dict.fromkeys(program.scorer.metrics, np.nan)
         scores = [
-            program.scorer.score(rows) if at is None else lost for rows, at in zip(x, diverged_at_step, strict=True)
+            program.scorer.score(rows) if at is None else nothing for rows, at in zip(x, diverged_at_step, strict=True)
         ]
         metrics = {name: np.array([score[name] for score in scores]) for name in program.scorer.metrics}
-        # A copy: on a CPU the samples of all evaluations would else keep the devices' memory.
-        evaluation = Evaluation(step, metrics, info, x.copy() if last or step in snapshot_steps else None)
+        kept = None
+        if last or step in snapshot_steps:
+            # A copy: on a CPU the samples of all evaluations would else keep the devices' memory.
+            kept = x.copy()
+            kept[lost()] = np.nan
+        evaluation = Evaluation(step, metrics, info, kept)
         on_evaluation(evaluation)
         return evaluation
 
@@ -505,14 +573,15 @@ def train(
         if program.model.max_steps is not None and step - interval >= program.model.max_steps:
             means = evaluations[-1].info
         else:
+            # Seeds that only fill the devices never count.
+            filled = np.zeros(len(program.keys.key_init), bool)
+            filled[:n_seeds] = lost()
             started = time.perf_counter()
             states, info, bad_step = jax.block_until_ready(
-                program.advance(states, program.keys, program.rows, jnp.int32(step - interval))
+                program.advance(states, program.keys, program.rows, jnp.int32(step - interval), filled)
             )
             train_seconds += time.perf_counter() - started
-            for i, bad in enumerate(np.asarray(bad_step)[:n_seeds]):
-                if diverged_at_step[i] is None and bad <= n_steps:
-                    diverged_at_step[i] = int(bad)
+            mark_lost((i, bad) for i, bad in enumerate(np.asarray(bad_step)[:n_seeds]) if bad <= n_steps)
             means = {name: np.asarray(values)[:n_seeds] for name, values in info._asdict().items()}
         evaluations.append(evaluation_at(step, means, last))
         if pause(so_far(), (_on_host(leaf)[:n_seeds] for leaf in jax.tree.leaves(states))) and not last:

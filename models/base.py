@@ -113,6 +113,17 @@ class AveragedState(NamedTuple):
         return packing(self.inner.params)[1](self.packed_average)
 
 
+def watched(state: Any) -> list[jax.Array]:
+    """The arrays of a State that tell whether its training has diverged: weights, in floating point.
+
+    A weight that is not finite leaves none to its average in the same step: an average speaks for both. An optimiser's
+    state is not asked, as nothing is drawn from it: what is not finite there makes the next update so, and with it the
+    weights, or, as a second moment that has overflowed, makes it zero.
+    """
+    weights = state.packed_average if isinstance(state, AveragedState) else state.params
+    return [leaf for leaf in jax.tree.leaves(weights) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
 def without_optimiser(state: Any) -> Any:
     """A State without what only training needs: of a large model that is half of it."""
     if isinstance(state, AveragedState):

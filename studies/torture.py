@@ -1,8 +1,8 @@
-"""Runs that are killed, interrupted, raced and starved, and what becomes of them.
+"""Runs that are killed and interrupted, input that nobody would think of, and what becomes of them.
 
 `make torture` has processes of the benchmark end at random moments and start again until they are done, and compares
-what they have written with a run that nobody disturbed; then draws hundreds of configurations and files. The figures go
-to results_torture/torture.json.
+what they have written with a run that nobody disturbed; the figures go to results_torture/torture.json. Then the tests
+on drawn configurations and files are run with 500 examples each.
 """
 
 import argparse
@@ -34,6 +34,8 @@ WORK = (
     *("--n-eval-samples", "500", "--parameter-budget", "300", "--rbm.algorithm", "PCD"),
     *("--rbm.sample-steps", "20", "--rbm.sample-steps-training", "5"),
 )
+# Tests on drawn input.
+DRAWN = ("tests/test_any_configuration.py", "tests/test_tables.py")
 
 
 class Trial(NamedTuple):
@@ -111,6 +113,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=50, help="runs that are killed")
     parser.add_argument("--signals", type=int, default=20, help="runs that are sent SIGINT or SIGTERM")
     parser.add_argument("--seed", type=int, default=None, help="of the moments; None: another one every time")
+    parser.add_argument("--drawn", action=argparse.BooleanOptionalAction, default=True, help="drawn input as well")
     options = parser.parse_args(args)
     seed = random.randrange(2**32) if options.seed is None else options.seed
     generator = random.Random(seed)
@@ -138,8 +141,12 @@ def main(args: Sequence[str] | None = None) -> int:
     figures = {kind: _figures(found) for kind, found in trials.items()}
     figures |= {"seed": seed, "undisturbed_seconds": lasted, "cores": os.cpu_count()}
     storage.write_whole(out / "torture.json", results.json_bytes(figures))
-    print(json.dumps(figures, indent=1))
-    return int(not all(each.same for found in trials.values() for each in found))
+    print(json.dumps(figures, indent=1), flush=True)
+    failed = not all(each.same for found in trials.values() for each in found)
+    if options.drawn:
+        words = [sys.executable, "-m", "pytest", "-q", *DRAWN]
+        failed |= subprocess.run(words, cwd=ROOT, env={**os.environ, "HYPOTHESIS_PROFILE": "torture"}).returncode != 0
+    return int(failed)
 
 
 def _figures(found: Sequence[Trial]) -> dict[str, Any]:

@@ -5,17 +5,34 @@ import os
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
+import report_schema
 
 import console
 import generative_models_GAN_VAE_RBM_benchmarks as script
+import results
+import storage
 from config import BenchmarkConfig, from_constants
 
 # Two devices, as on the smallest machine that matters, so that spreading seeds is what is tested.
 jax.config.update("jax_num_cpu_devices", 2)
 # An implicit broadcast between different ranks is a bug more often than not.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# As many examples as a night has room for: HYPOTHESIS_PROFILE=torture, or --hypothesis-profile=torture.
+hypothesis.settings.register_profile("torture", max_examples=500, deadline=None)
+if "HYPOTHESIS_PROFILE" in os.environ:
+    hypothesis.settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])
+
+
+def drawn(usual=20):
+    """Settings of a test on drawn examples: so many as usual, and as many as the profile says under "torture"."""
+    most = hypothesis.settings.get_profile("torture").max_examples
+    n = most if hypothesis.settings.default.max_examples == most else usual
+    # Compilation, and files, take their time.
+    slow = [hypothesis.HealthCheck.too_slow]
+    return hypothesis.settings(max_examples=n, deadline=None, suppress_health_check=slow)
 
 
 def pytest_configure(config):
@@ -25,6 +42,21 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _sound_reports():
+    """No test writes a metrics.json that is not sound; `report_schema.checked` is for what other processes write."""
+    write_whole = storage.write_whole
+
+    def write(path, content):
+        if path.name == results.METRICS_FILE:
+            report_schema.check(content, path.parent)
+        write_whole(path, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "write_whole", write)
+        yield
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_a_packed_archive_is_refused_before_it_is_unpacked(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("about.npy", bytes(10**7))
     seal(path)
-    with pytest.raises(archive.Broken, match="packed"):
+    with pytest.raises(archive.Broken, match="compressed"):
         archive.read(path)
 
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from models import MODELS, base
-from models.base import Model, View, averaged, is_on, packing
+from models.base import Model, View, averaged, is_on, packing, watched
 from targets import make_target
 
 
@@ -132,3 +132,26 @@ def test_packed_and_unpacked_training_are_the_same(name, make_config, monkeypatc
     # order 1, and Adam's quotient of moments keeps that small where gradients are not.
     for packed, unpacked in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(packed, unpacked, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.9999])
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_not_finite_is_seen_in_the_same_step(weight, decay):
+    model = averaged(walker(), decay)
+    state = model.init(jax.random.key(0), None)
+    for noise in (0.5, 0.25):
+        state, _ = model.step(state, None, jnp.array([noise]))
+        assert all(np.isfinite(leaf).all() for leaf in watched(state))
+    state, _ = model.step(state, None, jnp.array([weight]))
+    assert not all(np.isfinite(leaf).all() for leaf in watched(state))
+
+
+def test_only_floating_weights_are_watched():
+    params = {"centres": jnp.ones(3), "counts": jnp.ones(2, int), "key": jax.random.key(0), "none": ()}
+    (leaf,) = watched(State(params))
+    assert leaf is params["centres"]
+    # Of an averaged model the average speaks for the weights.
+    large = {"w": jnp.zeros(base._MOST_PACKED + 1), "b": jnp.ones(2)}
+    for weights in (large, {"b": jnp.ones(2)}):
+        state = base.AveragedState(packing(weights)[0](weights), State(weights), jnp.zeros((), int))
+        assert sum(leaf.size for leaf in watched(state)) == base.count_params(weights)

@@ -287,6 +287,23 @@ def test_where_runs_take_place_is_no_part_of_them():
     assert plans[0] == plans[1] == plans[2]
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_task_fails_for_a_family_that_has_lost_all_seeds_only_if_strict(here, monkeypatch, capfd, strict):
+    report = {"models": {"VAE": {"diverged_at_step": [None]}, "RBM": {"diverged_at_step": [3]}}}
+    monkeypatch.setattr(sweep, "attempt", lambda *args, **more: sweep.Outcome(report, None))
+    monkeypatch.setattr(sweep, "line_of", lambda *args: "done")
+    constants = {name: value for name, value in vars(script).items() if name.isupper()}
+    args = [*TINY, "--out-dir", "out", *["--strict"] * strict]
+    task = {"constants": constants, "args": args, "cwd": str(here), "units": [("SEED=1", 0, 1)]}
+    if strict:
+        with pytest.raises(RuntimeError, match="all seeds diverged: RBM in SEED=1"):
+            launcher.work(task)
+    else:
+        launcher.work(task)
+    warning = "warning: cell SEED=1: RBM: its only seed has diverged (seed 0 at step 3)\n"
+    assert capfd.readouterr().err == warning
+
+
 def test_the_last_task_merges_what_another_finished_meanwhile(here, monkeypatch):
     """Two tasks end together: the one that saw fewer cells would be the last to write."""
     finished, seen = {"SEED=1", "SEED=2"}, []
@@ -308,3 +325,9 @@ def test_the_last_task_merges_what_another_finished_meanwhile(here, monkeypatch)
     (here / "out/SEED=3/error.txt").write_text("Traceback")
     launcher.work(task)
     assert seen == [1, 0]
+
+
+def test_no_line_of_a_batch_script_is_written_by_a_folder_s_name(programs, refusal):
+    for name in ("a\ntouch b", "a\x85b", "a\x1b[31m"):
+        line = refusal(*TINY, "--out-dir", name)
+        assert line.endswith("has letters that a batch script cannot hold: name another")

@@ -216,7 +216,8 @@ def test_metrics_comparison_of_odd_values(tmp_path, sizes, values, shown):
     opened(tmp_path / "m.png")
     if values.endswith("diverged"):
         n_lost = 1 if values.startswith("some") else len(kld)
-        assert f"A ({n_lost} of {len(kld)} seeds diverged)" in texts(shown[0])
+        note = "diverged" if len(kld) == 1 else f"{n_lost} of {len(kld)} seeds diverged"
+        assert f"A ({note})" in texts(shown[0])
         assert "B" in texts(shown[0])
 
 
@@ -332,7 +333,8 @@ def test_what_a_panel_cannot_show_is_said(tmp_path, shown):
     plotting.comparison_hist(tmp_path / "c.png", target, samples, {}, COLOURS, "title")
     words = " ".join(texts(shown[0]))
     assert "peak 8.3 cut" in words
-    assert words.count("no sample inside the box") == 2
+    assert words.count("no sample inside the box") == 1
+    assert words.split().count("diverged") == 1
     limits = {ax.get_ylim() for ax in shown[0].axes}
     assert len(limits) == 1
     assert limits.pop()[1] < 1
@@ -361,10 +363,77 @@ def test_loss_curves_say_what_is_not_in_nats(tmp_path, shown):
 
 
 def test_loss_curves_note_diverged_seeds(tmp_path, shown):
-    curves = {"A": {"loss": course_of()}}
+    curves = {"A": {"loss": course_of()}, "B": {"loss": course_of()}}
     curves["A"]["loss"].values[0, 4:] = np.nan
+    curves["B"]["loss"].values[:] = np.nan
     plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, BOMB)
     assert "1 of 3 seeds diverged" in texts(shown[0])
+    assert "3 of 3 seeds diverged" in texts(shown[0])
+    assert [[text.get_text() for text in ax.texts].count("diverged") for ax in shown[0].axes] == [0, 1]
+    assert collisions(shown[0]) == []
+
+
+@pytest.mark.parametrize("n_lost", [1, 3])
+def test_what_runs_away_does_not_flatten_the_rest(tmp_path, n_lost, shown):
+    curve = course_of()
+    curve.values[:n_lost, 1:4] = [1.0, 1e20, -1e35]
+    curve.values[:n_lost, 4:] = np.nan
+    others = course_of(seed=1)
+    plotting.loss_curves(tmp_path / "l.png", {"A": {"loss": curve}}, COLOURS, {"A": (0.5, "reference")}, "title")
+    low, high = shown[0].axes[0].get_ylim()
+    assert -5 < low < 0.01
+    assert 1 < high < 5
+    opened(tmp_path / "l.png")
+    curves = {"A": {"kld": others, "wasserstein": curve._replace(values=np.abs(curve.values))}}
+    plotting.metrics_comparison(tmp_path / "m.png", curves, {}, COLOURS, "title")
+    low, high = shown[1].axes[1].get_ylim()
+    assert low < figures.steady(curve).min()
+    assert 1 < high < 300
+    opened(tmp_path / "m.png")
+    # Where it was last seen is marked, at the edge.
+    (marks,) = [line for line in shown[1].axes[1].lines if line.get_marker() == "X"]
+    np.testing.assert_array_equal(marks.get_xydata(), [[300, high]] * n_lost)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_family_that_has_diverged_is_named_where_its_data_would_be(tmp_path, kind, shown):
+    target = make_target(kind)
+    nothing = np.full([len(axis) for axis in target.axes], np.nan)
+    curves = {"d_real": course_of(), "d_fake": course_of()}
+    plotting.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, nothing, target, COLOURS["A"], BOMB)
+    for energy in (np.zeros_like(nothing), None):
+        plotting.energy_landscape(tmp_path / "e.png", target.axes, nothing, energy, target, COLOURS["A"], BOMB)
+    samples = draws(target, ["A", "B"])
+    samples["A"][:] = np.nan
+    plotting.comparison_hist(tmp_path / "c.png", target, samples, {"A": "3 of 4 seeds diverged"}, COLOURS, BOMB,
+                             remarks={"B": "1 of 4 seeds diverged"})  # fmt: skip
+    for fig, places in zip(shown, ([0, 1], [1, 0], [1], [0, 1, 0]), strict=True):
+        said = [[text.get_text() for text in ax.texts].count("diverged") for ax in fig.axes]
+        assert said == (places[: len(said)] if fig is not shown[1] or target.dim == 2 else [1])
+        assert collisions(fig) == []
+    heads = [ax.texts[0].get_text() for ax in shown[-1].axes]
+    assert heads[1:] == ["3 of 4 seeds diverged\n ", "\n1 of 4 seeds diverged"]
+    for name in ("d.png", "e.png", "c.png"):
+        opened(tmp_path / name)
+
+
+def test_a_latent_sweep_of_what_has_diverged(tmp_path, shown):
+    z = np.linspace(-3, 3, 31)
+    plotting.latent_sweep(tmp_path / "z.png", z, np.full((31, 31, 2), np.nan), ["x₁", "x₂"], BOMB)
+    opened(tmp_path / "z.png", (11.8, 5.9))
+    assert texts(shown[0]).count("diverged") == 2
+    assert not any("E[" in text for text in texts(shown[0]))
+    assert collisions(shown[0]) == []
+
+
+def test_a_frame_says_from_when_on_nothing_was_drawn(tmp_path, monkeypatch):
+    target = make_target("1-D")
+    frames = [("1.png", "1 %", draws(target, ["A"]), {}), ("2.png", "2 %", {"A": np.full((500, 1), np.nan)}, {})]
+    said = []
+    render = figures.render
+    monkeypatch.setattr(figures, "render", lambda fig: (said.append("diverged" in texts(fig)), render(fig))[1])
+    plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, "title")
+    assert said == [False, True]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,8 @@ import subprocess
 import jax
 import numpy as np
 import pytest
+import report_schema
+from report_schema import made_report
 
 import console
 import metrics
@@ -77,13 +79,15 @@ def assessed(judge, run, **scores):
 
 
 COST = Cost(operations_per_step=1000.0, rows_per_step=16, memory_bytes=2**20)
-MORE = {"floors": {"mmd2": Floor(0.0, -1.0, 1.0, 0.1)}, "metric_seconds": {"mmd2": 0.5}}
+MORE = {"floors": {"modes_covered": Floor(3.0, 2.0, 3.0, 3.0)}, "metric_seconds": {"modes": 0.5}}
 
 
 def reported(config, target, judge, run, entries, files=()):
     costs = {run.model.name: results.cost_of(run, COST, config.n_eval_samples)}
-    content = results.report(config, target, judge, [run], entries, costs, {"git": "abc"}, files, MORE)
-    return json.loads(results.json_bytes(content))
+    origin = made_report(config)["provenance"]
+    names = [*files, results.METRICS_FILE]
+    content = results.report(config, target, judge, [run], entries, costs, origin, names, MORE)
+    return report_schema.check(results.json_bytes(content))
 
 
 def test_report_is_schema_1_and_says_what_was_measured(made):
@@ -102,8 +106,8 @@ def test_report_is_schema_1_and_says_what_was_measured(made):
         "external",
     }
     assert read["schema"] == 1
-    assert read["files"] == ["a.png", "b.png"]
-    assert read["provenance"] == {"git": "abc"}
+    assert read["files"] == ["a.png", "b.png", results.METRICS_FILE]
+    assert read["provenance"] == made_report(config)["provenance"]
     assert read["config"]["rbm"] == dataclasses.asdict(config.rbm)
     assert read["target"]["entropy"] == pytest.approx(float(-(judge.masses * np.log(judge.masses)).sum()))
     assert read["target"]["discretisation_error"] == judge.discretisation_error
@@ -135,7 +139,7 @@ def test_report_is_schema_1_and_says_what_was_measured(made):
         "diverged_at_step",
     }
     assert model["operations_per_step"] == 1000
-    assert model["seed_steps_per_second"] == 4 * config.n_steps / 2.0
+    assert model["seed_steps_per_second"] == (3 * config.n_steps + 3) / 2.0
     assert model["samples_per_second"] == 4 * config.n_eval_samples / 0.5
     assert model["log_likelihood"] == [{"train": -1.0, "held_out": -2.0}] * 4
     assert model["diverged_at_step"] == [None, None, None, 3]
@@ -164,8 +168,15 @@ def test_a_family_without_a_density_has_no_exact_divergence(made):
 
 def test_external_entries_have_the_shape_of_a_familys_final(made):
     config, target, judge, run = made
+    config = dataclasses.replace(config, external_samples=(("QCBM", "qcbm.npy", None),))
     entry = assessed(judge, run)._replace(
-        name="QCBM", n_params=None, n_samples=70, scores={"kld": [0.3], "kl_exact": [np.inf]}, external=True
+        name="QCBM",
+        n_params=None,
+        n_samples=70,
+        scores={"kld": [0.3], "wasserstein": [0.2], "kl_exact": [np.inf]},
+        floors=judge.floors | {"kl_exact": Floor(0.0, 0.0, 0.0, 0.0)},
+        memorisation=(),
+        external=True,
     )
     read = reported(config, target, judge, run, [assessed(judge, run), entry])
     external = read["external"]["QCBM"]
@@ -187,7 +198,8 @@ def test_parameters_hold_what_was_trained_and_what_was_scored(made, tmp_path):
 
 
 def test_a_fixed_training_set_is_recorded(make_config):
-    config = make_config(target_type="1D_BETA", num_bins=0, n_samples_train=30, parameter_budget=60, models=("RBM",))
+    config = make_config(target_type="1D_BETA", num_bins=0, n_samples_train=30, num_seeds=4, parameter_budget=60,
+                         models=("RBM",))  # fmt: skip
     target, judge, run = hand_made(config)
     read = reported(config, target, judge, run, [assessed(judge, run)])
     split = read["target"]["split"]
@@ -208,12 +220,12 @@ def test_dirty_ignores_the_output_folder_and_nothing_else(tmp_path, monkeypatch)
     git("commit", "-m", "first")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "metrics.json").write_text("{}")
-    origin = results.provenance(["--out-dir", "a folder"], str(tmp_path / "out"), "now")
+    origin = results.provenance(["--out-dir", "a folder"], str(tmp_path / "out"), "now", {})
     assert origin["dirty"] is False
     assert len(origin["git"]) == 40
     assert origin["command"].endswith("--out-dir 'a folder'")
     (tmp_path / "results.py").write_text("changed")
-    assert results.provenance([], str(tmp_path / "out"), "now")["dirty"] is True
+    assert results.provenance([], str(tmp_path / "out"), "now", {})["dirty"] is True
 
 
 def test_only_listed_files_inside_the_folder_are_removed(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import report_schema
 from PIL import Image
 from scipy import stats
 from sklearn.datasets import load_iris
@@ -297,7 +298,7 @@ def test_the_script_runs_as_a_program_from_another_folder_without_a_display(tmp_
     assert lines[0].startswith("device: ")
     for word in ("compiling", "RBM", "floor", "KLD", "W₁", "a folder/"):
         assert word in done.stdout
-    assert (tmp_path / "a folder" / "metrics.json").is_file()
+    assert report_schema.checked(tmp_path / "a folder")["target"]["name"] == "1D_BIMODAL"
 
 
 def test_two_cpu_devices_are_what_the_tests_run_on():

@@ -26,7 +26,7 @@ def trained(make_config):
         scorer = Scorer(50, target.codec.decode, False, (), lambda x: {})
         program = prepare(model, feed, scorer, n_steps=20, n_evaluations=1, n_seeds=2, seed=3)
         states, info, bad = program.advance(
-            program.init(program.keys, program.rows), program.keys, program.rows, np.int32(0)
+            program.init(program.keys, program.rows), program.keys, program.rows, np.int32(0), np.zeros(2, bool)
         )
         step_cost(model, feed)
         x, _ = program.evaluate(states, program.keys, np.int32(20))

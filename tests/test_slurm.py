@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import slurm_cluster
+from report_schema import checked
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 
@@ -102,7 +103,7 @@ def assert_same_results(folder, other):
             assert set(one) == set(two)
             for key in one:
                 np.testing.assert_array_equal(one[key], two[key])
-    one, two = (json.loads((place / "metrics.json").read_text()) for place in (folder, other))
+    one, two = map(checked, (folder, other))
     assert one["floor"] == two["floor"]
     for entry in ("final", "history"):
         assert one["models"]["RBM"][entry] == two["models"]["RBM"][entry]

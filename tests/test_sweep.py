@@ -15,6 +15,7 @@ import pytest
 from conftest import tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_schema import made_report
 
 import archive
 import benchmark
@@ -70,23 +71,13 @@ def executed(here, monkeypatch):
         del started, args, trained
         folders.append(folder.name)
         assert folder.parent == root
-        summary = {"median": 0.03, "low": 0.01, "high": None, "seeds": [0.01, 0.03, None]}
-        model = {"n_params": 59, "width": 6, "train_seconds": 1.5, "diverged_at_step": [None, None, 4]}
-        model["final"] = {"kld": summary, "wasserstein": summary, "kl_exact": None}
-        floor = {"mean": 0.01, "low": 0.005, "high": 0.015}
-        report = {
-            "schema": results.SCHEMA,
-            "partial": None,
-            "files": ["metrics.json"] + ["picture.png"] * with_pictures,
-            "config": dataclasses.asdict(job.config),
-            "provenance": {"seconds": 2.0},
-            "floor": {"kld": floor, "wasserstein": floor},
-            "models": {family.name: model for family in job.models},
-            "external": {},
-        }
-        for name in report["files"]:
+        files = [results.METRICS_FILE] + ["picture.png"] * with_pictures
+        report = made_report(job.config, files=files, klds=[0.01, 0.03, np.nan])
+        # That one last: where it is, all is.
+        for name in reversed(files):
             storage.write_whole(folder / name, results.json_bytes(report))
 
+    monkeypatch.setattr(script, "NUM_SEEDS", 3)
     monkeypatch.setattr(benchmark, "execute", execute)
     return folders
 
@@ -395,6 +386,24 @@ def test_merging_alone_runs_nothing(executed, here, refused, capfd):
     (here / "out/SEED=1/error.txt").write_text("Traceback")
     assert "(1 failed: see error.txt in its folder)" in refused(*words, "--merge")
     assert "--merge needs a sweep" in refused("--merge")
+
+
+def test_a_family_that_has_lost_all_seeds_of_a_cell_is_a_warning_and_with_strict_an_error(executed, here, capfd):
+    words = "--sweep", "SEED=1,2,3"
+    assert run(*words, "--strict") == 0
+    assert capfd.readouterr().err == ""
+    for seed, at_steps in ((2, [4, 4, 1500]), (3, [None, 7, 7])):
+        path = here / f"out/SEED={seed}/metrics.json"
+        report = json.loads(path.read_text())
+        report["models"]["RBM"]["diverged_at_step"] = at_steps
+        report["models"]["RBM"]["final"]["kld"]["median"] = None
+        path.write_text(json.dumps(report))
+    warning = "warning: cell SEED=2: RBM: all 3 seeds have diverged (seeds 0, 1 at step 4; seed 2 at step 1 500)\n"
+    for more, code in (([], 0), (["--strict"], 1), (["--merge"], 0), (["--merge", "--strict"], 1)):
+        assert run(*words, *more) == code
+        assert capfd.readouterr().err == warning
+    # Nothing has been run again for it.
+    assert len(executed) == 3
 
 
 def unfinished(here):

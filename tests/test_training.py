@@ -1,7 +1,7 @@
 """The engine, on toy models whose arithmetic is known, and on every family of the registry."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import pytest
 import prng
 import training
 from models import MODELS
-from models.base import Model
+from models.base import Model, averaged
 from targets import make_target
 from training import N_DATA_ROWS, Evaluation, Feed, Run, Scorer, block_length, prepare, streams, train
 
@@ -22,9 +22,17 @@ SEED = 7
 BATCH_SIZE = 4
 
 
+class Fault(NamedTuple):
+    """Steps, counted from 1, at which something goes wrong; 0: never."""
+
+    loss: int = 0  # is NaN
+    weight: int = 0  # becomes NaN
+    infinite: int = 0  # one becomes, that later losses do not show
+
+
 class ToyState(NamedTuple):
-    params: jax.Array  # [1] float32: the number of steps done
-    flag: jax.Array  # bool: whether this seed is one that goes wrong
+    params: jax.Array  # [2] float32: the number of steps done, and 0
+    fault: jax.Array  # [3] int32: this seed's
     batches: jax.Array  # [n_steps, *batch] what every step was given
     noises: jax.Array  # [n_steps, 2]
 
@@ -38,37 +46,33 @@ def toy(
     n_steps: int,
     batch_shape: tuple[int, ...] = (BATCH_SIZE, 1),
     *,
-    bad_key=None,
-    bad_loss=None,
-    bad_params=None,
+    faults: Mapping[int, Fault] = {},
     **fields,
 ) -> Model:
     """A model that writes down what it is given and counts its steps.
 
     Args:
-      bad_key: `key_init` of the seed that goes wrong.
-      bad_loss: the step, counted from 1, at which that seed's loss is NaN.
-      bad_params: the step at which its parameters become NaN.
+      faults: number of a seed -> what goes wrong with it.
     """
 
     def init(key, data):
         assert data.shape[1:] == (1,)
-        flag = False if bad_key is None else jnp.all(jax.random.key_data(key) == jax.random.key_data(bad_key))
-        return ToyState(
-            jnp.zeros(1), jnp.asarray(flag), jnp.full((n_steps, *batch_shape), -1.0), jnp.full((n_steps, 2), -1.0)
-        )
+        fault = jnp.zeros(3, jnp.int32)
+        for index, own in faults.items():
+            mine = jnp.all(jax.random.key_data(key) == jax.random.key_data(keys_of(index).key_init))
+            fault = jnp.where(mine, jnp.array(own), fault)
+        return ToyState(jnp.zeros(2), fault, jnp.full((n_steps, *batch_shape), -1.0), jnp.full((n_steps, 2), -1.0))
 
     def step(state, batch, noise):
-        done = state.params[0]
-        row = jnp.nan_to_num(done).astype(int)
-        number = done + 1
+        done, unused = state.params
+        row, number = jnp.nan_to_num(done).astype(int), done + 1
         loss = number**2
-        if bad_loss is not None:
-            loss = jnp.where(state.flag & (number == bad_loss), jnp.nan, loss)
-        params = state.params + 1
-        if bad_params is not None:
-            params = jnp.where(state.flag & (number == bad_params), jnp.nan, params)
-        new = ToyState(params, state.flag, state.batches.at[row].set(batch), state.noises.at[row].set(noise))
+        if faults:
+            bad_loss, bad_weight, infinite = state.fault == number
+            loss = jnp.where(bad_loss, jnp.nan, loss)
+            done, unused = jnp.where(bad_weight, jnp.nan, done), jnp.where(infinite, -jnp.inf, unused)
+        params = jnp.stack([done + 1, unused])
+        new = ToyState(params, state.fault, state.batches.at[row].set(batch), state.noises.at[row].set(noise))
         return new, ToyInfo(loss, number)
 
     def constant(of_state):
@@ -76,14 +80,14 @@ def toy(
 
     model = Model(
         name="TOY",
-        n_params=1,
+        n_params=2,
         width=1,
         init=init,
         # Uniforms, whose bits do not depend on how wide the call is that draws them.
         noise=lambda key: jax.random.uniform(key, (2,)),
         step=step,
-        sample=constant(lambda state: state.params),
-        sample_mean=constant(lambda state: state.params + 1000),
+        sample=constant(lambda state: state.params[:1]),
+        sample_mean=constant(lambda state: state.params[:1] + 1000),
     )
     return model._replace(**fields)
 
@@ -357,7 +361,7 @@ def test_init_sees_the_fixed_training_set_or_fresh_rows():
 
     def init(key, data):
         shapes.append(data.shape)
-        return ToyState(data[:1, 0], jnp.asarray(False), jnp.zeros((8, BATCH_SIZE, 1)), jnp.zeros((8, 2)))
+        return ToyState(data[:2, 0], jnp.zeros(3, int), jnp.zeros((8, BATCH_SIZE, 1)), jnp.zeros((8, 2)))
 
     model = toy(8, max_steps=0)._replace(init=init)
     fixed = run_model(model, Feed(refuse, ROWS, BATCH_SIZE)).states[0]
@@ -430,7 +434,7 @@ def test_snapshots_are_kept_where_asked_and_at_the_end():
 
 
 def quick(key, state, n):
-    return jnp.broadcast_to(state.params[None] + 100, (n, 1))
+    return jnp.broadcast_to(state.params[None, :1] + 100, (n, 1))
 
 
 @pytest.mark.parametrize(
@@ -458,36 +462,164 @@ def test_evaluation_has_a_key_of_its_own_each_time():
             assert_same_bits(evaluation.samples[index], jax.random.uniform(key, (4, 1)))
 
 
-@pytest.mark.parametrize("bad_step", [1, 4, 6])
-def test_a_loss_that_is_not_finite_is_found_at_its_step(bad_step):
-    # The loss is sound again afterwards: the first bad one counts.
-    model = toy(12, bad_key=keys_of(1).key_init, bad_loss=bad_step)
-    run = run_model(model, n_steps=12, n_evaluations=3, n_seeds=3)
-    assert run.diverged_at_step == [None, bad_step, None]
+# Of three intervals of four steps: the first step of all, the ends of an interval, its middle, and the last step.
+FAULTS = {
+    1: Fault(loss=1),
+    2: Fault(loss=4),
+    3: Fault(weight=5),
+    4: Fault(infinite=7),
+    5: Fault(weight=12),
+    # The first one counts.
+    6: Fault(loss=10, infinite=9),
+}
+
+
+def plain_loop(model: Model) -> Callable[[int, int], ToyState]:
+    """A function of a seed and of a number of steps: what so many steps of a Python loop make of it."""
+
+    @jax.jit
+    def step(state, keys, i):
+        if model.batches_per_step is None:
+            batch = FEED.draw(training.data_key(keys), N_DATA_ROWS)
+        else:
+            batch = jnp.stack([FEED.draw(minibatch_key(keys, i, j), BATCH_SIZE) for j in range(model.batches_per_step)])
+            batch = batch[0] if model.batches_per_step == 1 else batch
+        return model.step(state, batch, model.noise(noise_key(keys, i)))[0]
+
+    @jax.jit
+    def init(keys):
+        return model.init(keys.key_init, FEED.draw(training.data_key(keys), N_DATA_ROWS))
+
+    def run(seed_index, n_steps):
+        keys = keys_of(seed_index)
+        state = init(keys)
+        for i in range(n_steps):
+            state = step(state, keys, i)
+        return jax.device_get(state)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("n_evaluations", "block_bytes", "fields", "batched"),
+    [
+        (3, 2**17, {}, False),
+        (3, 1, {}, False),
+        (1, 100, {}, False),
+        (12, 2**17, {}, False),
+        (3, 2**17, {"max_steps": 13}, False),
+        (3, 2**17, {"batches_per_step": None}, False),
+        (3, 2**17, {"batches_per_step": 3}, False),
+        # As on an accelerator.
+        (3, 2**17, {}, True),
+    ],
+    ids=str,
+)
+def test_a_seed_stops_at_the_step_at_which_it_diverges(n_evaluations, block_bytes, fields, batched, monkeypatch):
+    monkeypatch.setattr(training, "BLOCK_BYTES", block_bytes)
+    if batched:
+        monkeypatch.setattr(jax.lax, "map", lambda function, mapped: jax.vmap(function)(mapped))
+    batches = {None: (N_DATA_ROWS, 1), 3: (3, BATCH_SIZE, 1)}.get(fields.get("batches_per_step", 1), (BATCH_SIZE, 1))
+    settings = {"n_steps": 12, "n_evaluations": n_evaluations, "n_seeds": 8}
+    model = toy(12, batches, faults=FAULTS, **fields)
+    run = run_model(model, **settings, snapshot_steps=frozenset({4, 8}))
+    found = [None, 1, 4, 5, 7, 12, 9, None]
+    assert run.diverged_at_step == found
+    assert run.seed_steps == 38 + 24
+    loop = plain_loop(model)
+    for index, bad_step in enumerate(found):
+        assert_same_bits(run.states[index], loop(index, bad_step or 12))
+    interval = 12 // n_evaluations
     for evaluation in run.evaluations:
-        expected = [evaluation.step] * 3
-        if evaluation.step >= bad_step:
-            expected[1] = np.nan
-        np.testing.assert_array_equal(evaluation.metrics["mean"], expected)
-    assert_same_bits(run.states[0].batches, run_model(toy(12), n_steps=12).states[0].batches)
+        lost = np.array([at is not None and at <= evaluation.step for at in found])
+        np.testing.assert_array_equal(evaluation.metrics["mean"], np.where(lost, np.nan, evaluation.step))
+        for name, values in (evaluation.info or {}).items():
+            assert values.dtype == np.float32
+            numbers = np.arange(evaluation.step - interval + 1, evaluation.step + 1)
+            mean = np.float32(np.mean(numbers if name == "other" else numbers**2))
+            np.testing.assert_allclose(values, np.where(lost, np.nan, mean), rtol=2e-7)
+        if evaluation.samples is not None:
+            expected = np.broadcast_to(np.where(lost, np.nan, evaluation.step)[:, None, None], (8, 4, 1))
+            np.testing.assert_array_equal(evaluation.samples, expected)
 
 
-def test_parameters_that_are_not_finite_are_found_at_the_next_evaluation():
-    # The loss of step 6 is taken before the update that breaks the weights, and the next one shows it.
-    model = toy(8, bad_key=keys_of(0).key_init, bad_params=6)
-    run = run_model(model, n_evaluations=4, n_seeds=2)
-    assert run.diverged_at_step == [6, None]
-    np.testing.assert_array_equal(run.evaluations[2].metrics["mean"], [4, 4])
-    np.testing.assert_array_equal(run.evaluations[3].metrics["mean"], [np.nan, 6])
-    np.testing.assert_array_equal(run.evaluations[4].metrics["mean"], [np.nan, 8])
+def test_no_bit_of_a_seed_depends_on_what_others_are_lost_to():
+    settings = {"n_steps": 12, "n_evaluations": 3, "n_seeds": 8, "snapshot_steps": frozenset({4})}
+    some, none = run_model(toy(12, faults=FAULTS), **settings), run_model(toy(12), **settings)
+    for index in (0, 7):
+        assert_same_bits(some.states[index]._replace(fault=0), none.states[index]._replace(fault=0))
+        for one, other in zip(some.evaluations, none.evaluations, strict=True):
+            for what in ("metrics", "info"):
+                for name, values in (getattr(one, what) or {}).items():
+                    assert_same_bits(values[index], getattr(other, what)[name][index])
+            if one.samples is not None:
+                assert_same_bits(one.samples[index], other.samples[index])
+
+
+def test_a_lost_seed_takes_no_step_when_training_goes_on():
+    """As it is taken up again: all that is known is the state and who was lost."""
+    model = toy(8, faults={1: Fault(loss=2)})
+    program = prepare(model, FEED, SCORER, n_steps=8, n_evaluations=2, n_seeds=4, seed=SEED)
+
+    def advance(states, first_step, lost):
+        states, _, bad_step = program.advance(states, program.keys, program.rows, np.int32(first_step), lost)
+        return jax.device_get(states), np.asarray(bad_step)
+
+    states, bad_step = advance(program.init(program.keys, program.rows), 0, np.zeros(4, bool))
+    assert (bad_step <= 8).tolist() == [False, True, False, False]
+    assert bad_step[1] == 2
+    # The weights of seed 1 are sound and its loss would be again; seed 2 was lost to something else.
+    lost = np.array([False, True, True, False])
+    later, bad_step = advance(jax.device_put(states, program.keys.key_init.sharding), 4, lost)
+    assert (bad_step <= 8).tolist() == [False, True, True, False]
+    loop = plain_loop(model)
+    for index, n_steps in enumerate((8, 2, 4, 8)):
+        assert_same_bits(jax.tree.map(lambda leaf, index=index: leaf[index], later), loop(index, n_steps))
+
+
+def test_nothing_is_drawn_where_all_seeds_are_lost():
+    drawn = []
+
+    class Watched:
+        def __init__(self, evaluate):
+            self.evaluate, self.out_info = evaluate, evaluate.out_info
+
+        def __call__(self, states, keys, step):
+            drawn.append(int(step))
+            return self.evaluate(states, keys, step)
+
+    model = toy(8, faults=dict.fromkeys(range(2), Fault(weight=2)))
+    program = prepare(model, FEED, SCORER, n_steps=8, n_evaluations=2, n_seeds=2, seed=SEED)
+    program = program._replace(evaluate=Watched(program.evaluate), evaluate_last=Watched(program.evaluate_last))
+    run = train(program, snapshot_steps=frozenset({4}))
+    assert run.diverged_at_step == [2, 2]
+    assert run.seed_steps == 4
+    assert drawn == [0]
+    assert run.sample_seconds == 0
+    for evaluation in run.evaluations[1:]:
+        assert evaluation.samples.shape == (2, 4, 1)
+        assert evaluation.samples.dtype == np.float32
+        assert np.isnan(evaluation.samples).all()
+        assert np.isnan(evaluation.metrics["mean"]).all()
+
+
+def test_an_average_that_is_not_finite_stops_a_seed():
+    model = averaged(toy(8, faults={1: Fault(infinite=3)}), 0.5)
+    run = run_model(model, n_seeds=2)
+    assert run.diverged_at_step == [None, 3]
+    assert run.states[1].n_updates == 3
 
 
 def test_samples_that_are_not_finite_are_found():
     def sample(key, state, n):
-        return jnp.broadcast_to(jnp.where(state.params > 3, jnp.inf, state.params)[None], (n, 1))
+        return jnp.broadcast_to(jnp.where(state.params[:1] > 3, jnp.inf, state.params[:1])[None], (n, 1))
 
-    run = run_model(toy(8)._replace(sample=sample))
+    run = run_model(toy(8)._replace(sample=sample), snapshot_steps=frozenset({4}))
     assert run.diverged_at_step == [4]
+    # The interval before was sound; after it nothing is done with a seed of which nothing can be drawn.
+    assert run.states[0].params[0] == 4
+    assert [np.isnan(e.info["loss"][0]) for e in run.evaluations[1:]] == [False, True]
+    assert all(np.isnan(e.samples).all() for e in run.evaluations[1:])
 
 
 def test_block_length_is_the_largest_divisor_that_fits(monkeypatch):
