@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -71,13 +70,13 @@ def test_three_kills_and_an_interruption_change_nothing(tmp_path):
     assert {path.name for path in folder.iterdir()} == set(report["files"])
 
 
-def run(folder, *words, before=None):
-    """The script as a program; gives its exit code and what it said on stderr."""
+def run(folder, *words, before="pass"):
+    """The script as a program, after a line of Python; gives its exit code and what it said on stderr."""
+    code = f"import os, resource, sys; {before}; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     done = subprocess.run(
-        [sys.executable, script.__file__, *SMALL, "--out-dir", str(folder), *words],
+        [sys.executable, "-c", code, script.__file__, *SMALL, "--out-dir", str(folder), *words],
         capture_output=True,
         text=True,
-        preexec_fn=before,
         env={name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION")},
     )
     return done.returncode, done.stderr
@@ -87,15 +86,14 @@ def snapshot(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def small_files():
-    # Smaller than a picture, and larger than what is written before one.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+# Smaller than a picture, and larger than what is written before one.
+SMALL_FILES = "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
 
 
 def test_where_files_may_not_grow_earlier_results_stay(tmp_path):
     assert run(tmp_path / "out")[0] == 0
     before = snapshot(tmp_path / "out")
-    code, said = run(tmp_path / "out", "--seed", "7", before=small_files)
+    code, said = run(tmp_path / "out", "--seed", "7", before=SMALL_FILES)
     assert code == 1
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("error: the results cannot be written to ")

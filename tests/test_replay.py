@@ -11,6 +11,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from conftest import tree
@@ -35,6 +36,8 @@ FORM = "is not what a run writes: at $"
 def recorded(tmp_path_factory):
     """A folder with a run's output and what it has read: a cell of a sweep, which draws no pictures."""
     folder = tmp_path_factory.mktemp("recorded")
+    # As the tests that replay it compile.
+    jax.config.update("jax_disable_most_optimizations", True)
     with contextlib.chdir(folder):
         np.save("qcbm.npy", np.random.default_rng(0).normal(size=(80, 1)))
         assert script.main([*SMALL.split(), "--sweep", "SEED=7", "--no-sweep-pictures", "--out-dir", "sweep"]) == 0
