@@ -25,7 +25,9 @@ class Studio:
 
     def __init__(self):
         # Unlike a spawned one of the standard library it does not run the caller's script again.
-        self._pool = loky.get_reusable_executor(max_workers=1, timeout=_IDLE_SECONDS, initializer=_prepare)
+        self._pool = loky.get_reusable_executor(
+            max_workers=1, timeout=_IDLE_SECONDS, initializer=_prepare, initargs=(os.getpid(),)
+        )
         # It begins on the first call, whatever that is.
         self._pool.submit(_nothing)
         self._begun: list[tuple[Drawing, Future[Any]]] = []
@@ -68,10 +70,10 @@ class Studio:
             raise failed[0]
 
 
-def _prepare() -> None:
+def _prepare(parent: int) -> None:
     # Ctrl-C reaches every process of a terminal; this one ends when nobody needs it any more.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     import plotting
     import scorecards
 
@@ -83,7 +85,7 @@ def _nothing() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process when the one that started it was killed."""
+    """Ends this process when the one that started it was killed, be it before this one had begun to look."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
