@@ -213,7 +213,9 @@ def build(config: Any, target: Any) -> Model:
         return {"z": axis, "mean": mean.reshape(len(axis), len(axis), target.dim)}
 
     # No bound on −ln p can be below the entropy; a user's table has none, and β ≠ 1 with cross-entropy is no bound.
-    is_bound = beta == 1 if categorical else not codec.one_hot and not target.discrete
+    # Where β is traced nobody asks.
+    bounds = categorical and not isinstance(beta, jax.core.Tracer) and beta == 1
+    is_bound = bounds if categorical else not codec.one_hot and not target.discrete
     reference = (target.entropy, "entropy of the target") if is_bound and target.entropy is not None else None
     has_density = categorical or not codec.one_hot
     model = Model(

@@ -77,3 +77,29 @@ def test_programs_are_kept_by_what_they_compute_and_only_so_many(monkeypatch):
 def test_every_traceable_setting_is_a_float_of_the_configuration(family):
     fields = {field.name: field.default for field in dataclasses.fields(MODELS[family].Config)}
     assert all(isinstance(fields[name], float) for name in MODELS[family].TRACEABLE)
+
+
+@pytest.mark.parametrize("event", [("1D_TRIMODAL", 6), ("1D_TRIMODAL", 0), ("2D_GMM", 0)], ids=str)
+@pytest.mark.parametrize("family", MODELS)
+def test_every_traceable_setting_can_be_on_whatever_the_events(make_config, family, event):
+    target_type, num_bins = event
+    config = make_config(target_type=target_type, num_bins=num_bins, parameter_budget=150, models=(family,))
+    settings = getattr(config, family.lower())
+    # Many are off at first.
+    settings = dataclasses.replace(settings, **dict.fromkeys(MODELS[family].TRACEABLE, 0.3))
+    config = dataclasses.replace(config, **{family.lower(): settings})
+    target = make_target(config)
+    model = models.build(family, config, target)
+    assert set(model.numbers) == set(MODELS[family].TRACEABLE)
+    key = jax.random.key(0)
+    events = target.codec.encode(target.sample(key, (model.batches_per_step or 1) * config.batch_size))
+    shape = (model.batches_per_step, config.batch_size) if (model.batches_per_step or 1) > 1 else (config.batch_size,)
+    batch = events.reshape(*shape, *target.codec.event_shape)
+
+    def trained(numbers):
+        own = model.with_numbers(numbers)
+        state, _ = own.step(own.init(key, events), batch, own.noise(key))
+        return own.sample(key, state, 3)
+
+    numbers = {name: np.float32(value) for name, value in model.numbers.items()}
+    assert jax.eval_shape(trained, numbers).shape == (3, *target.codec.event_shape)
