@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import results
+import storage
 from errors import UserError
 
 try:
@@ -54,7 +54,7 @@ def held(path: str) -> Iterator[Path]:
     folder = Path(path)
     missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
     try:
-        results.open_folder(path)
+        storage.open_folder(path)
         lock = _take(folder / LOCK_FILE, path)
         try:
             yield folder
@@ -76,6 +76,10 @@ def _take(path: Path, folder: str) -> int | None:
             time.sleep(_PAUSE_SECONDS)
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            # The folder had been made for another run, which has removed it.
+            storage.open_folder(folder)
+            continue
         except OSError:
             return None
         try:

@@ -11,7 +11,6 @@ import platform
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +23,6 @@ import devices
 import metrics
 import storage
 from assessment import Assessment
-from errors import UserError
 from evaluation import Floor, Judge
 from models.base import AveragedState
 from tables import TRAIN_SHARE
@@ -42,33 +40,6 @@ _TIMES = ("train_seconds", "compile_seconds", "samples_per_second", "seed_steps_
 # Of a configuration's fields, those that no result depends on.
 PLACES = ("out_dir", "compilation_cache")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "matplotlib")
-
-
-def open_folder(path: str) -> Path:
-    """Creates the output folder if need be and proves that files can be written there.
-
-    Raises:
-      UserError: it is a file, or cannot be written.
-    """
-    folder = Path(path)
-    missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # As long as any name that a run makes there.
-        with tempfile.NamedTemporaryFile(dir=folder, suffix="-" * 64):
-            pass
-    except OSError as error:
-        nowhere = [place for place in (folder, *folder.parents) if os.path.islink(place) and not os.path.exists(place)]
-        reason = f"{str(nowhere[0])!r} is a link that leads nowhere" if nowhere else error.strerror
-        # What was made on the way to it goes again: rmdir takes only what is empty.
-        for place in missing:
-            with contextlib.suppress(OSError):
-                place.rmdir()
-        raise UserError(
-            f"OUT_DIR {path!r} cannot be written ({reason}): name a folder that can be, such as "
-            "results_classical_benchmarks"
-        ) from None
-    return folder
 
 
 def remove_previous(folder: Path, keep: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,9 +14,49 @@ from typing import BinaryIO
 import numpy as np
 
 import interruption
+from errors import UserError
 
 # Ends the names of what is not whole yet.
 _TEMPORARY = ".unfinished"
+_TRIES = 5
+
+
+def open_folder(path: str) -> Path:
+    """Creates the output folder if need be and proves that files can be written there.
+
+    Raises:
+      UserError: it is a file, or cannot be written.
+    """
+    folder = Path(path)
+    missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
+    try:
+        _prove(folder)
+    except OSError as error:
+        nowhere = [place for place in (folder, *folder.parents) if os.path.islink(place) and not os.path.exists(place)]
+        reason = f"{str(nowhere[0])!r} is a link that leads nowhere" if nowhere else error.strerror
+        # What was made on the way to it goes again: rmdir takes only what is empty.
+        for place in missing:
+            with contextlib.suppress(OSError):
+                place.rmdir()
+        raise UserError(
+            f"OUT_DIR {path!r} cannot be written ({reason}): name a folder that can be, such as "
+            "results_classical_benchmarks"
+        ) from None
+    return folder
+
+
+def _prove(folder: Path) -> None:
+    """Makes the folder and a file in it."""
+    for i in range(_TRIES):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # As long as any name that a run makes there.
+            with tempfile.NamedTemporaryFile(dir=folder, suffix="-" * 64):
+                return
+        except FileNotFoundError:
+            # Another run removes a folder that it has made and that is empty in the end.
+            if i == _TRIES - 1:
+                raise
 
 
 @contextlib.contextmanager

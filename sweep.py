@@ -199,7 +199,7 @@ def begin(plan: Plan, to_run: bool = True) -> None:
       UserError: the folder cannot be written, or holds the unfinished results of a different sweep.
     """
     earlier, same = _earlier(plan)
-    folder = results.open_folder(plan.out_dir)
+    folder = storage.open_folder(plan.out_dir)
     if same:
         if to_run and earlier["state"] == FINISHED:
             _write_state(plan, UNFINISHED, earlier["files"])
@@ -305,7 +305,7 @@ def run_seeds(
     started = benchmark.Started.now()
     with naming(cell.name):
         job = benchmark.check(cell.config)
-        folder = results.open_folder(cell.config.out_dir)
+        folder = storage.open_folder(cell.config.out_dir)
     if not set(seeds) <= parts.seeds_in(folder, cell.config):
         _train_part(cell, job, folder, seeds)
     if parts.missing_in(folder, cell.config):

@@ -27,12 +27,22 @@ if "HYPOTHESIS_PROFILE" in os.environ:
 
 
 def drawn(usual=20):
-    """Settings of a test on drawn examples: so many as usual, and as many as the profile says under "torture"."""
+    """Settings of a test on drawn examples: so many as usual, and as many as the profile says under "torture".
+
+    The usual ones are the same every time, so that a test that passes here passes elsewhere; the search for what nobody
+    has thought of is the other profile's, whose examples are always new.
+    """
     most = hypothesis.settings.get_profile("torture").max_examples
-    n = most if hypothesis.settings.default.max_examples == most else usual
+    searching = hypothesis.settings.default.max_examples == most
     # Compilation, and files, take their time.
     slow = [hypothesis.HealthCheck.too_slow]
-    return hypothesis.settings(max_examples=n, deadline=None, suppress_health_check=slow)
+    return hypothesis.settings(
+        max_examples=most if searching else usual,
+        derandomize=not searching,
+        database=None,
+        deadline=None,
+        suppress_health_check=slow,
+    )
 
 
 def pytest_configure(config):

@@ -44,6 +44,41 @@ def test_a_lock_ends_with_its_process(tmp_path):
     assert not os.listdir(tmp_path)
 
 
+def test_of_those_who_race_for_a_folder_one_at_a_time_is_in_it(tmp_path):
+    # Who is inside must find nobody's mark. Everyone tries until he has been in often enough.
+    code = f"""if True:
+        import os, time, locks
+        mark, entered, refused = {str(tmp_path / "mark")!r}, 0, 0
+        print("ready", flush=True)
+        input()
+        while entered < 30:
+            try:
+                with locks.held({str(tmp_path / "out")!r}):
+                    os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+                    time.sleep(0.01)
+                    os.unlink(mark)
+                    entered += 1
+            except locks.Held:
+                refused += 1
+        print(refused)
+    """
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    racers = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=Path(locks.__file__).parent, **pipes) for _ in range(3)
+    ]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    said = [racer.communicate() for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0, 0], said
+    # Or there was no race.
+    assert sum(int(out) for out, _ in said) > 0
+    # Nothing but the folder, where the one who had made it went while another was in it.
+    assert not list((tmp_path / "out").glob("*"))
+
+
 def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
     real, removed = locks._lock, []
 

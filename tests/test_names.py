@@ -21,6 +21,7 @@ import plotting
 import results
 import scenes
 import scorecards
+import storage
 from errors import UserError
 from scenes import CostPicture
 
@@ -181,7 +182,7 @@ def test_a_folder_that_leads_nowhere_is_refused(here, refusal):
     for path, link in (("dangling", "dangling"), ("circle/below", "circle"), ("dangling/below", "dangling")):
         why = re.escape(f"OUT_DIR {path!r} cannot be written ('{link}' is a link that leads nowhere): name a folder")
         with pytest.raises(UserError, match=why):
-            results.open_folder(path)
+            storage.open_folder(path)
     assert sorted(os.listdir(here)) == before
     line = refusal("--out-dir", "dangling/\x1b[31m\n")
     assert line.startswith(r"OUT_DIR 'dangling/\x1b[31m\n' cannot be written ")
@@ -192,7 +193,7 @@ def test_a_folder_too_deep_for_the_names_in_it_is_refused_at_once(here):
     path = "/".join(["x" * 99] * (depth // 100))
     # There is room for a short name only.
     with pytest.raises(UserError, match="cannot be written \\(File name too long\\)"):
-        results.open_folder(f"{path}/{'y' * (depth - len(path) - 1)}")
+        storage.open_folder(f"{path}/{'y' * (depth - len(path) - 1)}")
     assert os.listdir(here) == []
 
 

@@ -15,6 +15,7 @@ import metrics
 import pictures
 import plotting
 import results
+import storage
 from assessment import Assessment
 from errors import UserError
 from evaluation import Floor, make_judge
@@ -244,7 +245,7 @@ def test_only_listed_files_inside_the_folder_are_removed(tmp_path):
 def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UserError, match="cannot be written"):
-        results.open_folder(str(tmp_path / "out"))
+        storage.open_folder(str(tmp_path / "out"))
     assert (tmp_path / "out").read_text() == "mine"
 
 
