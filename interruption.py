@@ -9,12 +9,9 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
-
-from tqdm import tqdm
 
 # Some programs send a signal to a process and once more to its group, or once more a little later; people do not press
 # keys as fast.
@@ -120,6 +117,14 @@ def _note(number: int) -> bool:
     return True
 
 
+def _say(line: str) -> None:
+    """Writes to stderr without a lock that the main thread may have been interrupted with, as in a progress bar."""
+    # Who read it may be gone.
+    with contextlib.suppress(OSError):
+        # On a terminal a progress bar has left the cursor in its line.
+        os.write(2, f"{chr(10) * os.isatty(2)}{line}".encode())
+
+
 def _listen(reading: socket.socket, signals: set[int]) -> None:
     """Hears every signal at once, whatever the main thread does."""
     told = False
@@ -132,12 +137,8 @@ def _listen(reading: socket.socket, signals: set[int]) -> None:
             told = True
             if _state.deferring:
                 again = "Ctrl-C again" if number == signal.SIGINT else "a second signal, later,"
-                # Who read it may be gone.
-                with contextlib.suppress(OSError):
-                    name = signal.Signals(number).name
-                    tqdm.write(
-                        f"{name}: ending soon, with what there is by then; {again} stops at once", file=sys.stderr
-                    )
+                name = signal.Signals(number).name
+                _say(f"{name}: ending soon, with what there is by then; {again} stops at once\n")
         elif time.monotonic() - _state.heard_at > _ONE_SECONDS.get(number, _ONE_SECONDS_ELSE):
             # Not even what is being written is waited for: every file is there whole or not at all.
             os._exit(128 + number)
