@@ -34,7 +34,7 @@ scaling: $(ENV)/.run-installed
 	$(ENV)/bin/python -m performance.scaling $(ARGS)
 
 # Three quarters of an hour on two cores: runs that are killed at random moments, and what becomes of them;
-# and the tests on drawn input with 500 examples each.
+# and the tests on drawn input with 5 × 100 examples each.
 torture: $(ENV)/.dev-installed
 	$(ENV)/bin/python -m studies.torture $(ARGS)
 

@@ -21,9 +21,15 @@ jax.config.update("jax_num_cpu_devices", 2)
 # An implicit broadcast between different ranks is a bug more often than not.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # As many examples as a night has room for: HYPOTHESIS_PROFILE=torture, or --hypothesis-profile=torture.
-hypothesis.settings.register_profile("torture", max_examples=500, deadline=None)
+# A process keeps what it has compiled: more examples than these are the matter of several.
+hypothesis.settings.register_profile("torture", max_examples=100, deadline=None)
 if "HYPOTHESIS_PROFILE" in os.environ:
     hypothesis.settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])
+
+
+def is_searching():
+    """Whether tests on drawn input look for what nobody has thought of, however long that takes."""
+    return hypothesis.settings.get_current_profile_name() == "torture"
 
 
 def drawn(usual=20):
@@ -32,12 +38,11 @@ def drawn(usual=20):
     The usual ones are the same every time, so that a test that passes here passes elsewhere; the search for what nobody
     has thought of is the other profile's, whose examples are always new.
     """
-    most = hypothesis.settings.get_profile("torture").max_examples
-    searching = hypothesis.settings.default.max_examples == most
+    searching = is_searching()
     # Compilation, and files, take their time.
     slow = [hypothesis.HealthCheck.too_slow]
     return hypothesis.settings(
-        max_examples=most if searching else usual,
+        max_examples=hypothesis.settings.default.max_examples if searching else usual,
         derandomize=not searching,
         database=None,
         deadline=None,
