@@ -264,20 +264,9 @@ def held_out_table(assessments: Sequence[Assessment], repeated: Mapping[str, flo
     say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 
-def board_table(
-    rows: Sequence[str], names: Sequence[str], ratio: np.ndarray, losses: Sequence[Sequence[str]] | None = None
-) -> None:
-    """KLDs as multiples of their floors [T, F], of targets and families; beside each what has diverged of it."""
-
-    def text(value, loss):
-        words = "none" if np.isnan(value) else f"{_score(value)} ×" if np.isfinite(value) else "diverged"
-        return f"{words} ({loss}{' diverged' if np.isfinite(value) else ''})" if loss else words
-
-    losses = losses or [[""] * len(names)] * len(rows)
-    lines = [
-        (row, *(text(value, loss) for value, loss in zip(own, lost, strict=True)))
-        for row, own, lost in zip(rows, ratio, losses, strict=True)
-    ]
+def board_table(rows: Sequence[str], names: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+    """KLDs as multiples of their floors, as words [T][F], of targets and families."""
+    lines = [(row, *own) for row, own in zip(rows, texts, strict=True)]
     if lines:
         say(tabulate(lines, ("KLD / floor", *names), tablefmt="simple", disable_numparse=True))
 

@@ -291,11 +291,13 @@ def _work(task: Mapping[str, Any]) -> None:
         interruption.check()
     # The last task merges, rather than a job that depends on the array: that one would wait in the queue once more, and
     # start Python once more. Where tasks were killed nobody is the last, and the same command has to be run anyway.
+    # What is merged is what was last sent, which may have more cells than this task was told of.
+    plan = sweep.as_recorded(command, plan)
     if all(sweep.is_finished(cell) or sweep.has_failed(cell) for cell in plan.cells):
         while any(map(sweep.is_finished, plan.cells)):
             merged = sweep.merge(plan)
             # Of two that end together, one that has seen fewer cells may have written last.
-            if merged.n_missing == sum(not sweep.is_finished(cell) for cell in plan.cells):
+            if len(merged.missing) == sum(not sweep.is_finished(cell) for cell in plan.cells):
                 break
     if failed:
         raise RuntimeError(f"failed: {', '.join(failed)}")
@@ -425,8 +427,8 @@ def _slurm(words: Sequence[str]) -> str:
 
 
 def _digest(plan: Plan) -> str:
-    content = [plan.constants, sorted(cell.name for cell in plan.cells)]
-    return hashlib.sha256(results.json_bytes(content)).hexdigest()[:16]
+    """What sweeps have in common whose cells are the same where they have the same name."""
+    return hashlib.sha256(results.json_bytes(plan.constants)).hexdigest()[:16]
 
 
 def _was_killed(cell: Cell) -> bool:

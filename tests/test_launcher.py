@@ -228,7 +228,9 @@ def test_nothing_is_run_here_while_tasks_are_at_work(refused, programs, here, mo
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"schema": 1, "submissions": [{"name": "x"}]}', '{"submissions": []}', "[" * 100_000]
+    "content",
+    ["", "[]", '{"schema": 1, "submissions": [{"name": "x"}]}', '{"submissions": []}', "[" * 100_000],
+    ids=lambda content: content[-30:],
 )
 def test_a_record_that_is_none(refused, programs, here, content):
     (here / "out/slurm").mkdir(parents=True)
@@ -312,7 +314,7 @@ def test_the_last_task_merges_what_another_finished_meanwhile(here, monkeypatch)
         n_missing = sum(cell.name not in finished for cell in plan.cells)
         seen.append(n_missing)
         finished.add("SEED=3")
-        return launcher.sweep.sweep_merge.Merged([], n_missing, None)
+        return launcher.sweep.sweep_merge.Merged([], ["SEED"] * n_missing, None)
 
     monkeypatch.setattr(sweep, "is_finished", lambda cell: cell.name in finished)
     monkeypatch.setattr(sweep, "merge", merge)

@@ -144,7 +144,7 @@ def test_a_sweep_on_slurm_is_the_sweep(cluster, local, run, tmp_path):
     assert "failed: cell SEED=1: OutputError: the results cannot be written" in log
     assert "RuntimeError: failed: SEED=1" in next((out / "slurm").glob(f"{job_in(said)}_0_*log.err")).read_text()
     said = run(*words, "--merge")
-    assert "1 of 3 cells missing, 1 of them failed (error.txt in its folder)" in said
+    assert "over 2 of 3 cells; missing: SEED=1; 1 of them failed (error.txt in its folder)" in said
 
     trap.rmdir()
     finished = cell_files(out)
@@ -164,7 +164,7 @@ def test_a_sweep_on_slurm_is_the_sweep(cluster, local, run, tmp_path):
 
     merged = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     for more in (["--merge"], ["--merge"], []):
-        assert "2 files and 3 cells in a folder/\n" in run(*words, *more)
+        assert "leaderboard.png and sweep.json in a folder/, over all 3 cells\n" in run(*words, *more)
         assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == merged
     assert cell_files(out) == after
     assert queue() == []
