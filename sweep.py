@@ -85,7 +85,7 @@ def _run(command: Command, args: Sequence[str], constants: Mapping[str, Any], pl
             order = launcher.order(command, args, constants, plan, to_run)
             if order.tasks:
                 begin(plan, fresh=command.fresh)
-            _say_what(plan, to_run)
+            _say_what(plan, to_run, command.config)
             launcher.submit(order, fresh=command.fresh)
             return 0
         launcher.check_idle(plan)
@@ -93,7 +93,7 @@ def _run(command: Command, args: Sequence[str], constants: Mapping[str, Any], pl
     if command.fresh:
         for cell in to_run:
             parts.remove(Path(cell.config.out_dir))
-    _say_what(plan, to_run)
+    _say_what(plan, to_run, command.config)
     n_failed = 0
     try:
         with console.sweep_bar(n, n - n_open) as bar:
@@ -372,7 +372,7 @@ def _merge_alone(plan: Plan, strict: bool) -> int:
     return _FAILED if strict and merged.lost else 0
 
 
-def _say_what(plan: Plan, to_run: Sequence[Cell]) -> None:
+def _say_what(plan: Plan, to_run: Sequence[Cell], shared: Any) -> None:
     n, n_open = len(plan.cells), len(to_run)
     console.say(f"sweep: {n} {_cells(n)} of {' × '.join(f'{len(v)} {name}' for name, v in plan.swept.items())}")
     if n_open < n:
@@ -381,6 +381,9 @@ def _say_what(plan: Plan, to_run: Sequence[Cell]) -> None:
     if n_replaced:
         hold = "holds finished results" if n_replaced == 1 else "hold finished results"
         console.say(f"{n_replaced} of them {hold} of another configuration, to be replaced")
+    if to_run:
+        # What cells say of it is out of sight.
+        benchmark.keep_compiled(shared)
 
 
 def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import string
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,14 @@ import archive
 import benchmark
 import config as configuration
 import console
+import devices
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import locks
 import metrics
 import parts
 import results
 import storage
+import streams
 import sweep
 import sweep_merge
 from errors import UserError
@@ -1027,6 +1030,7 @@ def test_what_takes_long_is_seen_and_what_does_not_is_not(monkeypatch, capsys):
         pass
     assert capsys.readouterr().out == ""
     monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(console, "_LOG_SECONDS", 0.0)
     shown = threading.Event()
 
     class Screen(io.StringIO):
@@ -1037,3 +1041,45 @@ def test_what_takes_long_is_seen_and_what_does_not_is_not(monkeypatch, capsys):
     with contextlib.redirect_stdout(Screen()) as screen, console.waiting_if_long("checking 60 cells …"):
         assert shown.wait(30)
     assert "checking 60 cells … 00:0" in screen.getvalue()
+
+
+def test_a_log_has_a_line_now_and_then_and_a_terminal_a_bar(monkeypatch):
+    monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 0.005)
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    written = {}
+    for kind in (io.StringIO, Terminal):
+        with contextlib.redirect_stdout(kind()) as stream, console.sweep_bar(2, 0) as bar:
+            for name in ("SEED=1", "SEED=2"):
+                bar.begin(name)
+                time.sleep(0.05)
+                bar.end(f"{name}   done")
+        written[kind] = stream.getvalue()
+    *lines, last = written[io.StringIO].splitlines()
+    assert lines == ["SEED=1   done", "SEED=2   done"]
+    assert last.startswith("cells 100%|")
+    assert "\r" not in written[io.StringIO]
+    assert written[Terminal].count("\r") > 10
+
+
+def test_what_takes_long_is_seen_in_a_log_as_well():
+    stream = io.StringIO()
+    lines = streams.Lines(stream, 0.03)
+    for i in range(12):
+        lines.write(f"\rscoring … {i}")
+        time.sleep(0.01)
+    lines.write("\rscoring … done\n")
+    shown = stream.getvalue().splitlines()
+    assert 2 <= len(shown) <= 6
+    assert shown[-1] == "scoring … done"
+
+
+def test_a_sweep_says_that_compiled_programs_are_not_kept(executed, here, monkeypatch, capsys):
+    monkeypatch.setattr(devices, "use_compilation_cache", lambda: "others can write to it")
+    line = "compiled programs are not kept: others can write to it\n"
+    for words, times in (([], 1), ([], 0), (["--compilation-cache", "off"], 0)):
+        assert run("--sweep", "SEED=1", *words) == 0
+        assert capsys.readouterr().out.count(line) == times
