@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-import time
+from time import monotonic
 from typing import Any, TextIO
 
 
@@ -68,7 +68,7 @@ class Lines(io.TextIOBase):
 
     def __init__(self, stream: TextIO, seconds: float):
         self._stream, self._seconds, self._line = stream, seconds, ""
-        self._last = time.monotonic()
+        self._last = monotonic()
 
     @property
     def encoding(self) -> str:
@@ -83,9 +83,9 @@ class Lines(io.TextIOBase):
             if line:
                 self._stream.write(line + "\n")
         self._line = self._after(last)
-        if self._line.strip() and time.monotonic() - self._last >= self._seconds:
+        if self._line.strip() and monotonic() - self._last >= self._seconds:
             self._stream.write(self._line.rstrip() + "\n")
-            self._line, self._last = "", time.monotonic()
+            self._line, self._last = "", monotonic()
         if whole or not self._line:
             self._stream.flush()
         return len(text)
