@@ -138,6 +138,17 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     return 1 if command.strict and results.lost_families(report) else code
 
 
+def keep_compiled(config: Any) -> None:
+    """Has compiled programs kept for the next run where the configuration asks for it, and says why where they are not.
+
+    Args:
+      config: of a run, or what every run of a sweep shares.
+    """
+    no_cache = devices.use_compilation_cache() if config.compilation_cache == "on" else None
+    if no_cache:
+        console.say(f"compiled programs are not kept: {no_cache}")
+
+
 def check(config: Any) -> Job:
     """Builds and reads all that can be wrong with a run, without training anything or writing to disk.
 
@@ -223,9 +234,7 @@ def execute(
     begun = progress.started if progress.resumed else started.utc
     origin = results.provenance(args, root or folder, begun, fingerprints)
     console.say(f"device: {origin['device']}")
-    no_cache = devices.use_compilation_cache() if config.compilation_cache == "on" else None
-    if no_cache:
-        console.say(f"compiled programs are not kept: {no_cache}")
+    keep_compiled(config)
     if progress.resumed:
         steps = ", ".join(f"{name} from step {step}" for name, step in progress.steps().items())
         console.say(f"continuing the run begun at {progress.started}: {steps} (--fresh starts over)")

@@ -297,12 +297,7 @@ def _refuse_other(place: Path, each: archive.Archive, own: Mapping[str, Any]) ->
     what = "finish it with its own settings, name another OUT_DIR, or give it up with --fresh"
     theirs, ours = each.about["config"], own["config"]
     if theirs != ours:
-        constant = next(key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key))
-        old, new = theirs.get(constant), ours.get(constant)
-        if isinstance(old, dict) and isinstance(new, dict):
-            setting = next(key for key in {**new, **old} if old.get(key) != new.get(key))
-            constant, old, new = f"{constant.upper()}.{setting}", old.get(setting), new.get(setting)
-        raise UserError(f"{where} with {constant.upper()} = {_short(old)}, not {_short(new)}: {what}")
+        raise UserError(f"{where} with {results.differences(theirs, ours)[0]}: {what}")
     if each.about["program"] != own["program"]:
         other = sorted(key for key, value in own["program"].items() if each.about["program"].get(key) != value)
         raise UserError(
@@ -359,8 +354,3 @@ def _digest(*tables: np.ndarray | None) -> str:
     for rows in tables:
         digest.update(b"" if rows is None else np.ascontiguousarray(rows).tobytes())
     return digest.hexdigest()
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

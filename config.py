@@ -161,7 +161,7 @@ class Command(NamedTuple):
     launcher: str = "local"  # where the runs of a sweep take place: one of LAUNCHERS
     slurm: Slurm = Slurm()  # what each task asks for there
     merge: bool = False  # write the files over all runs and run nothing
-    fresh: bool = False  # give up what unfinished runs have left, where these could be continued
+    fresh: bool = False  # give up what unfinished runs have left; of a sweep also finished ones of other constants
     strict: bool = False  # a family that has lost all its seeds makes the exit code 1
 
 
@@ -193,7 +193,7 @@ _CommandLine = dataclasses.make_dataclass(
         + "    launcher: where the runs of a sweep take place: here, or as a job array on a cluster\n"
         + "    slurm: what each task of the job array asks for\n"
         + "    merge: write the files over all runs of a sweep from those that have finished, and run nothing\n"
-        + "    fresh: give up what an unfinished run has left, instead of continuing it\n"
+        + "    fresh: give up what an unfinished run has left; in a sweep also finished runs of other constants\n"
         + "    strict: exit with code 1, and not 0, where all seeds of a family have diverged\n"
         + "    replay: run what this metrics.json records again and compare; beside it only --out-dir, --fresh and "
         "--strict may be given\n",

@@ -6,13 +6,14 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
 import metrics
+import streams
 import wording
 from assessment import Assessment
 from evaluation import Floor, Judge
@@ -21,6 +22,8 @@ from training import Evaluation
 
 # A long compilation or a slow score must not look like a hang.
 _HEARTBEAT_SECONDS = 1.0
+# Nor fill a file that somebody keeps what is printed in.
+_LOG_SECONDS = 30.0
 # From here on a number is told by its power of ten: what is on its way to divergence has thirty digits.
 _LONG = 1e5
 _MOST_ROWS = 20  # of the table of what a replay found
@@ -47,37 +50,11 @@ def warn(text: str) -> None:
 @contextlib.contextmanager
 def tolerant_output() -> Iterator[None]:
     """For a block that goes on where what it prints cannot be written: a pipe's reader is gone, or a disk is full."""
-    with contextlib.redirect_stdout(_Tolerant(sys.stdout)), contextlib.redirect_stderr(_Tolerant(sys.stderr)):
+    with (
+        contextlib.redirect_stdout(streams.Tolerant(sys.stdout)),
+        contextlib.redirect_stderr(streams.Tolerant(sys.stderr)),
+    ):
         yield
-
-
-class _Tolerant(io.TextIOBase):
-    """A stream that is written to as far as that is possible."""
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    @property
-    def encoding(self) -> str:
-        return self._stream.encoding
-
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
 
 
 def widths(models: Sequence[Model], budget: int) -> None:
@@ -130,34 +107,9 @@ def copied_to(path: Path) -> Iterator[None]:
     """Writes to a file as well what its block prints: of a line that was drawn over and over, the last state."""
     with (
         open(path, "w", encoding="utf-8", errors="backslashreplace") as file,
-        contextlib.redirect_stdout(_Copied(sys.stdout, file)),
+        contextlib.redirect_stdout(streams.Copied(sys.stdout, file)),
     ):
         yield
-
-
-class _Copied(io.TextIOBase):
-    """A stream that a file follows line by line."""
-
-    encoding = "utf-8"
-
-    def __init__(self, stream: TextIO, file: TextIO):
-        self._stream, self._file, self._line = stream, file, ""
-
-    def write(self, text: str) -> int:
-        self._stream.write(text)
-        *whole, self._line = (self._line + text).split("\n")
-        # A disk that is full must not end the run at a line that it prints.
-        with contextlib.suppress(OSError):
-            for line in whole:
-                self._file.write(line.rstrip("\r ").rpartition("\r")[2].rstrip() + "\n")
-            if whole:
-                self._file.flush()
-        # What is drawn over needs no more than its last state.
-        self._line = self._line[max(0, self._line.rfind("\r")) :]
-        return len(text)
-
-    def flush(self) -> None:
-        self._stream.flush()
 
 
 @contextlib.contextmanager
@@ -196,7 +148,8 @@ def sweep_bar(n_cells: int, n_finished: int) -> Iterator[SweepBar]:
 @contextlib.contextmanager
 def _beating(text: str, total: int | None, layout: str, initial: int = 0) -> Iterator[tqdm]:
     done = threading.Event()
-    look = {"bar_format": layout, "file": sys.stdout, "mininterval": 0.5, "dynamic_ncols": True}
+    stream = sys.stdout if sys.stdout.isatty() else streams.Lines(sys.stdout, _LOG_SECONDS)
+    look = {"bar_format": layout, "file": stream, "mininterval": 0.5, "dynamic_ncols": True}
     # A sweep's bar and what its cells print are two streams: neither stands below the other.
     look["position"] = 0
     with tqdm(desc=text, total=total, initial=initial, **look) as bar:
@@ -264,20 +217,9 @@ def held_out_table(assessments: Sequence[Assessment], repeated: Mapping[str, flo
     say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 
-def board_table(
-    rows: Sequence[str], names: Sequence[str], ratio: np.ndarray, losses: Sequence[Sequence[str]] | None = None
-) -> None:
-    """KLDs as multiples of their floors [T, F], of targets and families; beside each what has diverged of it."""
-
-    def text(value, loss):
-        words = "none" if np.isnan(value) else f"{_score(value)} ×" if np.isfinite(value) else "diverged"
-        return f"{words} ({loss}{' diverged' if np.isfinite(value) else ''})" if loss else words
-
-    losses = losses or [[""] * len(names)] * len(rows)
-    lines = [
-        (row, *(text(value, loss) for value, loss in zip(own, lost, strict=True)))
-        for row, own, lost in zip(rows, ratio, losses, strict=True)
-    ]
+def board_table(rows: Sequence[str], names: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+    """KLDs as multiples of their floors, as words [T][F], of targets and families."""
+    lines = [(row, *own) for row, own in zip(rows, texts, strict=True)]
     if lines:
         say(tabulate(lines, ("KLD / floor", *names), tablefmt="simple", disable_numparse=True))
 

@@ -11,13 +11,10 @@ written before the job is: what a submission that broke off has sent is found by
 import contextlib
 import hashlib
 import importlib.util
-import json
 import os
-import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -30,27 +27,19 @@ import devices
 import interruption
 import parts
 import results
+import slurm_queue
 import storage
 import sweep
 import wording
 from config import Command
 from errors import UserError
 from resources import Slurm
+from slurm_queue import SCHEMA, Unit, clusters_of
 from sweep_plan import Cell, Plan, make_plan
 
-SCHEMA = 1
 FOLDER = "slurm"
 RECORD_FILE = "submitted.json"
 _PROGRAMS = ("sbatch", "srun", "squeue")
-_TIMEOUT_SECONDS = 120
-
-
-class Unit(NamedTuple):
-    """What is not divided between tasks: a cell, or some of its seeds."""
-
-    cell: str
-    first: int  # seed
-    n: int  # seeds; 0: all are trained, and only what follows is left
 
 
 class Order(NamedTuple):
@@ -61,6 +50,7 @@ class Order(NamedTuple):
     payload: Mapping[str, Any]  # what every task is given
     tasks: Sequence[Sequence[Unit]]
     queued: Mapping[Unit, str]  # what is pending or running -> its job
+    waiting: Mapping[str, int]  # why tasks of these are pending, in Slurm's words -> how many
     earlier: Sequence[Mapping[str, Any]]  # submissions with anything among these
     sweep: str
     cells: Sequence[Cell]  # whose units are sent
@@ -100,7 +90,7 @@ def order(
         # It stands in a batch script, whose next line it could become.
         raise UserError(f"OUT_DIR {str(folder.parent)!r} has letters that a batch script cannot hold: name another")
     own = _digest(plan)
-    queued, earlier = _in_queue(folder / RECORD_FILE, command.slurm)
+    queued, waiting, earlier = slurm_queue.in_queue(folder / RECORD_FILE, command.slurm)
     other = [job for unit, job in queued.items() for each in earlier if each["job"] == job and each["sweep"] != own]
     if other:
         raise UserError(
@@ -110,7 +100,7 @@ def order(
     units = [unit for cell in to_run for unit in _open_units(cell, command.slurm.seeds_per_task, queued)]
     tasks = _batched(units, {cell.name: cell for cell in to_run}, command.slurm.cells_per_task)
     if tasks:
-        _ask(command.slurm, len(tasks))
+        slurm_queue.ask(command.slurm, len(tasks))
     names = {unit.cell for unit in units}
     return Order(
         folder=folder,
@@ -122,6 +112,7 @@ def order(
         },
         tasks=tasks,
         queued=queued,
+        waiting=waiting,
         earlier=earlier,
         sweep=own,
         cells=[cell for cell in to_run if cell.name in names],
@@ -140,7 +131,7 @@ def check_idle(plan: Plan) -> None:
     if not path.exists() or shutil.which("squeue") is None:
         return
     try:
-        queued, _ = _in_queue(path)
+        queued = slurm_queue.in_queue(path).jobs
     except UserError as error:
         raise UserError(
             f"OUT_DIR {plan.out_dir!r} was sent to Slurm, which does not say whether its tasks are still at work "
@@ -171,6 +162,8 @@ def submit(order: Order, *, fresh: bool = False) -> None:
             f"{n} {_cells(n)} {'is' if n == 1 else 'are'} still queued or running "
             f"(job{'s' if len(jobs) > 1 else ''} {', '.join(jobs)})"
         )
+    for reason, n in order.waiting.items():
+        console.say(f"{n} {'task waits' if n == 1 else 'tasks wait'} in the queue: {reason}")
     if not order.tasks:
         console.say("nothing to submit")
         return
@@ -182,8 +175,8 @@ def submit(order: Order, *, fresh: bool = False) -> None:
     killed = sum(map(_was_killed, order.cells))
     if killed:
         console.say(
-            f"{killed} {_cells(killed)} had been killed on the way (out of time or memory? see the logs in "
-            f"{order.folder}/): sent again, each in a task of its own"
+            f"{killed} {_cells(killed)} had been killed or cancelled on the way (out of time or memory? see the "
+            f"logs in {order.folder}/): sent again, each in a task of its own"
         )
     for cell in order.cells:
         # It is tried again: as long as it is at work it has not failed, and what is finished waits for it.
@@ -194,7 +187,7 @@ def submit(order: Order, *, fresh: bool = False) -> None:
                 parts.remove(Path(cell.config.out_dir))
     # A name that no other job has: by it the job is known even if this process ends before it learns its number.
     name = f"benchmark-{uuid.uuid4().hex[:8]}"
-    sent = {"name": name, "sweep": order.sweep, "clusters": _clusters(order.slurm), "tasks": order.tasks}
+    sent = {"name": name, "sweep": order.sweep, "clusters": clusters_of(order.slurm), "tasks": order.tasks}
     order.folder.mkdir(parents=True, exist_ok=True)
     record = {"schema": SCHEMA, "submissions": [*order.earlier, sent]}
     storage.write_whole(order.folder / RECORD_FILE, results.json_bytes(record))
@@ -291,11 +284,13 @@ def _work(task: Mapping[str, Any]) -> None:
         interruption.check()
     # The last task merges, rather than a job that depends on the array: that one would wait in the queue once more, and
     # start Python once more. Where tasks were killed nobody is the last, and the same command has to be run anyway.
+    # What is merged is what was last sent, which may have more cells than this task was told of.
+    plan = sweep.as_recorded(command, plan)
     if all(sweep.is_finished(cell) or sweep.has_failed(cell) for cell in plan.cells):
         while any(map(sweep.is_finished, plan.cells)):
             merged = sweep.merge(plan)
             # Of two that end together, one that has seen fewer cells may have written last.
-            if merged.n_missing == sum(not sweep.is_finished(cell) for cell in plan.cells):
+            if len(merged.missing) == sum(not sweep.is_finished(cell) for cell in plan.cells):
                 break
     if failed:
         raise RuntimeError(f"failed: {', '.join(failed)}")
@@ -330,103 +325,9 @@ def _batched(units: Sequence[Unit], cells: Mapping[str, Cell], per_task: int) ->
     return [rest[i : i + per_task] for i in range(0, len(rest), per_task)] + [[unit] for unit in alone]
 
 
-def _in_queue(path: Path, slurm: Slurm | None = None) -> tuple[dict[Unit, str], list[dict[str, Any]]]:
-    """What of earlier submissions is pending or running, with its job, and these submissions.
-
-    Raises:
-      UserError: Slurm does not answer, or the record is none.
-    """
-    try:
-        record = json.loads(path.read_bytes())
-        submissions = {each["name"]: {**each, "tasks": [[Unit(*unit) for unit in task] for task in each["tasks"]]}
-                       for each in record["submissions"] if isinstance(each["sweep"], str)}  # fmt: skip
-        if record["schema"] != SCHEMA:
-            raise ValueError
-    except (FileNotFoundError, NotADirectoryError):
-        return {}, []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(
-            f"{str(path)!r} is not what a submission writes: remove it, if none of its tasks is queued or running"
-        ) from None
-    if not submissions:
-        return {}, []
-    # Whoever sent them, and in whichever partition: what is not seen would be sent twice.
-    words = ["squeue", "--all", "--noheader", "--array", f"--name={','.join(submissions)}", "--format=%j|%F|%K|%T"]
-    clusters = {str(each.get("clusters", "")) for each in submissions.values()} | {_clusters(slurm) if slurm else ""}
-    clusters = {name for names in clusters for name in names.split(",") if name}
-    said = _slurm(words + ([f"--clusters={','.join(sorted(clusters))}"] if clusters else []))
-    queued, jobs = {}, {}
-    for line in said.splitlines():
-        # Of several clusters each has a line of its own above its jobs.
-        if line.count("|") != 3:
-            continue
-        name, job, index, state = line.strip().split("|")
-        # One that is completing computes no more. A job of one task is no array.
-        if state != "COMPLETING" and name in submissions:
-            jobs[name] = job
-            for unit in submissions[name]["tasks"][int(index) if index.isdigit() else 0]:
-                queued[unit] = job
-    return queued, [{**each, "job": jobs[name]} for name, each in submissions.items() if name in jobs]
-
-
-def _ask(slurm: Slurm, n_tasks: int) -> None:
-    """Has Slurm judge what the tasks ask for.
-
-    Raises:
-      UserError: it would refuse it.
-    """
-    array = [f"--array=0-{n_tasks - 1}"] if n_tasks > 1 else []
-    try:
-        _slurm(["sbatch", "--test-only", "--wrap=true", *slurm.as_options(), *array])
-    except _NoAnswer:
-        # It is not what was asked for.
-        raise
-    except UserError as error:
-        what = f"an array of {n_tasks} tasks (cells_per_task makes fewer)" if n_tasks > 1 else "one task"
-        raise UserError(f"{error}; it was asked for {what} with {' '.join(slurm.as_options())}") from None
-
-
-class _NoAnswer(UserError):
-    """Slurm's programs are here, but nothing that they could ask."""
-
-
-def _clusters(slurm: Slurm) -> str:
-    """The clusters that tasks are sent to, as sbatch takes them; empty: the one that this machine belongs to."""
-    asked = slurm.more().get("clusters") or slurm.more().get("cluster")
-    return (
-        asked if isinstance(asked, str) else os.environ.get("SBATCH_CLUSTERS") or os.environ.get("SLURM_CLUSTERS", "")
-    )
-
-
-def _slurm(words: Sequence[str]) -> str:
-    """What one of Slurm's programs says.
-
-    Raises:
-      UserError: it fails.
-    """
-    # What a user has set up for looking at the queue must not hide a part of it here.
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, env=variables)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _NoAnswer(f"{words[0]} does not answer ({error})") from None
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
-        # What has become of it stands at the end, what went before it above.
-        errors = [line for line in lines if "error:" in line or "fatal:" in line] or lines
-        why = re.sub(f"^{words[0]}: (error: |fatal: )?", "", errors[-1])
-        if re.search("controller|configuration source|resolve_ctls|fetch_config", done.stderr):
-            raise _NoAnswer(
-                f"{words[0]} refuses: {why}; Slurm is installed here, but has no controller that answers: run this "
-                'where jobs are submitted, or set LAUNCHER = "local"'
-            )
-        raise UserError(f"{words[0]} refuses: {why}")
-    return done.stdout
-
-
 def _digest(plan: Plan) -> str:
-    content = [plan.constants, sorted(cell.name for cell in plan.cells)]
-    return hashlib.sha256(results.json_bytes(content)).hexdigest()[:16]
+    """What sweeps have in common whose cells are the same where they have the same name."""
+    return hashlib.sha256(results.json_bytes(plan.constants)).hexdigest()[:16]
 
 
 def _was_killed(cell: Cell) -> bool:

@@ -39,6 +39,7 @@ FILES = (METRICS_FILE, CSV_FILE, SAMPLES_FILE, PARAMETERS_FILE)
 _TIMES = ("train_seconds", "compile_seconds", "samples_per_second", "seed_steps_per_second")
 # Of a configuration's fields, those that no result depends on.
 PLACES = ("out_dir", "compilation_cache")
+_ABSENT = "unknown"  # stands for a constant that another version of the program does not have
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "matplotlib")
 
 
@@ -65,6 +66,20 @@ def without_places(config: Any) -> dict[str, Any]:
     """A configuration as metrics.json holds it, but for what results do not depend on: places on the disk."""
     fields = config if isinstance(config, Mapping) else dataclasses.asdict(config)
     return {name: value for name, value in plain(fields).items() if name not in PLACES}
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """What tells one configuration from another, both as JSON holds them: such as "N_STEPS = 8, not 16"."""
+    found = []
+    for name in {**ours, **theirs}:
+        old, new = theirs.get(name, _ABSENT), ours.get(name, _ABSENT)
+        if isinstance(old, dict) and isinstance(new, dict):
+            both = {**new, **old}
+            settings = {f"{name.upper()}.{key}": (old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in both}
+        else:
+            settings = {name.upper(): (old, new)}
+        found += [f"{key} = {_short(a)}, not {_short(b)}" for key, (a, b) in settings.items() if a != b]
+    return found
 
 
 def provenance(args: Sequence[str], out_dir: str | Path, started: str, inputs: Mapping[str, str]) -> dict[str, Any]:
@@ -309,3 +324,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

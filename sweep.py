@@ -5,8 +5,6 @@ reads what there is.
 """
 
 import contextlib
-import json
-import re
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -22,18 +20,18 @@ import parts
 import results
 import storage
 import sweep_merge
+import sweep_record
 import wording
 from config import Command
 from errors import UserError
 from sweep_plan import Cell, Plan, make_plan, naming
+from sweep_record import FINISHED, STATE_FILE, UNFINISHED
 
-SCHEMA = 1
-STATE_FILE = "sweep.json"
 ERROR_FILE = "error.txt"  # in a cell's folder: why it has failed
 LOG_FILE = "log.txt"  # there as well: what its run has printed
-UNFINISHED, FINISHED = "unfinished", "finished"
 _FAILED = 1  # the exit code where a cell has, or with --strict where a family has lost all its seeds in one
 _INTERRUPTED = 130  # and of a program that Ctrl-C ends
+_MOST_NAMED = 5  # cells in a line
 
 
 class Outcome(NamedTuple):
@@ -63,9 +61,9 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
         return _merge_alone(plan, command.strict)
     try:
         n = len(plan.cells)
+        sweep_record.check(plan, fresh=command.fresh)
         with console.waiting_if_long(f"checking {n} {_cells(n)} …"):
             check([cell for cell in plan.cells if not is_finished(cell)], fresh=command.fresh)
-        _earlier(plan)
         # Two that run, or send, the same cells would do all the work twice.
         with locks.held(plan.out_dir):
             return _run(command, args, constants, plan)
@@ -86,16 +84,16 @@ def _run(command: Command, args: Sequence[str], constants: Mapping[str, Any], pl
         if command.launcher == "slurm":
             order = launcher.order(command, args, constants, plan, to_run)
             if order.tasks:
-                begin(plan)
-            _say_what(plan, n_open)
+                begin(plan, fresh=command.fresh)
+            _say_what(plan, to_run, command.config)
             launcher.submit(order, fresh=command.fresh)
             return 0
         launcher.check_idle(plan)
-    begin(plan, bool(to_run))
+    begin(plan, bool(to_run), fresh=command.fresh)
     if command.fresh:
         for cell in to_run:
             parts.remove(Path(cell.config.out_dir))
-    _say_what(plan, n_open)
+    _say_what(plan, to_run, command.config)
     n_failed = 0
     try:
         with console.sweep_bar(n, n - n_open) as bar:
@@ -185,54 +183,30 @@ def check(cells: Sequence[Cell], *, fresh: bool = False) -> None:
                 checkpoint.check(folder, cell.config)
 
 
-def begin(plan: Plan, to_run: bool = True) -> None:
+def begin(plan: Plan, to_run: bool = True, *, fresh: bool = False) -> None:
     """Records a sweep in its folder before its first cell.
 
-    The files over all cells that an earlier sweep left there are removed; its cells stay, and those with this sweep's
-    names and configurations are part of it.
+    The files over all cells that a sweep with other constants left there are removed; its cells stay, and those with
+    this sweep's names and configurations are part of it.
 
     Args:
       plan: the sweep.
       to_run: whether any of its cells has not finished.
+      fresh: whether it may replace what is there.
 
     Raises:
-      UserError: the folder cannot be written, or holds the unfinished results of a different sweep.
+      UserError: the folder cannot be written, or holds what this sweep may not replace (`sweep_record.check`).
     """
-    earlier, same = _earlier(plan)
+    earlier = sweep_record.check(plan, fresh=fresh)
     folder = storage.open_folder(plan.out_dir)
-    if same:
-        if to_run and earlier["state"] == FINISHED:
-            _write_state(plan, UNFINISHED, earlier["files"])
-        return
-    for name in sweep_merge.FILES:
-        if earlier is not None and name in earlier["files"]:
+    files = [] if earlier is None else [name for name in sweep_merge.FILES if name in earlier["files"]]
+    if earlier is not None and not sweep_record.shares_constants(earlier, plan):
+        for name in files:
             with contextlib.suppress(OSError):
                 (folder / name).unlink()
-    _write_state(plan, UNFINISHED, [])
-
-
-def _earlier(plan: Plan) -> tuple[dict[str, Any] | None, bool]:
-    """What a sweep's folder says of the last one there, None without one, and whether it is this one.
-
-    Raises:
-      UserError: it is a different one, whose unfinished results would be lost.
-    """
-    path = Path(plan.out_dir) / STATE_FILE
-    earlier = _read_state(path)
-    same = earlier is not None and _is_same(earlier, plan)
-    if earlier is not None and not same and earlier["state"] != FINISHED:
-        folders = [path.parent / name for name in earlier["cells"]]
-        begun = [folder for folder in folders if parts.files_in(folder) or checkpoint.files_in(folder)]
-        finished = [folder for folder in folders if folder not in begun and (folder / results.METRICS_FILE).is_file()]
-        trained = [folder for folder in begun if folder not in finished]
-        # One that has come to nothing yet has nothing to lose.
-        if finished or trained:
-            some = f" and {len(trained)} {'has' if len(trained) == 1 else 'have'} trained seeds" if trained else ""
-            raise UserError(
-                f"OUT_DIR {plan.out_dir!r} holds a different sweep, of which {len(finished)} of {len(folders)} cells "
-                f"are finished{some}: finish that one, name another OUT_DIR, or remove its {STATE_FILE} to give it up"
-            )
-    return earlier, same
+        files = []
+    if earlier is None or not sweep_record.is_of(earlier, plan) or (to_run and earlier["state"] == FINISHED):
+        sweep_record.write(plan, UNFINISHED, files)
 
 
 def is_finished(cell: Cell) -> bool:
@@ -356,93 +330,84 @@ def _finish(
 
 def merge(plan: Plan) -> sweep_merge.Merged:
     """Writes the files over all cells from those that have finished, and records whether all have."""
-    earlier = _read_state(Path(plan.out_dir) / STATE_FILE)
+    earlier = sweep_record.read(plan.out_dir)
     merged = sweep_merge.merge(plan, () if earlier is None else earlier["files"])
-    _write_state(plan, UNFINISHED if merged.n_missing else FINISHED, merged.files)
+    sweep_record.write(plan, UNFINISHED if merged.missing else FINISHED, merged.files)
     return merged
 
 
+def as_recorded(command: Command, plan: Plan) -> Plan:
+    """The sweep that a folder was last used for where only its lists are others than this one's; else this one."""
+    record = sweep_record.read(plan.out_dir)
+    if record is None or not sweep_record.shares_constants(record, plan) or sweep_record.is_of(record, plan):
+        return plan
+    with contextlib.suppress(UserError):
+        found = make_plan(command._replace(sweep=record["sweep"]))
+        if sweep_record.is_of(record, found):
+            return found
+    return plan
+
+
 def _merge_alone(plan: Plan, strict: bool) -> int:
-    """Merges what there is of a sweep, without running anything.
+    """Merges what there is of a sweep, without running anything or changing which sweep the folder is used for.
 
     Raises:
-      UserError: none of its cells has finished, or its folder holds another sweep.
+      UserError: none of its cells has finished.
     """
     n = len(plan.cells)
-    _earlier(plan)
+    earlier = sweep_record.read(plan.out_dir)
     if not any(map(is_finished, plan.cells)):
         n_failed = sum(map(has_failed, plan.cells))
         failed = f" ({n_failed} failed: see {ERROR_FILE} in {'its folder' if n_failed == 1 else 'their folders'})"
+        none = f"none of the {n} cells of this sweep has" if n > 1 else "this sweep's only cell has not"
         raise UserError(
-            f"--merge: none of the {n} {_cells(n)} of this sweep has finished in OUT_DIR {plan.out_dir!r}"
+            f"--merge: {none} finished in OUT_DIR {plan.out_dir!r}"
             f"{failed if n_failed else ''}; run it first, without --merge"
         )
-    begin(plan, False)
+    results.open_folder(plan.out_dir)
     with console.waiting("merging …"):
-        merged = merge(plan)
+        merged = sweep_merge.merge(plan, () if earlier is None else earlier["files"])
+        sweep_record.note_merge(plan, earlier, merged.files, len(merged.missing))
     _say_merged(plan, merged)
     return _FAILED if strict and merged.lost else 0
 
 
-def _say_what(plan: Plan, n_open: int) -> None:
-    n = len(plan.cells)
+def _say_what(plan: Plan, to_run: Sequence[Cell], shared: Any) -> None:
+    n, n_open = len(plan.cells), len(to_run)
     console.say(f"sweep: {n} {_cells(n)} of {' × '.join(f'{len(v)} {name}' for name, v in plan.swept.items())}")
     if n_open < n:
         console.say(f"{n - n_open} of them {'is' if n - n_open == 1 else 'are'} finished already")
+    n_replaced = sum(map(bool, map(sweep_record.replaced, to_run)))
+    if n_replaced:
+        hold = "holds finished results" if n_replaced == 1 else "hold finished results"
+        console.say(f"{n_replaced} of them {hold} of another configuration, to be replaced")
+    if to_run:
+        # What cells say of it is out of sight.
+        benchmark.keep_compiled(shared)
 
 
 def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
     n, n_failed = len(plan.cells), sum(map(has_failed, plan.cells))
-    console.board_table(merged.board.rows, merged.board.names, merged.board.ratio, merged.board.losses)
-    missing = f"; {merged.n_missing} of {n} {_cells(n)} missing" if merged.n_missing else ""
+    console.board_table(merged.board.rows, merged.board.names, sweep_merge.board_texts(merged.board))
+    files, folder = [*merged.files, STATE_FILE], wording.visible(plan.out_dir)
+    finished = n - len(merged.missing)
+    over = f"all {n} cells" if finished == n > 1 else f"{finished} of {n} {_cells(n)}" if n > 1 else "its only cell"
+    missing = f"; missing: {_some(merged.missing)}" if merged.missing else ""
     if n_failed:
-        missing += f", {n_failed} of them failed ({ERROR_FILE} in {'its folder' if n_failed == 1 else 'their folders'})"
-    n_files = len(merged.files)
-    files, folder = "file" if n_files == 1 else "files", wording.visible(plan.out_dir)
-    console.say(f"{n_files} {files} and {n} {_cells(n)} in {folder}/{missing}")
+        missing += f"; {n_failed} of them failed ({ERROR_FILE} in {'its folder' if n_failed == 1 else 'their folders'})"
+    console.say(f"{', '.join(files[:-1])} and {files[-1]} in {folder}/, over {over}{missing}")
+    others = sweep_record.elsewhere(plan)
+    if others:
+        have = "cell of another sweep has" if len(others) == 1 else "cells of other sweeps have"
+        console.say(f"{len(others)} {have} results there, too, which stay and are not among these: {_some(others)}")
     for cell, name, at_steps in merged.lost:
         console.warn(f"cell {cell.name}: {console.divergence(name, at_steps)}")
 
 
-def _write_state(plan: Plan, state: str, files: Sequence[str]) -> None:
-    content = {
-        "schema": SCHEMA,
-        "state": state,
-        "files": sorted(files),
-        "sweep": {name: list(values) for name, values in plan.swept.items()},
-        "constants": plan.constants,
-        "cells": [cell.name for cell in plan.cells],
-    }
-    storage.write_whole(Path(plan.out_dir) / STATE_FILE, results.json_bytes(content))
-
-
-def _read_state(path: Path) -> dict[str, Any] | None:
-    """What a folder's sweep.json says; None where there is none.
-
-    Raises:
-      UserError: it is there but not what a sweep writes.
-    """
-    try:
-        state = json.loads(path.read_bytes())
-        names = [*state["files"], *state["cells"]]
-        if state["schema"] == SCHEMA and {"state", "constants"} <= set(state) and all(map(_is_plain_name, names)):
-            return state
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise UserError(f"{str(path)!r} is not what a sweep writes: name another OUT_DIR, or remove that file")
-
-
-def _is_same(state: Mapping[str, Any], plan: Plan) -> bool:
-    """Whether a record is of the same cells: names hold the swept values, and the rest is alike for all."""
-    constants = json.loads(results.json_bytes(plan.constants))
-    return set(state["cells"]) == {cell.name for cell in plan.cells} and state["constants"] == constants
-
-
-def _is_plain_name(name: Any) -> bool:
-    # A record that somebody edited must not reach outside the folder.
-    return isinstance(name, str) and re.fullmatch(r"\w[\w.+=,-]*", name, re.ASCII) is not None
+def _some(names: Sequence[str]) -> str:
+    """The first few of some names, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return " ".join(names[:_MOST_NAMED]) + more
 
 
 def _cells(n: int) -> str:

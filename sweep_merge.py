@@ -86,7 +86,7 @@ class Merged(NamedTuple):
     """What a merge has written."""
 
     files: Sequence[str]  # in the sweep's folder
-    n_missing: int  # cells that have not finished
+    missing: Sequence[str]  # cells that have not finished, by name
     board: Board
     lost: Sequence[tuple[Cell, str, Sequence[int]]] = ()  # families that have lost all their seeds of a cell, and where
 
@@ -119,13 +119,13 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
     """
     reports = [(cell, read(cell)) for cell in plan.cells]
     scores = [score for cell, report in reports if report is not None for score in scores_of(plan, cell, report)]
-    n_missing = sum(report is None for _, report in reports)
+    missing = [cell.name for cell, report in reports if report is None]
     folder = Path(plan.out_dir)
     storage.write_whole(folder / CSV_FILE, csv_bytes(plan, scores))
     files = [CSV_FILE]
     names = _in_order(scores)
     colours = scenes.family_colours(list(MODELS), [name for name, external in names.items() if external])
-    shared = _shared(plan, n_missing, any(not external for external in names.values()))
+    shared = _shared(plan, len(missing), any(not external for external in names.values()))
     board = board_of(plan, scores)
     if board.rows:
         pooled = f" · median over {board.pooled}" if board.pooled else ""
@@ -144,7 +144,7 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
         if report is not None
         for name in results.lost_families(report)
     ]
-    return Merged(files, n_missing, board, lost)
+    return Merged(files, missing, board, lost)
 
 
 def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
@@ -217,6 +217,16 @@ def board_of(plan: Plan, scores: Sequence[Score]) -> Board:
     external = [name for name, from_elsewhere in names.items() if from_elsewhere]
     losses = (lost, n_seeds, lost_seeds)
     return Board(rows, list(names), external, ratio, reach, count, *losses, _pooled(plan), _key(plan))
+
+
+def board_texts(board: Board) -> list[list[str]]:
+    """A board's numbers [T][F] as words: multiples of the floor as the picture has them, and what has diverged."""
+
+    def text(value, loss):
+        words = "none" if np.isnan(value) else f"{leaderboard.number(value)} ×" if np.isfinite(value) else "diverged"
+        return f"{words} ({loss}{' diverged' if np.isfinite(value) else ''})" if loss else words
+
+    return [list(map(text, *each)) for each in zip(board.ratio, board.losses, strict=True)]
 
 
 class _Perfect:

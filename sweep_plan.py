@@ -13,10 +13,19 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import config as configuration
 import results
 from errors import UserError, check_path, nearest_choice, unknown_choice
+from models import MODELS
 
 _LONGEST_NAME = 100  # letters of a folder's name; what is longer ends in a hash
 _LONGEST_VALUE = 40
-# Constants that results do not depend on: where they are written, and whether compiled programs are kept.
+# What no sweep can vary, and why.
+_FIXED = {
+    "OUT_DIR": "it holds a folder for every cell",
+    "COMPILATION_CACHE": "no result depends on it; set it for all cells",
+    "SWEEP": "it is the sweep",
+    "SWEEP_PICTURES": "no result depends on it; set it for all cells",
+    "LAUNCHER": "no result depends on it; set it for all cells",
+    "SLURM": "no result depends on it; set it for all cells",
+}
 
 
 class Cell(NamedTuple):
@@ -66,7 +75,21 @@ def make_plan(command: configuration.Command) -> Plan:
         with naming(name):
             config = configuration.with_values(shared, chosen, str(Path(out_dir) / name))
         cells.append(Cell(name, chosen, config))
+    _check_families(swept, cells)
     return Plan(out_dir, swept, _unswept(shared, swept), cells, command.sweep_pictures)
+
+
+def _check_families(swept: Mapping[str, Any], cells: Sequence[Cell]) -> None:
+    """Raises a UserError where settings are swept of a family that no cell trains: all cells would be the same run."""
+    trained = {family for cell in cells for family in cell.config.models}
+    for name in swept:
+        family = name.partition(".")[0]
+        if family in MODELS and family not in trained:
+            others = " ".join(dict.fromkeys(each for cell in cells for each in cell.config.models)) or "()"
+            raise UserError(
+                f"SWEEP varies {name}, but MODELS = {others} trains no {family}: its values would all run the same; "
+                f"add {family} to MODELS, or leave {name} out"
+            )
 
 
 @contextlib.contextmanager
@@ -101,10 +124,9 @@ def _lists(sweep: Mapping[str, Any] | Sequence[str]) -> dict[str, Sequence[Any]]
     lists: dict[str, Sequence[Any]] = {}
     for entry in sweep:
         name, equals, text = (entry, "=", "") if isinstance(sweep, Mapping) else entry.partition("=")
-        if name == "OUT_DIR":
-            raise UserError("SWEEP cannot vary OUT_DIR: it holds a folder for every cell")
-        if name == "COMPILATION_CACHE":
-            raise UserError("SWEEP cannot vary COMPILATION_CACHE: no result depends on it; set it for all cells")
+        fixed = str(name).partition(".")[0]
+        if fixed in _FIXED:
+            raise UserError(f"SWEEP cannot vary {fixed}: {_FIXED[fixed]}")
         if name not in kinds:
             raise _unknown(str(name), kinds)
         if not equals:

@@ -193,7 +193,7 @@ def test_another_run_is_refused_and_can_start_over(config, unfinished, monkeypat
     said = refused(other, unfinished)
     assert "unfinished run (RBM at step 2) with PARAMETER_BUDGET = 60, not 70" in said
     setting = dataclasses.replace(config, vae=dataclasses.replace(config.vae, learning_rate=0.5))
-    assert "VAE.LEARNING_RATE = 0.003, not 0.5" in refused(setting, unfinished)
+    assert "VAE.learning_rate = 0.003, not 0.5" in refused(setting, unfinished)
     # Where it is and whether programs are kept is no part of a run.
     checkpoint.check(unfinished, dataclasses.replace(config, out_dir="x", compilation_cache="off"))
     with monkeypatch.context() as patched:

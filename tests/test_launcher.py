@@ -113,9 +113,10 @@ def test_what_is_queued_is_not_sent_again(programs, here):
     own = launcher._digest(make_plan(command_of()))
     tasks = [[["SEED=1", 0, 5]], [["SEED=2", 0, 2]], [["SEED=2", 2, 2]]]
     submitted(here, ("old", own, [[["SEED=3", 0, 5]]]), ("new", own, tasks))
-    programs("squeue", "new|7|0|PENDING\nnew|7|1|RUNNING\nnew|7|2|COMPLETING\n")
+    programs("squeue", "new|7|0|PENDING|PartitionTimeLimit\nnew|7|1|RUNNING|None\nnew|7|2|COMPLETING|None\n")
     found = order_of("--slurm.seeds-per-task", "4")
     assert set(found.queued.values()) == {"7"}
+    assert found.waiting == {"PartitionTimeLimit": 1}
     assert [unit for task in found.tasks for unit in task] == [
         Unit("SEED=3", 0, 4),
         Unit("SEED=2", 2, 3),
@@ -124,8 +125,23 @@ def test_what_is_queued_is_not_sent_again(programs, here):
     assert [(each["name"], each["job"]) for each in found.earlier] == [("new", "7")]
     assert "--name=old,new" in (here / "bin/squeue.calls").read_text()
     # A job of one task is no array.
-    programs("squeue", "old|6|N/A|PENDING\n")
-    assert {unit.cell for task in order_of().tasks for unit in task} == {"SEED=1", "SEED=2"}
+    programs("squeue", "old|6|N/A|PENDING|(a|b)\n")
+    found = order_of()
+    assert {unit.cell for task in found.tasks for unit in task} == {"SEED=1", "SEED=2"}
+    assert found.waiting == {"(a|b)": 1}
+
+
+def test_the_queue_says_why_tasks_wait(programs, here, monkeypatch, capsys):
+    own = launcher._digest(make_plan(command_of()))
+    submitted(here, ("all", own, [[["SEED=1", 0, 5], ["SEED=2", 0, 5]], [["SEED=3", 0, 5]]]))
+    programs("squeue", "all|7|0|PENDING|PartitionTimeLimit\nall|7|1|PENDING|PartitionTimeLimit\n")
+    assert script.main([*TINY, "--out-dir", "out"]) == 0
+    said = capsys.readouterr().out
+    waiting = "2 tasks wait in the queue: PartitionTimeLimit"
+    assert f"3 cells are still queued or running (job 7)\n{waiting}\nnothing to submit\n" in said
+    # Of a longer list only what is new is sent.
+    monkeypatch.setattr("test_launcher.TINY", [word.replace("1,2,3", "3,4") for word in TINY])
+    assert [unit.cell for task in order_of().tasks for unit in task] == ["SEED=4"]
 
 
 def test_what_killed_its_task_gets_one_of_its_own(programs, here):
@@ -147,6 +163,14 @@ def test_slurm_is_asked_before_anything_is_written(programs, refused, here):
     assert (here / "bin/sbatch.calls").read_text() == f"--test-only --wrap=true {asked} --array=0-2\n"
 
 
+@pytest.mark.parametrize("what", ["unrecognized option '--foo=3'", "option '--mem' requires an argument"])
+def test_what_sbatch_says_of_an_option_is_shown(programs, refused, what):
+    programs("sbatch", error=f'sbatch: {what}\nTry "sbatch --help" for more information\n', code=255)
+    assert refused("--slurm.options=--foo=3").startswith(
+        f"sbatch refuses: {what}; it was asked for an array of 3 tasks"
+    )
+
+
 def test_slurm_without_a_controller(programs, refused):
     programs("sbatch", error="sbatch: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host\n"
              "sbatch: error: fetch_config: DNS SRV lookup failed\n"
@@ -162,12 +186,12 @@ def test_the_queue_is_seen_whatever_the_user_looks_at(programs, here, monkeypatc
     path.write_text(path.read_text().replace("echo", f"env >> {here}/bin/squeue.env\necho", 1))
     for name in ("SQUEUE_PARTITION", "SQUEUE_STATES", "SQUEUE_USERS"):
         monkeypatch.setenv(name, "other")
-    programs_seen = "CLUSTER: one\n\nold|7|N/A|COMPLETING\nCLUSTER: two\n"
+    programs_seen = "CLUSTER: one\n\nold|7|N/A|COMPLETING|None\nCLUSTER: two\n"
     (here / "bin/squeue.out").write_text(programs_seen)
     order_of("--slurm.options=--clusters=two,one")
     assert "SQUEUE_" not in (here / "bin/squeue.env").read_text()
     assert (here / "bin/squeue.calls").read_text().split() == [
-        "--all", "--noheader", "--array", "--name=old", "--format=%j|%F|%K|%T", "--clusters=one,two",
+        "--all", "--noheader", "--array", "--name=old", "--format=%j|%F|%K|%T|%r", "--clusters=one,two",
     ]  # fmt: skip
 
 
@@ -205,7 +229,7 @@ def test_a_queue_that_does_not_answer(refused, programs, here):
 
 def test_a_different_sweep_in_the_queue(refused, programs, here):
     submitted(here, ("old", "another", [[["SEED=1", 0, 5]]]))
-    programs("squeue", "old|6|N/A|RUNNING\n")
+    programs("squeue", "old|6|N/A|RUNNING|None\n")
     assert "holds a different sweep, whose job 6 is still queued or running" in refused()
 
 
@@ -217,7 +241,7 @@ def test_two_that_send_at_once(refused, programs, here):
 
 def test_nothing_is_run_here_while_tasks_are_at_work(refused, programs, here, monkeypatch):
     submitted(here, ("old", "another", [[["SEED=1", 0, 5]]]))
-    programs("squeue", "old|6|N/A|RUNNING\n")
+    programs("squeue", "old|6|N/A|RUNNING|None\n")
     line = refused("--launcher", "local")
     assert "OUT_DIR 'out' has tasks of job 6 queued or running: wait for them, or cancel them with scancel 6" in line
     programs("squeue", error="slurm_load_jobs error: Unable to contact slurm controller\n", code=1)
@@ -228,7 +252,9 @@ def test_nothing_is_run_here_while_tasks_are_at_work(refused, programs, here, mo
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"schema": 1, "submissions": [{"name": "x"}]}', '{"submissions": []}', "[" * 100_000]
+    "content",
+    ["", "[]", '{"schema": 1, "submissions": [{"name": "x"}]}', '{"submissions": []}', "[" * 100_000],
+    ids=lambda content: content[-30:],
 )
 def test_a_record_that_is_none(refused, programs, here, content):
     (here / "out/slurm").mkdir(parents=True)
@@ -312,7 +338,7 @@ def test_the_last_task_merges_what_another_finished_meanwhile(here, monkeypatch)
         n_missing = sum(cell.name not in finished for cell in plan.cells)
         seen.append(n_missing)
         finished.add("SEED=3")
-        return launcher.sweep.sweep_merge.Merged([], n_missing, None)
+        return launcher.sweep.sweep_merge.Merged([], ["SEED"] * n_missing, None)
 
     monkeypatch.setattr(sweep, "is_finished", lambda cell: cell.name in finished)
     monkeypatch.setattr(sweep, "merge", merge)

@@ -28,7 +28,9 @@ def trained(make_config):
         states, info, bad = program.advance(
             program.init(program.keys, program.rows), program.keys, program.rows, np.int32(0), np.zeros(2, bool)
         )
-        step_cost(model, feed)
+        if traceable:
+            # Its compiled step is kept as well.
+            step_cost(model, feed)
         x, _ = program.evaluate(states, program.keys, np.int32(20))
         return [np.asarray(leaf) for leaf in jax.tree.leaves((states.params, info, bad, x))]
 

@@ -125,7 +125,10 @@ def test_a_sweep_on_slurm_is_the_sweep(cluster, local, run, tmp_path):
     held = queue()
     assert held == [f"{job}_0", f"{job}_1"]
     said = run(*words)
-    assert f"3 cells are still queued or running (job {job})\nnothing to submit\n" in said
+    assert (
+        f"3 cells are still queued or running (job {job})\n2 tasks wait in the queue: JobHeldUser\nnothing to submit\n"
+        in said
+    )
     assert queue() == held
     subprocess.run(["scancel", job], check=True)
     wait()
@@ -144,7 +147,7 @@ def test_a_sweep_on_slurm_is_the_sweep(cluster, local, run, tmp_path):
     assert "failed: cell SEED=1: OutputError: the results cannot be written" in log
     assert "RuntimeError: failed: SEED=1" in next((out / "slurm").glob(f"{job_in(said)}_0_*log.err")).read_text()
     said = run(*words, "--merge")
-    assert "1 of 3 cells missing, 1 of them failed (error.txt in its folder)" in said
+    assert "over 2 of 3 cells; missing: SEED=1; 1 of them failed (error.txt in its folder)" in said
 
     trap.rmdir()
     finished = cell_files(out)
@@ -164,7 +167,7 @@ def test_a_sweep_on_slurm_is_the_sweep(cluster, local, run, tmp_path):
 
     merged = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     for more in (["--merge"], ["--merge"], []):
-        assert "2 files and 3 cells in a folder/\n" in run(*words, *more)
+        assert "leaderboard.png and sweep.json in a folder/, over all 3 cells\n" in run(*words, *more)
         assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == merged
     assert cell_files(out) == after
     assert queue() == []
@@ -198,7 +201,7 @@ def test_a_task_that_is_cancelled_ends_and_is_sent_again(cluster, run, tmp_path)
     # A second one beside it would do its work twice.
     wait(lambda: not processes(out))
     said = run(*words, "--slurm.options=--hold")
-    assert "1 cell had been killed on the way" in said
+    assert "1 cell had been killed or cancelled on the way" in said
     assert "1 task for 1 cell;" in said
     subprocess.run(["scancel", job_in(said)], check=True)
     assert not (out / "SEED=1/metrics.json").exists()
