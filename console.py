@@ -270,7 +270,7 @@ def board_table(
     """KLDs as multiples of their floors [T, F], of targets and families; beside each what has diverged of it."""
 
     def text(value, loss):
-        words = "none" if np.isnan(value) else f"{_score(value)} ×" if np.isfinite(value) else "diverged"
+        words = "none" if np.isnan(value) else f"{wording.multiple(value)} ×" if np.isfinite(value) else "diverged"
         return f"{words} ({loss}{' diverged' if np.isfinite(value) else ''})" if loss else words
 
     losses = losses or [[""] * len(names)] * len(rows)

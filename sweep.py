@@ -204,10 +204,9 @@ def begin(plan: Plan, to_run: bool = True) -> None:
         if to_run and earlier["state"] == FINISHED:
             _write_state(plan, UNFINISHED, earlier["files"])
         return
-    for name in sweep_merge.FILES:
-        if earlier is not None and name in earlier["files"]:
-            with contextlib.suppress(OSError):
-                (folder / name).unlink()
+    for name in filter(sweep_merge.is_merged, earlier["files"] if earlier is not None else ()):
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
     _write_state(plan, UNFINISHED, [])
 
 
@@ -400,6 +399,8 @@ def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
     n_files = len(merged.files)
     files, folder = "file" if n_files == 1 else "files", wording.visible(plan.out_dir)
     console.say(f"{n_files} {files} and {n} {_cells(n)} in {folder}/{missing}")
+    if merged.unpictured:
+        console.say(f"no picture against {', '.join(merged.unpictured)}: {sweep_merge.CSV_FILE} has every cell")
     for cell, name, at_steps in merged.lost:
         console.warn(f"cell {cell.name}: {console.divergence(name, at_steps)}")
 
