@@ -37,8 +37,8 @@ def draw(path: Path, results: Mapping[str, Any]) -> None:
         _SHORT[name]: Line2D([], [], color=_GREY, marker=marker, ls="none", ms=8) for name, marker in _MARKERS.items()
     }
     heading = (
-        "left: nearly all bytes that kernels read and write are in the caches: near the memory's line is not bound by "
-        "memory · right: each roof was measured alone; the sum exceeds 100 % where a core overlaps the three "
+        "left: bytes count whatever holds them: what fits the caches is not bound by the memory's line, even near it "
+        "· right: each roof was measured alone; the sum exceeds 100 % where a core overlaps the three "
         f"· medians over the rounds · {results['machine']}"
     )
     figures.figure_legend(fig, entries, heading)

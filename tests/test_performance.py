@@ -1,12 +1,14 @@
 """What times the suite runs it through its present interface; ratios and shares of known rates, and their picture."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import jax
 import pytest
 
 from models import MODELS
-from performance import chart, compare, engine, roofline_worker, scaling_worker, worker
+from performance import chart, compare, engine, roofline, roofline_worker, scaling, scaling_worker, worker
 from performance.work import WORKS
 from targets import make_target
 from training import Feed
@@ -86,3 +88,13 @@ def test_table_and_picture_have_the_same_digits(tmp_path, monkeypatch):
     assert said[0] == ["11.5"] * 9
     # Why a family is missing is said in its place.
     assert said[2] == ["11.5"] * 6 + ["not in this work:\nsee the roofline"]
+
+
+@pytest.mark.parametrize("of", [compare, roofline, scaling])
+def test_the_tables_of_the_docs_are_those_of_the_results(of):
+    folder = Path(of.__file__).parent
+    name = {"performance.compare": "results"}.get(of.__name__, of.__name__.rpartition(".")[2])
+    results, text = json.loads((folder / f"{name}.json").read_text()), (folder / "README.md").read_text()
+    tables = [part for part in of.markdown(results).split("\n\n") if part.startswith("|")]
+    assert tables
+    assert [table for table in tables if table not in text] == []
