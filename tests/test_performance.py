@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from models import MODELS
+from models import build
 from performance import chart, compare, engine, roofline, roofline_worker, scaling, scaling_worker, worker
 from performance.work import WORKS
 from targets import make_target
@@ -20,12 +20,12 @@ def built(make_config):
         config = make_config(models=(family,), parameter_budget=60, num_bins=4, num_seeds=2)
         target = make_target(config)
         feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
-        return config, target, MODELS[family].build(config, target), feed
+        return config, target, build(family, config, target), feed
 
     return make
 
 
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("family", scaling.FAMILIES)
 def test_workers_train_what_they_time(family, built, monkeypatch):
     config, target, model, feed = built(family)
     n_devices = len(jax.local_devices())

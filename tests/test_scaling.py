@@ -84,7 +84,7 @@ def test_every_step_can_be_configured():
     from performance.scaling_worker import built
 
     # The smallest budget and the most bins are where a family may not fit.
-    for family in MODELS:
+    for family in scaling.FAMILIES:
         for name in ("budget", "bins"):
             for point in (scaling.axis_points(name, family)[0], scaling.axis_points(name, family)[-1]):
                 config, _, model, _ = built({"family": family, "constants": dict(point.constants)})
@@ -142,7 +142,7 @@ def test_knees_rates_and_tables_of_known_results():
     results = synthetic()
     found = scaling.knees(results)
     for quantity in scaling.QUANTITIES:
-        for family in MODELS:
+        for family in scaling.FAMILIES:
             # Between 10⁴ and 3.1·10⁴, and between 4 and 8 seeds, the curve is its own power: no interpolation error.
             assert math.isclose(found["budget"][quantity][family]["x"], 2e4, rel_tol=1e-9)
             assert math.isclose(found["seeds"][quantity][family]["x"], 8, rel_tol=1e-9)
@@ -259,7 +259,7 @@ def test_texts():
     assert [scaling.number_text(value) for value in (8, 21.4, 1234, 65_432)] == ["8", "21", "1 200", "65 000"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", scaling.FAMILIES)
 def test_density_of_ten_million_parameters_takes_little_memory(name, make_config):
     config = make_config(parameter_budget=10**7)
     target = make_target(config)
