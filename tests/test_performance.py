@@ -98,3 +98,28 @@ def test_the_tables_of_the_docs_are_those_of_the_results(of):
     tables = [part for part in of.markdown(results).split("\n\n") if part.startswith("|")]
     assert tables
     assert [table for table in tables if table not in text] == []
+
+
+def test_the_product_is_timed_before_and_after_every_timing_of_the_suite(monkeypatch):
+    timed = []
+
+    class Clock:
+        """Stands in for a process; the machine is at half its speed from the fifth timing on."""
+
+        def __init__(self, command):
+            self.way, self.facts = command[3], {"operations": 10.0}
+
+        def rate(self):
+            timed.append(self.way)
+            return (4.0 if len(timed) < 5 else 2.0) * (10 if self.way == "product" else 0.5)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(compare, "Worker", Clock)
+    found = compare.share(3)
+    assert timed[:7] == ["product", "suite", "product", "suite", "product", "suite", "product"]
+    assert list(found) == list(WORKS["large"].families)
+    # 4 · 0.5 · 10 of 40; the second between 40 and 20; then 2 · 0.5 · 10 of 20.
+    assert found["GAN"] == {"products": [40, 40, 20, 20], "rates": [20, 20, 10], "shares": [0.5, 20 / 30, 0.5]}
+    assert found["VAE"]["shares"] == [0.5] * 3
