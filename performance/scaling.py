@@ -321,7 +321,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few points, short timings, no whole runs")
-    parser.add_argument("--fresh", action="store_true", help="measure everything again")
+    parser.add_argument("--fresh", action="store_true", help="measure again what is there, of --only these kinds")
     parser.add_argument("--only", nargs="+", choices=("step", "train", "run"), default=("step", "train", "run"))
     parser.add_argument("--draw", action="store_true", help="measure nothing: tables and pictures of what is there")
     parser.add_argument(
@@ -330,16 +330,19 @@ def main(args: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(args)
     folder = chosen.out or (QUICK if chosen.quick else HERE)
     path = folder / "scaling.json"
-    results = json.loads(path.read_text()) if path.exists() and not chosen.fresh else {}
+    results = json.loads(path.read_text()) if path.exists() else {}
     if not chosen.draw:
         folder.mkdir(parents=True, exist_ok=True)
         baseline = ask({"kind": "baseline"})
         if line := refusal(path, results, baseline["machine"]):
-            print(line, file=sys.stderr)
-            return 2
+            if not chosen.fresh:
+                print(line, file=sys.stderr)
+                return 2
+            results = {}
         results |= {"machine": baseline["machine"], "cores": CORES, "baseline_bytes": baseline["process_bytes"]}
         wanted = [point for point in points(chosen.quick) if point.kind in chosen.only]
-        todo = missing(wanted, results, chosen.quick)
+        # What is measured again stays until it has been.
+        todo = wanted if chosen.fresh else missing(wanted, results, chosen.quick)
         if not todo:
             print(f"all {len(wanted)} points are kept from an earlier run; --fresh measures again", flush=True)
         for i, point in enumerate(todo):
@@ -347,8 +350,9 @@ def main(args: Sequence[str] | None = None) -> int:
                 found = measure(point, chosen.quick)
             except KeyboardInterrupt:
                 n_kept = len(wanted) - len(todo) + i
-                print(f"\ninterrupted: {n_kept} of {len(wanted)} points are kept in {path}; the same command goes on"
-                      f"{', without --fresh' if chosen.fresh else ''}", flush=True)  # fmt: skip
+                after = "the others are those of before" if chosen.fresh else "the same command goes on"
+                what = "measured again" if chosen.fresh else "kept"
+                print(f"\ninterrupted: {n_kept} of {len(wanted)} points are {what} in {path}; {after}", flush=True)
                 return 130
             results = merged(results, point, found, chosen.quick)
             results["when"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

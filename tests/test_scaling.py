@@ -228,6 +228,27 @@ def test_what_is_measured_before_ctrl_c_is_kept(measured, tmp_path, capsys):
     assert measured.points == scaling.train_points()
 
 
+def test_what_is_measured_again_leaves_the_rest(measured, tmp_path, capsys):
+    path = tmp_path / "scaling.json"
+    before = synthetic() | {"machine": "this machine", "cores": scaling.CORES}
+    scaling.write(path, before)
+    measured.known = {
+        key: entry | {"peak_memory_bytes": 2**30, "seconds": 9.0} for key, entry in measured.known.items()
+    }
+    measured.until = 1
+    assert scaling.main(["--only", "run", "--fresh"]) == 130
+    assert "interrupted: 1 of 4 points are measured again in" in capsys.readouterr().out
+    found = json.loads(path.read_text())["points"]
+    first, *others = [point.key for point in scaling.run_points()]
+    assert found[first]["peak_memory_bytes"] == 2**30
+    assert {key: found[key] for key in others} == {key: before["points"][key] for key in others}
+    measured.until = math.inf
+    assert scaling.main(["--only", "run", "--fresh"]) == 0
+    found = json.loads(path.read_text())["points"]
+    assert {found[key]["peak_memory_bytes"] for key in (first, *others)} == {2**30}
+    assert set(found) == set(before["points"])
+
+
 @pytest.mark.parametrize("other", [{"machine": "another machine"}, {"cores": scaling.CORES + 1}])
 def test_what_another_machine_has_measured_stays_as_it_is(other, measured, tmp_path, capsys):
     path = tmp_path / "scaling.json"
