@@ -26,6 +26,8 @@ _MAP = "cividis_r"  # the same to the colour-blind; light is good
 _WORST = 1000.0  # floors; what is above would leave all others one colour
 _LONGEST_ROW = 60  # letters; a longer name is cut
 _FIT_DASH = (0, (2.5, 1.5))
+_POINT = {"marker": "P", "ms": 11, "mec": "white", "ls": "none"}
+_WIDE_SPAN = 10  # a setting whose values span more has a logarithmic axis
 
 
 class Board(NamedTuple):
@@ -57,9 +59,9 @@ class Board(NamedTuple):
 
 
 class Course(NamedTuple):
-    """One family's KLD at B budgets."""
+    """One family's KLD at B budgets, or at B values of another setting."""
 
-    n_params: np.ndarray  # [B] parameters used
+    x: np.ndarray  # [B] parameters used, or the setting's values
     kld: Sequence[np.ndarray]  # [B] arrays of nats, one number a seed, infinite where it has diverged
     exact: Sequence[np.ndarray] | None = None  # [B] likewise, the exact divergence over the KLD's own cells
 
@@ -68,21 +70,32 @@ class Course(NamedTuple):
         """[B] nats."""
         return np.array([np.median(values) for values in self.kld])
 
-    def law(self, floor: float, high: float) -> PowerLaw | None:
-        """How the divergence falls: of the exact one, which has no floor, where it is known; else of the KLD."""
+    def law(self, floor: float, high: float) -> PowerLaw | str:
+        """How the divergence falls, or why that is not known: of the exact one, which has no floor, or of the KLD."""
         if self.exact is None:
-            return power_law.fit(self.n_params, self.medians, floor, high)
-        return power_law.fit(self.n_params, [np.median(values) for values in self.exact])
+            return power_law.fit(self.x, self.medians, floor, high)
+        return power_law.fit(self.x, self.exact_medians)
+
+    @property
+    def exact_medians(self) -> np.ndarray:
+        """[B] nats; empty where the exact divergence is not known."""
+        return np.array([np.median(values) for values in self.exact or ()])
+
+
+class Level(NamedTuple):
+    """What comes from elsewhere and has no budget."""
+
+    kld: float  # nats
+    n_params: float | None = None  # as declared
 
 
 class Panel(NamedTuple):
-    """One target's families at several budgets."""
+    """One target's families at several budgets, or at several values of another setting."""
 
     row: str  # the target
     courses: Mapping[str, Course]
-    levels: Mapping[str, float]  # KLD (nats) of what comes from elsewhere and has no budget
-    floor: tuple[float, float, float]  # mean, low and high that samples of the target itself score
-    middle: float  # and their median
+    levels: Mapping[str, Level]
+    floor: tuple[float, float, float]  # median, low and high that samples of the target itself score
 
 
 def number(value: float | None) -> str:
@@ -103,7 +116,7 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
     cell = max(1.15, min(2.6, 5.2 / n_names))
     wide, high = cell * n_names, max(0.46, min(0.9, 2.4 / n_rows)) * n_rows
     labels = max(max(map(len, rows)) * 0.105, max(text_width(row, 12) for row in rows)) + 0.3
-    fig = figures.new(max(labels + wide + 1.5, 8.0), high + 2.5, title)
+    fig = figures.new(max(labels + wide + 1.5, 10.5), high + 2.5, title)
     ax = fig.subplots()
 
     finite = board.ratio[np.isfinite(board.ratio)]
@@ -115,7 +128,7 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
         value = board.ratio[i, j]
         shade = colour_map(norm(shown[i, j])) if not np.isnan(value) else (1.0, 1.0, 1.0)
         dark = np.dot(shade[:3], (0.299, 0.587, 0.114)) < 0.46
-        text = "none" if np.isnan(value) else "∞" if np.isinf(value) else number(value)
+        text = "none" if np.isnan(value) else "∞" if np.isinf(value) else wording.multiple(value)
         weight = "bold" if value <= board.reach[i, j] else "normal"
         ink, loss = "white" if dark else TARGET_COLOUR, board.loss(i, j, "/")
         ax.text(j + 0.5, i + (0.38 if loss else 0.5), text, ha="center", va="center", color=ink, fontsize=13,
@@ -140,11 +153,11 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
     bar.outline.set_visible(False)
     figures.log_ticks(bar.ax.yaxis)
 
-    notes = ["the seeds' median of the last KLD, divided by the floor's median"]
-    if board.pooled:
+    notes = ["the seeds' median KLD at the last step, divided by the floor's median"]
+    if (board.count > 1).any():
         fewest, most = (f(board.count[board.count > 0], default=1) for f in (_least, _largest))
         cells = f"{most} cells" if fewest == most else f"{fewest} to {most} cells"
-        notes.append(f"of that the median over {cells} ({board.pooled})")
+        notes.append(f"each number: the median of {cells}{f' ({board.pooled})' if board.pooled else ''}")
     notes.append("bold: no larger than in 97.5 % of perfect models with as many seeds")
     marks = {
         "∞: diverged": np.isinf(board.ratio).any() or board.lost_seeds.any(),
@@ -163,14 +176,18 @@ def budget_scaling(
     colours: Mapping[str, str],
     title: str,
     *,
+    setting: str = "",
     note: str = "",
     key: Sequence[str] = (),
 ) -> None:
-    """Draws the KLD against the number of parameters on log scales, a panel for every target.
+    """Draws the KLD against the number of parameters on log scales, or against another setting; a panel a target.
 
-    Where a power law fits (`power_law.fit`) it is drawn, and its exponent named over the panel.
+    Where a power law of the parameters fits (`power_law.fit`) it is drawn, with its exponent over the panel, else
+    why there is none. What the fit is of, the KLD or the exact divergence, is drawn with it.
 
     Args:
+      setting: what the courses' x is, if it is not parameters: then nothing is fitted, and what comes from elsewhere
+        stands at no value.
       note: what else the seeds of a budget differ in, such as "2 values of SEED".
       key: what short names of targets stand for.
     """
@@ -179,7 +196,9 @@ def budget_scaling(
     n_rows = -(-n // columns)
     width = {1: 8.0, 2: 11.0, 3: 12.5}.get(columns, 16.0)
     side = {1: 4.2, 2: 3.0}.get(n_rows, 2.6)
-    fits = [_fits(panel) for panel in panels]
+    found = [{} if setting else _fits(panel) for panel in panels]
+    too_few = any(found) and all(law == power_law.FEW for laws in found for law in laws.values())
+    fits = [{}] * n if too_few else found
     longest = max((len(name) for laws in fits for name in laws), default=0)
     beside = max(1, int((width - 1) / columns / (0.077 * (longest + 38) + 0.4)))  # exponents in one line
     lines = [-(-len(laws) // beside) for laws in fits]
@@ -190,29 +209,53 @@ def budget_scaling(
     for ax in axes[n:]:
         ax.remove()
 
-    values = [[values for course in panel.courses.values() for values in course.kld] for panel in panels]
-    levels = [level for panel in panels for level in panel.levels.values()]
-    floors = tuple(np.ravel([panel.floor for panel in panels]))
-    limits = figures.log_limits([[np.concatenate(each)] for each in values] + [[np.array(levels)]], floors)
-    sizes = np.concatenate([course.n_params for panel in panels for course in panel.courses.values()])
-    margin = max(1.25, (sizes.max() / sizes.min()) ** 0.05)
+    fitted = [[name for name, law in laws.items() if isinstance(law, PowerLaw)] for laws in fits]
+    exact = [
+        [name for name in laws if panel.courses[name].exact is not None]
+        for laws, panel in zip(fits, panels, strict=True)
+    ]
+    shown = [[np.concatenate(course.kld) for course in panel.courses.values()] for panel in panels]
+    shown += [[panel.courses[name].exact_medians for name in own] for own, panel in zip(exact, panels, strict=True)]
+    shown += [[np.array([level.kld for panel in panels for level in panel.levels.values()])]]
+    limits = figures.log_limits(shown, tuple(np.ravel([panel.floor for panel in panels])))
+    declared = [] if setting else [level.n_params for panel in panels for level in panel.levels.values()]
+    x = np.concatenate([course.x for panel in panels for course in panel.courses.values()])
+    x = np.append(x, [size for size in declared if size is not None])
     for i, (ax, panel, laws) in enumerate(zip(axes, panels, fits, strict=False)):
-        ax.set(xscale="log", yscale="log", xlim=(sizes.min() / margin, sizes.max() * margin), ylim=limits)
-        figures.log_ticks(ax.xaxis)
+        ax.set(yscale="log", ylim=limits)
+        _x_axis(ax, x, logarithmic=not setting)
         figures.log_ticks(ax.yaxis)
-        figures.outer_labels(ax, i, n, columns, "parameters", "KLD (nats)")
+        figures.outer_labels(ax, i, n, columns, setting or "parameters", "KLD (nats)")
         figures.floor_band(ax, panel.floor, limits[0])
         for name, level in panel.levels.items():
-            figures.external_line(ax, min(level, limits[1] * 100), colours[name], limits[0])
+            _level(ax, level._replace(n_params=None) if setting else level, colours[name], limits)
         for name, course in panel.courses.items():
             _course(ax, course, colours[name], limits)
-        for name, law in laws.items():
+        for name in fitted[i]:
+            law, middle = laws[name], 0.0 if name in exact[i] else panel.floor[0]
             size = np.geomspace(law.n_params.min() / 1.15, law.n_params.max() * 1.15, 100)
-            ax.plot(size, panel.middle + law.factor * size**law.slope, color=colours[name], ls=_FIT_DASH, lw=1.5,
-                    zorder=2.5)  # fmt: skip
-        exact = [name for name in laws if panel.courses[name].exact is not None]
-        _head(ax, panel.row, laws, exact, colours, heads[i // columns], beside)
+            ax.plot(size, middle + law.factor * size**law.slope, color=colours[name], ls=_FIT_DASH, lw=1.5, zorder=2.5)
+        for name in exact[i]:
+            course = panel.courses[name]
+            ax.plot(course.x, np.clip(course.exact_medians, *limits), "D", color=colours[name], mfc="white", mew=1.5,
+                    ms=6, zorder=3.4, clip_on=False)  # fmt: skip
+        _head(ax, panel.row, laws, exact[i], colours, heads[i // columns], beside)
 
+    of = "value" if setting else "budget"
+    heading = [f"dots: median over the seeds of a {of}{f', also over {note}' if note else ''}"]
+    heading.append("bars and bands: their range")
+    if any(fitted):
+        heading.append("dashed: the fit of KLD = floor + c × parametersᵃ, with a and its 95 % interval above")
+    if any(exact):
+        heading.append("hollow, and exact a: the exact KL, which has no floor")
+    if too_few:
+        heading.append("an exponent needs four budgets")
+    figures.figure_legend(fig, _entries(panels, colours, sized=not setting), " · ".join([*heading, *key]))
+    figures.save(fig, path)
+
+
+def _entries(panels: Sequence[Panel], colours: Mapping[str, str], *, sized: bool) -> dict[str, Any]:
+    """The legend: families with what they have lost, what comes from elsewhere, and the floor."""
     entries: dict[str, Any] = {}
     for name in dict.fromkeys(name for panel in panels for name in panel.courses):
         lost = sum(np.isinf(np.concatenate(p.courses[name].kld)).sum() for p in panels if name in p.courses)
@@ -222,24 +265,38 @@ def budget_scaling(
     if any(np.isinf(course.medians).any() for panel in panels for course in panel.courses.values()):
         entries["the median seed has diverged"] = Line2D([], [], color="#606060", marker="^", ms=8, ls="none")
     for name in dict.fromkeys(name for panel in panels for name in panel.levels):
-        entries[f"{name} (external)"] = figures.external_entry(colours[name])
-    entries |= figures.floor_entry()
-    also = f", also over {note}" if note else ""
-    heading = f"dots: median over the seeds of a budget{also} · bars and bands: their range"
-    if any(fits):
-        heading += " · dashed: KLD = floor + c × parametersᵃ, over the panel a ± its 95 % interval"
-        if any(
-            panel.courses[name].exact is not None for panel, laws in zip(panels, fits, strict=True) for name in laws
-        ):
-            heading += " · exact a: that of the exact KL, which has no floor"
-    heading += "".join(f" · {entry}" for entry in key)
-    figures.figure_legend(fig, entries, heading)
-    figures.save(fig, path)
+        at_size = sized and any(panel.levels[name].n_params for panel in panels if name in panel.levels)
+        entries[f"{name} (external)"] = (
+            Line2D([], [], color=colours[name], **_POINT) if at_size else figures.external_entry(colours[name])
+        )
+    (handle,) = figures.floor_entry().values()
+    return {**entries, "floor: median and range of samples of the target itself": handle}
 
 
-def _fits(panel: Panel) -> dict[str, PowerLaw]:
-    laws = {name: course.law(panel.middle, panel.floor[2]) for name, course in panel.courses.items()}
-    return {name: law for name, law in laws.items() if law is not None}
+def _x_axis(ax: Axes, x: np.ndarray, *, logarithmic: bool) -> None:
+    """Room for all x, on a logarithmic axis where they span more than _WIDE_SPAN and are positive."""
+    low, high = x.min(), x.max()
+    if logarithmic or (low > 0 and high / low > _WIDE_SPAN):
+        margin = max(1.25, (high / low) ** 0.05)
+        ax.set(xscale="log", xlim=(low / margin, high * margin))
+        figures.log_ticks(ax.xaxis)
+    else:
+        margin = 0.06 * (high - low) or 0.5
+        ax.set_xlim(low - margin, high + margin)
+        figures.round_ticks(ax.xaxis)
+
+
+def _level(ax: Axes, level: Level, colour: str, limits: tuple[float, float]) -> None:
+    """What comes from elsewhere: a point at the size that was declared for it, else a line."""
+    kld = min(level.kld, limits[1] * 100)
+    if level.n_params:
+        ax.plot(level.n_params, np.clip(kld, *limits), color=colour, zorder=3.6, clip_on=False, **_POINT)
+    else:
+        figures.external_line(ax, kld, colour, limits[0])
+
+
+def _fits(panel: Panel) -> dict[str, PowerLaw | str]:
+    return {name: course.law(panel.floor[0], panel.floor[2]) for name, course in panel.courses.items()}
 
 
 def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) -> None:
@@ -254,32 +311,39 @@ def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) 
     # What is infinite leaves through the top; what is zero runs along the bottom.
     medians = np.clip(course.medians, low, high * 100)
     ax.fill_between(
-        course.n_params, np.minimum(lowest, high), np.minimum(highest, high), color=colour, alpha=0.16, lw=0, zorder=2
+        course.x, np.minimum(lowest, high), np.minimum(highest, high), color=colour, alpha=0.16, lw=0, zorder=2
     )
-    ax.vlines(course.n_params, lowest, highest, color=colour, lw=1.4, alpha=0.8, zorder=3)
-    ax.plot(course.n_params, medians, color=colour, lw=1.7, alpha=0.75, zorder=3.2)
-    for size, median in zip(course.n_params, course.medians, strict=True):
-        marker = "^" if np.isinf(median) else "o"
-        ax.plot(size, np.clip(median, low, high), marker, color=colour, ms=8, mec="white", mew=0.9, zorder=3.5,
-                clip_on=False)  # fmt: skip
+    ax.vlines(course.x, lowest, highest, color=colour, lw=1.4, alpha=0.8, zorder=3)
+    ax.plot(course.x, medians, color=colour, lw=1.7, alpha=0.75, zorder=3.2)
+    lost = np.isinf(course.medians)
+    for marker, these in (("o", ~lost), ("^", lost)):
+        if these.any():
+            ax.plot(course.x[these], np.clip(course.medians[these], low, high), marker, color=colour, ms=8, mec="white",
+                    mew=0.9, zorder=3.5, clip_on=False)  # fmt: skip
 
 
 def _head(
     ax: Axes,
     row: str,
-    laws: Mapping[str, PowerLaw],
+    laws: Mapping[str, PowerLaw | str],
     exact: Collection[str],
     colours: Mapping[str, str],
     lines: int,
     columns: int,
 ) -> None:
-    """A target's name, and under it the exponents as a legend; `lines` are kept free in every panel of a row."""
+    """A target's name, and under it the exponents, or why there is none; `lines` stay free in all panels of a row."""
     name = _head_lines(row)
     ax.set_title(name, loc="left", color=TARGET_COLOUR, fontweight="bold", pad=7 + 14 * lines)
     if laws:
-        handles = [Line2D([], [], color=colours[family], ls=_FIT_DASH, lw=1.8) for family in laws]
+        handles = [
+            Line2D([], [], color=colours[family], ls="none" if isinstance(law, str) else _FIT_DASH, lw=1.8,
+                   marker="o" if isinstance(law, str) else "", ms=5)
+            for family, law in laws.items()
+        ]  # fmt: skip
         texts = [
-            f"{family}: {'exact ' if family in exact else ''}a = {_with_error(law.slope, law.error)}, "
+            f"{family}: no exponent, {'exact KL: ' if family in exact else ''}{law}"
+            if isinstance(law, str)
+            else f"{family}: {'exact ' if family in exact else ''}a = {_with_error(law.slope, law.error)}, "
             f"{len(law.n_params)} of {law.n_budgets} budgets"
             for family, law in laws.items()
         ]

@@ -10,6 +10,13 @@ import scipy.stats
 _FEWEST = 4  # sizes: with fewer, noise passes for a law
 _FEWEST_ABOVE = 3  # of them above the floor's range: the others say only that little is left
 _LEVEL = 0.95
+_FLAT = 0.3  # half the width of an interval about zero: with a wider one the slope is not known
+# Why there is no law.
+FEW = f"needs {_FEWEST} budgets"
+AT_FLOOR = "at the floor"
+RISING = "rising"
+FLAT = "flat"
+WIDE = "interval too wide"
 # Of the floor: from where a fit starts that has to take the logarithm of what is left.
 _SMALLEST_START = 0.05
 
@@ -24,7 +31,7 @@ class PowerLaw(NamedTuple):
     n_budgets: int  # of how many
 
 
-def fit(n_params: Sequence[float], medians: Sequence[float], floor: float = 0.0, high: float = 0.0) -> PowerLaw | None:
+def fit(n_params: Sequence[float], medians: Sequence[float], floor: float = 0.0, high: float = 0.0) -> PowerLaw | str:
     """Least squares of ln KLD against ln(floor + factor · P^slope).
 
     The spread of the seeds, and that of the KLD's own noise, is about proportional to the KLD: its logarithm has one
@@ -41,13 +48,15 @@ def fit(n_params: Sequence[float], medians: Sequence[float], floor: float = 0.0,
       high: the 97.5 % quantile of the same.
 
     Returns:
-      None unless there are four sizes, of which three lie above the floor's range, and all of the 95 % interval lies
-      below zero.
+      The law; or, in a word or two, why there is none. There is one where there are four sizes, of which three lie
+      above the floor's range, and all of the 95 % interval lies below zero.
     """
     size, kld = np.asarray(n_params, np.float64), np.asarray(medians, np.float64)
     used = np.isfinite(kld) & (kld > 0) & (size > 0)
-    if len(np.unique(size[used])) < _FEWEST or np.sum(kld[used] > max(high, floor)) < _FEWEST_ABOVE:
-        return None
+    if len(np.unique(size[used])) < _FEWEST:
+        return FEW
+    if np.sum(kld[used] > max(high, floor)) < _FEWEST_ABOVE:
+        return AT_FLOOR
     x, y = np.log(size[used]), np.log(kld[used])
     centre = x.mean()
     x = x - centre
@@ -66,11 +75,11 @@ def fit(n_params: Sequence[float], medians: Sequence[float], floor: float = 0.0,
     found = scipy.optimize.least_squares(residuals, (level, slope), jacobian)
     information = found.jac.T @ found.jac
     if not np.linalg.cond(information) < 1e10:
-        return None
+        return WIDE
     freedom = len(x) - 2
     deviation = np.sqrt(2 * found.cost / freedom * np.linalg.inv(information)[1, 1])
     error = scipy.stats.t.ppf((1 + _LEVEL) / 2, freedom) * deviation
     level, slope = found.x
     if not slope + error < 0:
-        return None
+        return RISING if slope > error else FLAT if error <= _FLAT else WIDE
     return PowerLaw(float(slope), float(error), float(np.exp(level - slope * centre)), size[used], len(size))

@@ -17,7 +17,6 @@ import console
 import interruption
 import locks
 import parts
-import results
 import storage
 import sweep_merge
 import sweep_record
@@ -199,7 +198,7 @@ def begin(plan: Plan, to_run: bool = True, *, fresh: bool = False) -> None:
     """
     earlier = sweep_record.check(plan, fresh=fresh)
     folder = storage.open_folder(plan.out_dir)
-    files = [] if earlier is None else [name for name in sweep_merge.FILES if name in earlier["files"]]
+    files = [] if earlier is None else list(filter(sweep_merge.is_merged, earlier["files"]))
     if earlier is not None and not sweep_record.shares_constants(earlier, plan):
         for name in files:
             with contextlib.suppress(OSError):
@@ -364,7 +363,7 @@ def _merge_alone(plan: Plan, strict: bool) -> int:
             f"--merge: {none} finished in OUT_DIR {plan.out_dir!r}"
             f"{failed if n_failed else ''}; run it first, without --merge"
         )
-    results.open_folder(plan.out_dir)
+    storage.open_folder(plan.out_dir)
     with console.waiting("merging …"):
         merged = sweep_merge.merge(plan, () if earlier is None else earlier["files"])
         sweep_record.note_merge(plan, earlier, merged.files, len(merged.missing))
@@ -400,6 +399,8 @@ def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
     if others:
         have = "cell of another sweep has" if len(others) == 1 else "cells of other sweeps have"
         console.say(f"{len(others)} {have} results there, too, which stay and are not among these: {_some(others)}")
+    if merged.unpictured:
+        console.say(f"no picture against {', '.join(merged.unpictured)}: {sweep_merge.CSV_FILE} has every cell")
     for cell, name, at_steps in merged.lost:
         console.warn(f"cell {cell.name}: {console.divergence(name, at_steps)}")
 

@@ -17,15 +17,17 @@ import scenes
 import storage
 import wording
 from evaluation import N_FLOOR_DRAWS
-from leaderboard import Board, Course, Panel
+from leaderboard import Board, Course, Level, Panel
 from models import MODELS
 from sweep_plan import Cell, Plan
 
 CSV_FILE = "leaderboard.csv"
 BOARD_FILE = "leaderboard.png"
 SCALING_FILE = "budget_scaling.png"
-FILES = (CSV_FILE, BOARD_FILE, SCALING_FILE)
 BUDGET = "PARAMETER_BUDGET"
+# What else is swept and numeric has a picture of its own: not what tells rows or columns apart, nor a draw's number.
+_PICTURE_OF = "sweep_{}.png"
+_NO_SETTING = (BUDGET, "SEED", "TARGET_TYPE", "NUM_BINS", "MODELS")
 # Where these are swept, equal names are other distributions, or have other floors: no row may mix them.
 _OF_TARGETS = {
     "CUSTOM_FILE": "{}",
@@ -89,6 +91,7 @@ class Merged(NamedTuple):
     missing: Sequence[str]  # cells that have not finished, by name
     board: Board
     lost: Sequence[tuple[Cell, str, Sequence[int]]] = ()  # families that have lost all their seeds of a cell, and where
+    unpictured: Sequence[str] = ()  # swept settings against which nothing can be drawn
 
 
 def read(cell: Cell) -> dict[str, Any] | None:
@@ -128,15 +131,19 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
     shared = _shared(plan, len(missing), any(not external for external in names.values()))
     board = board_of(plan, scores)
     if board.rows:
-        pooled = f" · median over {board.pooled}" if board.pooled else ""
-        leaderboard.leaderboard(folder / BOARD_FILE, board, colours, f"KLD relative to the floor{pooled}{shared}")
+        leaderboard.leaderboard(folder / BOARD_FILE, board, colours, f"KLD relative to the floor{shared}")
         files.append(BOARD_FILE)
-    panels = panels_of(scores) if len(plan.swept.get(BUDGET, ())) > 1 else []
-    if panels:
-        leaderboard.budget_scaling(folder / SCALING_FILE, panels, colours, f"KLD against parameters{shared}",
-                                   note=_pooled(plan, without=BUDGET), key=board.key)  # fmt: skip
-        files.append(SCALING_FILE)
-    for name in set(FILES).intersection(earlier) - set(files):
+    numeric, others = settings_of(plan)
+    for setting in [BUDGET, *numeric] if len(plan.swept.get(BUDGET, ())) > 1 else numeric:
+        if panels := panels_of(scores, setting):
+            of_budget = setting == BUDGET
+            words = "parameters" if of_budget else setting
+            name = SCALING_FILE if of_budget else _PICTURE_OF.format(setting)
+            leaderboard.budget_scaling(folder / name, panels, colours, f"KLD against {words}{shared}",
+                                       setting="" if of_budget else setting, note=_pooled(plan, without=setting),
+                                       key=board.key)  # fmt: skip
+            files.append(name)
+    for name in {name for name in earlier if is_merged(name)} - set(files):
         (folder / name).unlink(missing_ok=True)
     lost = [
         (cell, name, report["models"][name]["diverged_at_step"])
@@ -144,7 +151,25 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
         if report is not None
         for name in results.lost_families(report)
     ]
-    return Merged(files, missing, board, lost)
+    return Merged(files, missing, board, lost, others)
+
+
+def is_merged(name: str) -> bool:
+    """Whether a file's name is of those that a merge writes."""
+    own = re.fullmatch(re.escape(_PICTURE_OF).replace(r"\{\}", r"[\w.]+"), name, re.ASCII)
+    return name in (CSV_FILE, BOARD_FILE, SCALING_FILE) or own is not None
+
+
+def settings_of(plan: Plan) -> tuple[list[str], list[str]]:
+    """What has a picture of its own besides the budget, and what has none since its values are no numbers."""
+    swept = [name for name, values in plan.swept.items() if len(values) > 1]
+    swept = [name for name in swept if name not in (*_NO_SETTING, *_OF_TARGETS)]
+    numeric = [name for name in swept if all(_is_number(value) for value in plan.swept[name])]
+    return numeric, [name for name in swept if name not in numeric]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
@@ -223,7 +248,7 @@ def board_texts(board: Board) -> list[list[str]]:
     """A board's numbers [T][F] as words: multiples of the floor as the picture has them, and what has diverged."""
 
     def text(value, loss):
-        words = "none" if np.isnan(value) else f"{leaderboard.number(value)} ×" if np.isfinite(value) else "diverged"
+        words = "none" if np.isnan(value) else f"{wording.multiple(value)} ×" if np.isfinite(value) else "diverged"
         return f"{words} ({loss}{' diverged' if np.isfinite(value) else ''})" if loss else words
 
     return [list(map(text, *each)) for each in zip(board.ratio, board.losses, strict=True)]
@@ -257,8 +282,12 @@ class _Perfect:
         return np.median(np.interp(self._generator.random((_N_PERFECT, n)), levels, quantiles), axis=1)
 
 
-def panels_of(scores: Sequence[Score]) -> list[Panel]:
-    """A panel for every target: its families' KLD against the parameters they used, all seeds of a budget together."""
+def panels_of(scores: Sequence[Score], setting: str = BUDGET) -> list[Panel]:
+    """A panel for every target: KLD against the parameters used, or a setting; all seeds of one value together.
+
+    A family's own setting has a course of that family alone: no other depends on it.
+    """
+    owner = setting.partition(".")[0] if "." in setting else None
     panels = []
     for row in dict.fromkeys(score.row for score in scores):
         here = [score for score in scores if score.row == row and len(score.kld)]
@@ -266,19 +295,23 @@ def panels_of(scores: Sequence[Score]) -> list[Panel]:
         for name, external in _in_order(here).items():
             own = [score for score in here if score.name == name]
             if external:
-                levels[name] = float(np.median([np.median(score.kld) for score in own]))
+                kld = float(np.median([np.median(score.kld) for score in own]))
+                levels[name] = Level(kld, own[0].n_params)
                 continue
-            budgets = sorted({score.cell.config.parameter_budget for score in own})
-            groups = [[score for score in own if score.cell.config.parameter_budget == budget] for budget in budgets]
-            n_params = [float(np.median([score.n_params for score in group])) for group in groups]
+            if owner not in (None, name):
+                continue
+            values = sorted({score.cell.values[setting] for score in own})
+            groups = [[score for score in own if score.cell.values[setting] == value] for value in values]
+            if setting == BUDGET:
+                values = [float(np.median([score.n_params for score in group])) for group in groups]
             klds = [np.concatenate([score.kld for score in group]) for group in groups]
             exact = [np.concatenate([score.exact for score in group]) for group in groups]
             known = all(len(one) == len(other) for one, other in zip(exact, klds, strict=True))
-            courses[name] = Course(np.array(n_params), klds, exact if known else None)
+            courses[name] = Course(np.array(values), klds, exact if known else None)
         trained = [score.floors["kld"] for score in here if not score.external]
         if courses:
-            floor = tuple(float(np.median([each[part] for each in trained])) for part in ("mean", "low", "high"))
-            panels.append(Panel(row, courses, levels, floor, float(np.median([_middle(each) for each in trained]))))
+            parts = [(_middle(each), each["low"], each["high"]) for each in trained]
+            panels.append(Panel(row, courses, levels, tuple(np.median(parts, axis=0).tolist())))
     return panels
 
 
@@ -299,7 +332,7 @@ def _in_order(scores: Sequence[Score]) -> dict[str, bool]:
 
 def _pooled(plan: Plan, without: str = "") -> str:
     """What the cells of one target differ in, such as "5 PARAMETER_BUDGET × 2 SEED"; empty for one cell a target."""
-    ignored = ("TARGET_TYPE", "NUM_BINS", *_OF_TARGETS, without)
+    ignored = ("TARGET_TYPE", "NUM_BINS", "MODELS", *_OF_TARGETS, without)
     lengths = {name: len(values) for name, values in plan.swept.items() if name not in ignored}
     return " × ".join(
         f"{n} budgets" if name == BUDGET else f"{n} values of {name}" for name, n in lengths.items() if n > 1

@@ -45,6 +45,14 @@ def cell(value: Any) -> Any:
     return f"'{text}" if text.startswith(("\t", "\n")) or text.lstrip().startswith(_FORMULA) else text
 
 
+def multiple(value: float) -> str:
+    """A ratio in three digits that count: 0.987, 1.00, 11.5, 342, 1.2e4."""
+    if value >= 1e4 or 0 < value < 1e-3:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
+
+
 def cut(text: str, longest: int) -> str:
     """The text, or its beginning with an ellipsis, in `longest` letters."""
     return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"

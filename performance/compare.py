@@ -1,6 +1,7 @@
 """Times this suite beside other ways to do the same training, in turn within one run.
 
-    python3 -m performance.compare [--works small binned large] [--repeats 7] [--torch-python …]
+    python3 -m performance.compare [--works small binned large] [--only ways cores share] [--repeats 7]
+                                   [--torch-python …] [--draw]
 
 Every way runs in a process of its own that keeps what it compiled. In every round each way is timed once for about a
 second, one after the other, so that what else the machine does hits all alike; a ratio is taken within a round, and
@@ -9,17 +10,20 @@ its median and range over the rounds are what is reported. Writes `performance/r
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from performance import chart
 from performance.work import ROOT, WORKS, config_of
+from wording import multiple
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
@@ -30,6 +34,7 @@ WAYS = {
     "tutorial": "(b′) a jitted call for the data and each network, undonated, unpinned",
     "torch": "(c) PyTorch eager",
 }
+PARTS = ("ways", "cores", "share")
 
 
 class Worker:
@@ -146,24 +151,61 @@ def cores(repeats: int) -> dict[str, list[float]]:
     return gains
 
 
-def arithmetic(repeats: int) -> dict[str, Any]:
-    """The large work's share of the arithmetic rate of a large matrix product, per family, in every round."""
+def share(repeats: int) -> dict[str, Any]:
+    """The large work's share of the arithmetic rate of a large matrix product, per family, in every round.
+
+    Both run on as many devices, one a core. The product is timed before and after every timing of the suite: what else
+    the machine does changes its speed by more than the share is to be known to.
+    """
     product = Worker([sys.executable, "-m", "performance.worker", "product", "", ""])
-    shares, rates = {}, []
+    found = {}
     for family in WORKS["large"].families:
         suite = Worker([sys.executable, "-m", "performance.worker", "suite", family, "large"])
-        shares[family] = []
+        products, rates = [product.rate()], []
         for _ in range(repeats):
-            rates.append(product.rate())
-            shares[family].append(suite.rate() * suite.facts["operations"] / rates[-1])
+            rates.append(suite.rate() * suite.facts["operations"])
+            products.append(product.rate())
         suite.close()
+        found[family] = {"products": products, "rates": rates, "shares": shares(products, rates)}
     product.close()
-    return {"shares": shares, "product": rates}
+    return found
 
 
-def spread(values: list[float]) -> str:
+def shares(products: Sequence[float], rates: Sequence[float]) -> list[float]:
+    """Every rate over the mean of its two neighbours in time.
+
+    Args:
+      products: [R + 1] operations a second of the product, before, between and after the rates.
+      rates: [R] operations a second.
+    """
+    pairs = itertools.pairwise(products)
+    return [2 * rate / (before + after) for rate, (before, after) in zip(rates, pairs, strict=True)]
+
+
+def spread(values: Sequence[float]) -> str:
     """Median and range."""
-    return f"{statistics.median(values):.1f} ({min(values):.1f} – {max(values):.1f})"
+    middle, low, high = map(multiple, (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({low} – {high})"
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The table of all ratios, and what else has been measured in words."""
+    from performance.scaling import table
+
+    ways = [way for way in WAYS if way != "suite"]
+    rows = [["work", "family", "seed-steps/s", *(f"× {WAYS[way].split()[0]}" for way in ways)]]
+    for name, of_work in results.get("comparison", {}).items():
+        for family, found in of_work.items():
+            rate = f"{statistics.median(found['rates']['suite']):,.0f}".replace(",", " ")
+            cells = [spread(found["ratios"][way]) if way in found["ratios"] else "–" for way in ways]
+            rows.append([WORKS[name].title.replace(" · ", ", "), family, rate, *cells])
+    lines = [table(rows), f"Median and range over the rounds. {results['machine']}."]
+    for family, gains in results.get("cores", {}).items():
+        lines.append(f"{family}: eight seeds on all cores {spread(gains)} times as fast as on one pinned core.")
+    for family, found in results.get("share", {}).items():
+        percent, rate = [100 * each for each in found["shares"]], statistics.median(found["products"])
+        lines.append(f"{family}, large: {spread(percent)} % of a matrix product's {rate / 1e9:.0f} Gflop/s.")
+    return "\n\n".join(lines)
 
 
 def main() -> None:
@@ -175,12 +217,28 @@ def main() -> None:
     parser.add_argument(
         "--torch-python", default=None, help="a Python that has PyTorch; left out: no comparison with it"
     )
-    parser.add_argument("--skip-checks", action="store_true", help="leave out the cores and the arithmetic rate")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--no-save", action="store_true", help="print alone")
+    parser.add_argument("--draw", action="store_true", help="measure nothing: table and picture of what is there")
     chosen = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results |= {"machine": machine(), "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
-    for name in chosen.works:
+    if not chosen.draw:
+        measure(results, chosen)
+    print(f"\n{markdown(results)}")
+    if not chosen.no_save and not chosen.draw:
+        RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    if not chosen.no_save and "comparison" in results:
+        chart.draw(HERE / "ratios.png", results, {name: work.title for name, work in WORKS.items()}, WAYS)
+
+
+def measure(results: dict[str, Any], chosen: argparse.Namespace) -> None:
+    """Adds what is to be measured to the results; those of another machine go."""
+    here = machine()
+    if results.get("machine", here) != here:
+        print(f"measured anew: so far on {results['machine']}, now on {here}", flush=True)
+        results.clear()
+    results |= {"machine": here, "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    for name in chosen.works if "ways" in chosen.only else ():
         for family in WORKS[name].families:
             if family not in chosen.families:
                 continue
@@ -189,27 +247,22 @@ def main() -> None:
             line = f"{WORKS[name].title:<52} {family}: {statistics.median(found['rates']['suite']):,.0f} seed-steps/s"
             line += "".join(f";  × {spread(values)} {way}" for way, values in found["ratios"].items())
             print(line, flush=True)
-    if not chosen.skip_checks:
+    if "cores" in chosen.only:
         results["cores"] = cores(chosen.repeats)
-        for family, gains in results["cores"].items():
-            print(f"{family}: eight seeds on {os.cpu_count()} cores × {spread(gains)} one pinned core", flush=True)
-        results["arithmetic"] = arithmetic(chosen.repeats)
-        rate = statistics.median(results["arithmetic"]["product"])
-        for family, shares in results["arithmetic"]["shares"].items():
-            percent = spread([100 * share for share in shares])
-            print(f"{family}, large: {percent} % of a matrix product's {rate / 1e9:.0f} Gflop/s", flush=True)
-    if not chosen.no_save:
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        chart.draw(HERE / "ratios.png", results, {name: work.title for name, work in WORKS.items()}, WAYS)
+    if "share" in chosen.only:
+        results["share"] = share(chosen.repeats)
 
 
 def machine() -> str:
-    """Processor, cores and versions in words."""
+    """Processor or other devices, cores and versions in words."""
     import jax
 
-    from devices import device_name
+    from devices import device_name, processor
 
-    return f"{device_name()}, Python {platform.python_version()}, JAX {jax.__version__}"
+    cpu = jax.local_devices()[0].platform == "cpu"
+    # Not how many devices JAX has: on a processor that is the process's own choice.
+    name = f"{processor()}, {os.cpu_count()} cores" if cpu else device_name()
+    return f"{name}, Python {platform.python_version()}, JAX {jax.__version__}"
 
 
 if __name__ == "__main__":

@@ -99,7 +99,9 @@ def markdown(results: Mapping[str, Any]) -> str:
     """The table of all steps, and the roofs in words."""
     from performance.scaling import seconds_text, table
 
-    rows = [["work", "family", "a step", "Gflop/s", "flop a byte", *(f"% of {name}" for name in NAMES.values()), "sum"]]
+    rows = [
+        ["work", "family", "a seed-step", "Gflop/s", "flop a byte", *(f"% of {name}" for name in NAMES.values()), "sum"]
+    ]
     for name, of_work in results["points"].items():
         for family, point in of_work.items():
             counts, rate = point["counts"], median(point["rounds"], "step")
@@ -116,7 +118,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             )
     roofs = roofs_of(results)
     words = (
-        f"Roofs, all cores, medians over the rounds: a product of two 2 048 × 2 048 matrices "
+        f"Roofs, all cores, medians over the rounds: products of 2 048 × 2 048 matrices, one a core, "
         f"{roofs['product'] / 1e9:.0f} Gflop/s, a triad {roofs['memory'] / 1e9:.0f} GB/s in memory and "
         f"{roofs['cache'] / 1e9:.0f} in the second-level cache, {roofs['random'] / 1e9:.0f} Gbit/s of random bits, "
         f"{roofs['exponentials'] / 1e9:.1f} thousand million exponentials a second. {results['machine']}."
@@ -138,6 +140,9 @@ def main() -> None:
 
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"points": {}}
     if not chosen.draw:
+        if results.get("machine", machine()) != machine():
+            print(f"measured anew: so far on {results['machine']}, now on {machine()}", flush=True)
+            results = {"points": {}}
         results["machine"] = machine()
         results["when"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         command = [sys.executable, "-m", "performance.roofline_worker"]

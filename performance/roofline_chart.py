@@ -28,7 +28,7 @@ def draw(path: Path, results: Mapping[str, Any]) -> None:
       results: the content of `roofline.json`.
     """
     colours = scenes.family_colours(roofline.FAMILIES)
-    fig = figures.new(14.5, 6.4, "Roofline of one training step, a seed on every core")
+    fig = figures.new(14.5, 6.8, "Roofline of one training step, a seed on every core")
     left, right = fig.subplots(1, 2, width_ratios=(1.15, 1))
     _roofs(left, results, colours)
     _shares(right, results, colours["RBM"])
@@ -36,7 +36,12 @@ def draw(path: Path, results: Mapping[str, Any]) -> None:
     entries |= {
         _SHORT[name]: Line2D([], [], color=_GREY, marker=marker, ls="none", ms=8) for name, marker in _MARKERS.items()
     }
-    figures.figure_legend(fig, entries, f"medians over the rounds · {results['machine']}")
+    heading = (
+        "left: bytes count whatever holds them: what fits the caches is not bound by the memory's line, even near it "
+        "· right: each roof was measured alone; the sum exceeds 100 % where a core overlaps the three "
+        f"· medians over the rounds · {results['machine']}"
+    )
+    figures.figure_legend(fig, entries, heading)
     figures.save(fig, path)
 
 
@@ -46,7 +51,7 @@ def _roofs(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> 
     # Beside their lines, on the side where no point can be.
     for name, words, at, shift, ha in (
         ("cache", "second-level cache", 0.6, (-8, 0), "right"),
-        ("memory", "memory", 0.13, (10, -8), "left"),
+        ("memory", "memory (for what no cache holds)", 0.13, (10, -8), "left"),
     ):
         dashes = "-" if name == "cache" else (0, (5, 3))
         ax.plot(x, np.minimum(peak, x * roofs[name]) / 1e9, color=_GREY, lw=1.6, ls=dashes, zorder=1)

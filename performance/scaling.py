@@ -1,6 +1,6 @@
 """How time and memory grow with budget, batch, seeds, bins and CD steps, and where each leaves the flat part.
 
-    python3 -m performance.scaling [--quick] [--fresh] [--only step train run] [--out performance]
+    python3 -m performance.scaling [--quick] [--fresh] [--only step train run] [--out FOLDER]
 
 Every point is measured in a process of its own: a step as the suite runs it (`training.prepare` and its `advance`, a
 seed on every core), several timings of at least 0.3 s each; the memory that the compiler gives the training on one
@@ -8,8 +8,10 @@ device (arguments, results, temporaries: exact), and the largest resident size o
 which only imports everything and compiles something trivial. A knee is the smallest x from which on a cost stays at or
 above twice its flat level, the lowest value of the curve, with straight lines between points of the log-log plot.
 
-Results are written after every point and taken up again by the next run: `scaling.json` and `scaling.png`. Another
-machine starts anew. The parent imports neither JAX nor Matplotlib before it draws, so that children start small.
+Results are written after every point and taken up again by the next run: `scaling.json`, `scaling.png` and
+`scaling_memory.png` in `performance/`, of a quick look in `performance/quick/`. What another machine has measured is
+neither mixed with nor replaced. The parent imports neither JAX nor Matplotlib before it draws, so that children start
+small.
 """
 
 import argparse
@@ -28,6 +30,7 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 from performance.knees import knee
 
 HERE = Path(__file__).resolve().parent
+QUICK = HERE / "quick"
 FAMILIES = ("GAN", "VAE", "RBM")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 POINT_LIMIT, RUN_LIMIT = 150, 600  # seconds that one point, one whole run may take
@@ -299,35 +302,66 @@ def spread(results: Mapping[str, Any]) -> float | None:
     return statistics.median(widths) if widths else None
 
 
-def main() -> None:
-    """Measures what is missing, prints, writes."""
+def refusal(path: Path, results: Mapping[str, Any], machine: str) -> str:
+    """Why nothing can be added to what a file holds; empty if it can."""
+    before = (results.get("machine", machine), results.get("cores", CORES))
+    if before == (machine, CORES):
+        return ""
+    return (
+        f"{path} was measured on {before[0]} ({before[1]} used), and this is {machine} ({CORES} used): "
+        "--out FOLDER measures into a folder of its own, --fresh gives up what is there"
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Measures what is missing, prints, writes.
+
+    Returns:
+      The exit code: 2 if what is there is another machine's, 130 after Ctrl-C, which keeps what has been measured.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few points, short timings, no whole runs")
-    parser.add_argument("--fresh", action="store_true", help="measure everything again")
+    parser.add_argument("--fresh", action="store_true", help="measure again what is there, of --only these kinds")
     parser.add_argument("--only", nargs="+", choices=("step", "train", "run"), default=("step", "train", "run"))
-    parser.add_argument("--draw", action="store_true", help="measure nothing: tables and picture of what is there")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of scaling.json and scaling.png")
-    chosen = parser.parse_args()
-    path = chosen.out / "scaling.json"
-    results = json.loads(path.read_text()) if path.exists() and not chosen.fresh else {}
+    parser.add_argument("--draw", action="store_true", help="measure nothing: tables and pictures of what is there")
+    parser.add_argument(
+        "--out", type=Path, help=f"folder of scaling.json and the pictures; {HERE.name}, with --quick {HERE.name}/quick"
+    )
+    chosen = parser.parse_args(args)
+    folder = chosen.out or (QUICK if chosen.quick else HERE)
+    path = folder / "scaling.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
     if not chosen.draw:
-        chosen.out.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         baseline = ask({"kind": "baseline"})
-        if results.get("machine", baseline["machine"]) != baseline["machine"]:
-            print(f"measured anew: so far on {results['machine']}, now on {baseline['machine']}", flush=True)
+        if line := refusal(path, results, baseline["machine"]):
+            if not chosen.fresh:
+                print(line, file=sys.stderr)
+                return 2
             results = {}
         results |= {"machine": baseline["machine"], "cores": CORES, "baseline_bytes": baseline["process_bytes"]}
-        todo = missing(points(chosen.quick), results, chosen.quick)
-        todo = [point for point in todo if point.kind in chosen.only]
+        wanted = [point for point in points(chosen.quick) if point.kind in chosen.only]
+        # What is measured again stays until it has been.
+        todo = wanted if chosen.fresh else missing(wanted, results, chosen.quick)
+        if not todo:
+            print(f"all {len(wanted)} points are kept from an earlier run; --fresh measures again", flush=True)
         for i, point in enumerate(todo):
-            found = measure(point, chosen.quick)
+            try:
+                found = measure(point, chosen.quick)
+            except KeyboardInterrupt:
+                n_kept = len(wanted) - len(todo) + i
+                after = "the others are those of before" if chosen.fresh else "the same command goes on"
+                what = "measured again" if chosen.fresh else "kept"
+                print(f"\ninterrupted: {n_kept} of {len(wanted)} points are {what} in {path}; {after}", flush=True)
+                return 130
             results = merged(results, point, found, chosen.quick)
             results["when"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             results["knees"] = knees(results)
             write(path, results)
             print(f"[{i + 1}/{len(todo)}] {words(point, found)}", flush=True)
     if not results.get("points"):
-        raise SystemExit(f"nothing has been measured: there is no {path}")
+        print(f"nothing has been measured: there is no {path}", file=sys.stderr)
+        return 2
     print(f"\n{markdown(results)}\n")
     if (share := spread(results)) is not None:
         print(
@@ -335,7 +369,8 @@ def main() -> None:
         )
     from performance import scaling_chart
 
-    scaling_chart.draw(chosen.out / "scaling.png", results)
+    scaling_chart.draw(folder / "scaling.png", folder / "scaling_memory.png", results)
+    return 0
 
 
 def write(path: Path, results: Mapping[str, Any]) -> None:
@@ -346,4 +381,9 @@ def write(path: Path, results: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        # Before the first point, or while the pictures are drawn: there is nothing to lose.
+        print("\ninterrupted", flush=True)
+        sys.exit(130)

@@ -1,8 +1,8 @@
-"""The picture of how time and memory grow."""
+"""The pictures of how time and memory grow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ _TITLES = {
     "batch": "batch",
     "bins": "bins, at 10 000 parameters",
     "k": "CD steps",
-    "seeds": "seeds over all devices",
+    "seeds": "seeds",
 }
 _TICKS = {
     "batch": ((16, 64, 256, 1024, 4096, 16384), ("16", "64", "256", "1024", "4096", "16384")),
@@ -31,32 +31,38 @@ _TICKS = {
 }
 
 
+class _Panel(NamedTuple):
+    """One panel of a picture: what draws it, and whether there is anything to draw."""
+
+    draw: Callable[[Axes], None]
+    there: bool
+    shared: bool = True  # its y limits, with the picture's other such panels
+
+
 @figures.styled
-def draw(path: Path, results: Mapping[str, Any]) -> None:
-    """Draws time and memory against every axis, the peak against the steps, and whole runs at the largest budget.
+def draw(time_path: Path, memory_path: Path, results: Mapping[str, Any]) -> None:
+    """Draws what has been measured in two pictures; one without any point is not written.
 
     Args:
-      path: the PNG.
+      time_path: PNG of the time of a step against every axis, and the throughput against the seeds.
+      memory_path: PNG of memory against every axis and the steps, and of whole runs at the largest budget.
       results: the content of `scaling.json`.
     """
     colours = scenes.family_colours(scaling.FAMILIES)
-    fig = figures.new(
-        18.5, 13.5, "How cost grows · 1D_TRIMODAL, 20 bins, 1 600 parameters, batch 128, a seed a core, unless varied"
-    )
-    rows = fig.subplots(3, 4)
-    for column, name in enumerate(("budget", "batch", "bins", "k")):
-        _curves(rows[0][column], results, name, "median_seconds", 1e6, colours)
-        _curves(rows[1][column], results, name, "device_bytes", 2**-20, colours)
-        _curves(rows[1][column], results, name, "process_bytes", 2**-20, colours, faint=True)
-    _rates(rows[2][0], results, colours)
-    _curves(rows[2][1], results, "seeds", "device_bytes", 2**-20, colours)
-    _curves(rows[2][1], results, "seeds", "process_bytes", 2**-20, colours, faint=True)
-    _lengths(rows[2][2], results, colours)
-    _runs(rows[2][3], results, colours)
-    labels = ("time a step (µs)", "memory of training (MiB)")
-    for row, label in zip(rows, labels, strict=False):
-        _share_y(row, label)
-    _share_y(rows[2][1:2], labels[1])
+    default = "1D_TRIMODAL, 20 bins, 1 600 parameters, batch 128, a seed a core, unless varied"
+
+    def over(name, quantity, unit, faint=()):
+        def panel(ax):
+            _curves(ax, results, name, quantity, unit, colours)
+            for other in faint:
+                _curves(ax, results, name, other, unit, colours, faint=True)
+
+        families = scaling.AXES[name].families
+        return _Panel(panel, any(scaling.curve(results, name, family, quantity)[0] for family in families))
+
+    times = [over(name, "median_seconds", 1e6) for name in scaling.AXES]
+    rated = any(scaling.seed_rates(results, family) for family in scaling.FAMILIES)
+    times.append(_Panel(lambda ax: _rates(ax, results, colours), rated, shared=False))
     entries = {
         family: Line2D([], [], color=colours[family], marker=marker, ms=7, mec="white", lw=2)
         for family, marker in _MARKERS.items()
@@ -66,10 +72,45 @@ def draw(path: Path, results: Mapping[str, Any]) -> None:
             [], [], color=_GREY, marker="D", mfc="white", mew=1.8, ms=8, lw=1.2, ls=":"
         ),
         "in proportion to x": Line2D([], [], color=_GREY, lw=1.2, ls=(0, (5, 3))),
-        "memory, solid: the compiler's account, one device": Line2D([], [], color=_GREY, lw=2),
-        "memory, dotted: peak of the process above a trivial one": Line2D([], [], color=_GREY, lw=1.5, ls=":"),
     }
-    heading = f"time: median and range of several timings · {results['machine']}"
+    heading = f"median and range of several timings · {results['machine']}"
+    title = f"How the time of a step grows · {default}"
+    _picture(time_path, title, times, 3, "time a step (µs)", entries, heading)
+
+    sizes = [over(name, "device_bytes", 2**-20, ("process_bytes",)) for name in scaling.AXES]
+    kinds = {point["kind"] for point in results["points"].values() if "failed" not in point}
+    sizes.append(_Panel(lambda ax: _lengths(ax, results, colours), "train" in kinds, shared=False))
+    sizes.append(_Panel(lambda ax: _runs(ax, results, colours), "run" in kinds, shared=False))
+    entries |= {
+        "solid: the compiler's account, one device": Line2D([], [], color=_GREY, lw=2),
+        "dotted: peak of the process above a trivial one": Line2D([], [], color=_GREY, lw=1.5, ls=":"),
+    }
+    title = f"How memory grows · {default}"
+    _picture(memory_path, title, sizes, 4, "memory of training (MiB)", entries, results["machine"])
+
+
+def _picture(
+    path: Path,
+    title: str,
+    panels: Sequence[_Panel],
+    columns: int,
+    label: str,
+    entries: Mapping[str, Any],
+    heading: str,
+) -> None:
+    """The panels that have something to show, in rows of `columns`; `label` is the y axis of those that share it."""
+    panels = [panel for panel in panels if panel.there]
+    if not panels:
+        return
+    columns = min(columns, len(panels))
+    n_rows = -(-len(panels) // columns)
+    fig = figures.new(max(4.6 * columns, 9.0), 4.0 * n_rows + 1.4, title)
+    axes = list(fig.subplots(n_rows, columns, squeeze=False).ravel())
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    for ax, panel in zip(axes, panels, strict=False):
+        panel.draw(ax)
+    _share_y([ax for ax, panel in zip(axes, panels, strict=False) if panel.shared], label)
     figures.figure_legend(fig, entries, heading)
     figures.save(fig, path)
 
@@ -102,7 +143,7 @@ def _curves(
         if found and found["x"] and not faint:
             _mark(ax, found["x"], FACTOR * found["flat"] * unit, colours[family])
     if not faint:
-        _finish(ax, name, "time" if quantity == "median_seconds" else "memory", spans)
+        _finish(ax, name, _TITLES[name], spans)
 
 
 def _ranges(ax: Axes, results: Mapping[str, Any], name: str, family: str, colour: str) -> None:
@@ -119,10 +160,10 @@ def _mark(ax: Axes, x: float, y: float, colour: str) -> None:
     ax.plot(x, y, "D", color=colour, mfc="white", mew=1.8, ms=8, zorder=5)
 
 
-def _finish(ax: Axes, name: str, what: str, spans: list, proportional: bool = True) -> None:
+def _finish(ax: Axes, name: str, title: str, spans: list, proportional: bool = True) -> None:
     """Logarithmic axes, words, and, where a cost grows, a line of slope 1 up to the highest point."""
     ax.set(xscale="log", yscale="log", xlabel=scaling.AXES[name].label)
-    ax.set_title(f"{what} · {_TITLES[name]}", loc="left", fontweight="bold")
+    ax.set_title(title, loc="left", fontweight="bold")
     shown = [value or _CONTINUOUS_AT for value in scaling.AXES[name].values]
     ax.set_xlim(min(shown) / 1.4, max(shown) * 1.4)
     if spans and proportional:
@@ -139,19 +180,18 @@ def _finish(ax: Axes, name: str, what: str, spans: list, proportional: bool = Tr
 
 
 def _share_y(row: Sequence[Axes], label: str) -> None:
-    """The same limits and ticks for a row of panels, with the words on its left."""
+    """The same limits for all panels of a quantity."""
     curves = [line.get_ydata() for ax in row for line in ax.lines if line.get_marker() in _MARKERS.values()]
     values = np.concatenate([*curves, []])
     values = values if len(values) else np.array([1.0, 10.0])
-    for i, ax in enumerate(row):
+    for ax in row:
         ax.set_ylim(values.min() / 1.6, values.max() * 2)
+        ax.set_ylabel(label)
         figures.log_ticks(ax.yaxis)
-        ax.tick_params(labelleft=i == 0)
-    row[0].set_ylabel(label)
 
 
 def _rates(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> None:
-    """Seed-steps a second over all devices."""
+    """Seed-steps a second over all devices. It has no knee: that of the time stands in the time's own panel."""
     spans = []
     for family in scaling.FAMILIES:
         rates = scaling.seed_rates(results, family)
@@ -159,10 +199,7 @@ def _rates(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> 
             line = [(n, rate / 1000) for n, rate in rates.items()]
             ax.plot(*zip(*line, strict=True), color=colours[family], marker=_MARKERS[family], mec="white", lw=2, ms=6.5)
             spans.append(line)
-        found = results.get("knees", {}).get("seeds", {}).get("median_seconds", {}).get(family)
-        if found and found["x"]:
-            _mark(ax, found["x"], found["x"] / (FACTOR * found["flat"]) / 1000, colours[family])
-    _finish(ax, "seeds", "throughput", spans, proportional=False)
+    _finish(ax, "seeds", "throughput against seeds", spans, proportional=False)
     ax.set_ylabel("thousand seed-steps a second")
     values = [rate for line in spans for _, rate in line]
     ax.set_ylim(min(values, default=1) / 1.6, max(values, default=10) * 1.6)
@@ -186,7 +223,7 @@ def _lengths(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -
     ax.set(xscale="log", xlabel=f"N_STEPS, {scaling.N_EVALUATIONS} evaluations", ylim=(0, 1.25 * highest or 1))
     ax.set_xlim(min(scaling.N_STEPS) / 1.4, max(scaling.N_STEPS) * 1.4)
     ax.set_ylabel("peak of the whole process (MiB)")
-    ax.set_title("memory · length of the training", loc="left", fontweight="bold")
+    ax.set_title("length of the training", loc="left", fontweight="bold")
     figures.log_ticks(ax.xaxis)
 
 
@@ -203,9 +240,10 @@ def _runs(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> N
         names.append(f"{point.families[0] if alone else 'all'}\n{n_seeds} seed{'s' * (n_seeds > 1)}")
         highest = max(highest, size)
     ax.axhline(_LIMIT / 2**30, color=_GREY, lw=1.2, ls=(0, (2, 2)), zorder=3)
-    ax.annotate("4 GiB", (0.02, _LIMIT / 2**30), (0, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-                fontsize=10.5, color=_GREY)  # fmt: skip
+    ax.annotate("aim: below 4 GiB", (0.02, _LIMIT / 2**30), (0, 3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", fontsize=10.5, color=_GREY)  # fmt: skip
     ax.set_xticks(range(len(names)), names)
     ax.set(ylim=(0, max(4.8, 1.15 * highest)), ylabel="peak of the whole process (GiB)")
-    ax.set_title("whole runs at 10⁷ parameters", loc="left", fontweight="bold")
+    ax.set_title("10⁷ parameters", loc="left", fontweight="bold")
+    ax.set_xlabel(f"whole runs of {scaling.RUN_STEPS} steps")
     ax.grid(axis="x", visible=False)

@@ -17,7 +17,7 @@ def main(way: str, family: str, name: str, settings: str = "{}") -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     import jax
 
-    if way.startswith("suite"):
+    if way.startswith(("suite", "product")):
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     from models import build
     from performance import loops
@@ -25,6 +25,8 @@ def main(way: str, family: str, name: str, settings: str = "{}") -> None:
     from targets import make_target
 
     if way == "product":
+        from performance.roofline_worker import product
+
         serve(*product(), {})
         return
     work = WORKS[name]
@@ -48,22 +50,6 @@ def serve(run, per_update, facts):
         started = time.perf_counter()
         run(int(line))
         print(time.perf_counter() - started, flush=True)
-
-
-def product():
-    """A large product of matrices on all cores; returns a function that runs n of them, and the operations of one."""
-    import jax
-
-    size = 2048
-    a, b = jax.random.normal(jax.random.key(0), (2, size, size))
-    multiply = jax.jit(lambda a, b: a @ b)
-
-    def run(n):
-        for _ in range(n):
-            result = multiply(a, b)
-        result.block_until_ready()
-
-    return run, 2 * size**3
 
 
 def suite(model, target, config, work):

@@ -10,10 +10,12 @@ from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.colors import to_hex
 from test_plotting import BOMB, collisions, level_lines, opened, texts
 
+import figures
 import leaderboard
 import power_law
 import scenes
-from leaderboard import Board, Course, Panel, number
+import wording
+from leaderboard import Board, Course, Level, Panel, number
 
 no_warnings, shown = test_plotting.no_warnings, test_plotting.shown
 NAMES, EXTERNAL = [f"FAMILY{i}" for i in range(10)], ["QCBM", "another-circuit-born-machine"]
@@ -36,7 +38,7 @@ def panel_of(row, names, levels=(), slope=-0.7, n_seeds=5, budgets=BUDGETS):
     for i, name in enumerate(names):
         median = FLOOR[0] + 0.1 * (i + 1) * (budgets / 100) ** slope
         courses[name] = Course(budgets + i, [m * rng.uniform(0.9, 1.1, n_seeds) for m in median])
-    return Panel(row, courses, {name: 0.02 * (i + 1) for i, name in enumerate(levels)}, FLOOR, FLOOR[0])
+    return Panel(row, courses, {name: Level(0.02 * (i + 1)) for i, name in enumerate(levels)}, FLOOR)
 
 
 def words_of(ax):
@@ -71,7 +73,7 @@ def test_leaderboard(tmp_path, n_rows, n_names, external, shown):
     ax = fig.axes[0]
     assert clashes(fig) == []
     assert collisions(fig) == []
-    assert [text.get_text() for text in ax.texts] == [number(value) for value in board.ratio.ravel()]
+    assert [text.get_text() for text in ax.texts] == [wording.multiple(value) for value in board.ratio.ravel()]
     weights = [text.get_fontweight() for text in ax.texts]
     assert weights == ["bold" if value <= 1.7 else "normal" for value in board.ratio.ravel()]
     labels = ax.get_xticklabels()
@@ -124,8 +126,8 @@ def test_what_has_diverged_is_said_beside_the_number(tmp_path, shown):
     board.lost_seeds[1, 0] = 1
     leaderboard.leaderboard(tmp_path / "l.png", board, COLOURS, "title")
     words = [text.get_text() for text in shown[0].axes[0].texts]
-    own = [number(value) for value in board.ratio[1]]
-    assert words == ["19", "2/5 cells ∞", "∞", "3/5 cells ∞", own[0], "1/20 seeds ∞", own[1]]
+    own = [wording.multiple(value) for value in board.ratio[1]]
+    assert words == ["19.0", "2/5 cells ∞", "∞", "3/5 cells ∞", own[0], "1/20 seeds ∞", own[1]]
     assert "∞: diverged" in " ".join(texts(shown[0]))
     assert board.losses == [["2 of 5 cells", "3 of 5 cells"], ["1 of 20 seeds", ""]]
     height = np.ptp(shown[0].axes[0].transData.transform([(0, 0), (0, 1)])[:, 1])
@@ -136,7 +138,7 @@ def test_what_has_diverged_is_said_beside_the_number(tmp_path, shown):
 
 def test_the_range_of_a_budget_with_a_lost_seed_reaches_the_top(tmp_path, shown):
     klds = [np.array([0.1, 0.2, 0.3]), np.array([0.05, 0.06, np.inf])]
-    panel = Panel("T", {"FAMILY0": Course(BUDGETS[:2], klds)}, {}, FLOOR, FLOOR[0])
+    panel = Panel("T", {"FAMILY0": Course(BUDGETS[:2], klds)}, {}, FLOOR)
     leaderboard.budget_scaling(tmp_path / "b.png", [panel], COLOURS, "title")
     ax = shown[0].axes[0]
     bars = next(each for each in ax.collections if isinstance(each, LineCollection)).get_segments()
@@ -185,10 +187,12 @@ def test_budget_scaling(tmp_path, n_panels, n_names, external, shown):
     for ax, panel in zip(fig.axes, panels, strict=True):
         assert ax.get_xlim() == fig.axes[0].get_xlim()
         assert ax.get_ylim() == fig.axes[0].get_ylim()
-        assert level_lines(ax) | {COLOURS[name]: level for name, level in panel.levels.items()} == level_lines(ax)
+        assert level_lines(ax) | {COLOURS[name]: each.kld for name, each in panel.levels.items()} == level_lines(ax)
+        (floor,) = [line for line in ax.lines if line.get_color() == figures.FLOOR_COLOUR]
+        assert floor.get_ydata()[0] == panel.floor[0]
         for name, course in panel.courses.items():
-            dots = [line.get_xydata()[0] for line in ax.lines if line.get_marker() == "o" and colour_of(line) == name]
-            np.testing.assert_allclose(dots, np.column_stack([course.n_params, course.medians]))
+            (dots,) = [line.get_xydata() for line in ax.lines if line.get_marker() == "o" and colour_of(line) == name]
+            np.testing.assert_allclose(dots, np.column_stack([course.x, course.medians]))
     for legend in (ax.get_legend() for ax in fig.axes):
         assert len(legend.get_texts()) == n_names
         assert legend.get_window_extent().x1 <= fig.bbox.x1
@@ -202,19 +206,72 @@ def colour_of(line):
 @pytest.mark.parametrize("n_budgets", [1, 3])
 def test_budget_scaling_of_odd_scores(tmp_path, values, n_budgets, shown):
     course = Course(BUDGETS[:n_budgets], [np.array([value, value]) for value in values[:n_budgets]])
-    leaderboard.budget_scaling(
-        tmp_path / "b.png", [Panel("T", {"FAMILY0": course}, {}, FLOOR, FLOOR[0])], COLOURS, BOMB
-    )
+    leaderboard.budget_scaling(tmp_path / "b.png", [Panel("T", {"FAMILY0": course}, {}, FLOOR)], COLOURS, BOMB)
     lost = 2 * sum(np.isinf(values[:n_budgets]))
     assert (f"FAMILY0 ({lost} seeds diverged)" if lost else "FAMILY0") in texts(shown[0])
 
 
 def test_no_exponent_where_none_fits(tmp_path, shown):
     rng = np.random.default_rng(1)
-    flat = Panel("T", {"FAMILY0": Course(BUDGETS, [rng.uniform(0.1, 0.2, 3) for _ in BUDGETS])}, {}, FLOOR, FLOOR[0])
+    flat = Panel("T", {"FAMILY0": Course(BUDGETS, [rng.uniform(0.1, 0.2, 3) for _ in BUDGETS])}, {}, FLOOR)
     leaderboard.budget_scaling(tmp_path / "b.png", [flat], COLOURS, "title")
-    assert shown[0].axes[0].get_legend() is None
+    (reason,) = shown[0].axes[0].get_legend().get_texts()
+    assert reason.get_text() == "FAMILY0: no exponent, flat"
     assert not any("dashed" in text for text in texts(shown[0]))
+    few = flat._replace(courses={"FAMILY0": Course(BUDGETS[:3], flat.courses["FAMILY0"].kld[:3])})
+    leaderboard.budget_scaling(tmp_path / "b.png", [few, few], COLOURS, "title")
+    assert shown[1].axes[0].get_legend() is None
+    assert "an exponent needs four budgets" in " ".join(texts(shown[1]))
+
+
+def test_what_is_fitted_is_drawn(tmp_path, shown):
+    exact = 8.0 / BUDGETS
+    course = Course(BUDGETS, [np.full(3, FLOOR[0] + value) for value in exact], [np.full(3, value) for value in exact])
+    leaderboard.budget_scaling(tmp_path / "b.png", [Panel("T", {"FAMILY0": course}, {}, FLOOR)], COLOURS, "title")
+    ax = shown[0].axes[0]
+    (hollow,) = [line for line in ax.lines if line.get_marker() == "D"]
+    np.testing.assert_allclose(hollow.get_xydata(), np.column_stack([BUDGETS, exact]))
+    law = max((line for line in ax.lines if line.is_dashed()), key=lambda line: len(line.get_xdata()))
+    # The curve goes through what it was fitted to, and not through the KLD with its floor.
+    np.testing.assert_allclose(law.get_ydata(), 8.0 / law.get_xdata(), rtol=1e-6)
+    assert "FAMILY0: exact a = −1.000 ± < 0.001, 5 of 5 budgets" in texts(shown[0])
+    assert ax.get_ylim()[0] < exact.min()
+    # Without it the curve ends in the floor's line.
+    course = Course(1.0 * BUDGETS, [np.full(3, FLOOR[0] + value) for value in exact])
+    leaderboard.budget_scaling(tmp_path / "b.png", [Panel("T", {"FAMILY0": course}, {}, FLOOR)], COLOURS, "title")
+    law = max((line for line in shown[1].axes[0].lines if line.is_dashed()), key=lambda line: len(line.get_xdata()))
+    np.testing.assert_allclose(law.get_ydata(), FLOOR[0] + 8.0 / law.get_xdata(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("setting", ["", "GAN.learning_rate"])
+def test_what_comes_from_elsewhere_stands_at_its_declared_size(tmp_path, setting, shown):
+    panel = panel_of("T", NAMES[:1])._replace(levels={"QCBM": Level(0.05, 20_000), EXTERNAL[1]: Level(0.2)})
+    leaderboard.budget_scaling(tmp_path / "b.png", [panel], COLOURS, "title", setting=setting)
+    ax = shown[0].axes[0]
+    points = [line.get_xydata().tolist() for line in ax.lines if colour_of(line) == "QCBM"]
+    assert level_lines(ax)[COLOURS[EXTERNAL[1]]] == 0.2
+    if setting:
+        # Its size is no value of that setting.
+        assert level_lines(ax)[COLOURS["QCBM"]] == 0.05
+    else:
+        assert points == [[[20_000, 0.05]]]
+        assert ax.get_xlim()[1] > 20_000
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [([1e-4, 1e-3, 1e-2], "log"), ([1, 2, 10], "linear"), ([0, 0.9, 0.99], "linear"), ([-1, 20], "linear")],
+)
+def test_another_setting_has_the_axis_that_it_needs(tmp_path, values, scale, shown):
+    x = np.array(values)
+    courses = {name: Course(x, [np.array([0.1, 0.2])] * len(x)) for name in NAMES[:2]}
+    panel = Panel("T", courses, {}, FLOOR)
+    leaderboard.budget_scaling(tmp_path / "b.png", [panel], COLOURS, "title", setting="GAN.r1_penalty")
+    ax = shown[0].axes[0]
+    assert (ax.get_xscale(), ax.get_xlabel(), ax.get_legend()) == (scale, "GAN.r1_penalty", None)
+    assert ax.get_xlim()[0] < x.min()
+    assert x.max() < ax.get_xlim()[1]
+    assert collisions(shown[0]) == []
 
 
 @pytest.mark.parametrize("slope", [-1.5, -0.5])
@@ -255,7 +312,7 @@ def test_what_does_not_depend_on_the_size_is_seldom_a_power_law(n_budgets, level
     ]
     # Of a 95 % interval one side lies off zero in 2.5 %. Four standard errors of a binomial share.
     most = 0.025 + 4 * np.sqrt(0.025 * 0.975 / N_TRIALS)
-    assert np.mean([law is not None for law in laws]) <= (most if n_budgets > 3 else 0)
+    assert np.mean([not isinstance(law, str) for law in laws]) <= (most if n_budgets > 3 else 0)
 
 
 @pytest.mark.parametrize("slope", [-0.7, -1.0])
@@ -268,7 +325,7 @@ def test_the_interval_holds_the_true_exponent_as_often_as_it_says(slope, first, 
     laws = [
         power_law.fit(sizes, scored(rng, first * (sizes / 100) ** slope, n_seeds), floor, high) for _ in range(N_TRIALS)
     ]
-    printed = [law for law in laws if law is not None]
+    printed = [law for law in laws if not isinstance(law, str)]
     # The share of what is printed, where much is printed at all: what is not cannot mislead.
     assert len(printed) > 0.6 * N_TRIALS
     covered = np.mean([abs(law.slope - slope) <= law.error for law in printed])
@@ -300,11 +357,12 @@ def test_what_has_no_exponent():
     law = power_law.fit(BUDGETS, kld, floor, high)
     np.testing.assert_array_equal(law.n_params, BUDGETS)
     # One that has diverged is left out, and of what remains two alone lie above the floor's range.
-    assert power_law.fit(BUDGETS, np.where(BUDGETS == 100, np.inf, kld), floor, high) is None
+    assert power_law.fit(BUDGETS, np.where(BUDGETS == 100, np.inf, kld), floor, high) == power_law.AT_FLOOR
     left = power_law.fit(BUDGETS, np.where(BUDGETS == 10000, np.inf, kld), floor, high)
     assert (left.n_params.tolist(), left.n_budgets) == ([100, 310, 1000, 3100], 5)
-    assert power_law.fit(BUDGETS[:3], 8.0 / BUDGETS[:3]) is None
-    assert power_law.fit([100, 100, 310, 1000], [1.0, 0.9, 0.5, 0.2]) is None
-    assert power_law.fit(BUDGETS, np.full(5, 0.1), floor, high) is None
-    assert power_law.fit(BUDGETS, 0.001 * BUDGETS, floor, high) is None
-    assert power_law.fit(BUDGETS, np.zeros(5), floor, high) is None
+    assert power_law.fit(BUDGETS[:3], 8.0 / BUDGETS[:3]) == power_law.FEW
+    assert power_law.fit([100, 100, 310, 1000], [1.0, 0.9, 0.5, 0.2]) == power_law.FEW
+    assert power_law.fit(BUDGETS, np.full(5, 0.1), floor, high) == power_law.FLAT
+    assert power_law.fit(BUDGETS, 0.001 * BUDGETS, floor, high) == power_law.RISING
+    assert power_law.fit(BUDGETS, [0.1, 0.9, 0.02, 0.8, 0.05], floor, high) == power_law.WIDE
+    assert power_law.fit(BUDGETS, np.zeros(5), floor, high) == power_law.FEW

@@ -3,11 +3,13 @@
 import functools
 import json
 import math
+import re
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+import figures
 from models import MODELS
 from performance import scaling, scaling_chart
 from performance.knees import FACTOR, knee
@@ -82,7 +84,7 @@ def test_every_step_can_be_configured():
     from performance.scaling_worker import built
 
     # The smallest budget and the most bins are where a family may not fit.
-    for family in MODELS:
+    for family in scaling.FAMILIES:
         for name in ("budget", "bins"):
             for point in (scaling.axis_points(name, family)[0], scaling.axis_points(name, family)[-1]):
                 config, _, model, _ = built({"family": family, "constants": dict(point.constants)})
@@ -140,7 +142,7 @@ def test_knees_rates_and_tables_of_known_results():
     results = synthetic()
     found = scaling.knees(results)
     for quantity in scaling.QUANTITIES:
-        for family in MODELS:
+        for family in scaling.FAMILIES:
             # Between 10⁴ and 3.1·10⁴, and between 4 and 8 seeds, the curve is its own power: no interpolation error.
             assert math.isclose(found["budget"][quantity][family]["x"], 2e4, rel_tol=1e-9)
             assert math.isclose(found["seeds"][quantity][family]["x"], 8, rel_tol=1e-9)
@@ -152,13 +154,114 @@ def test_knees_rates_and_tables_of_known_results():
     assert "| GAN, VAE, RBM | 4 | 3 GiB | 60 s |" in text
 
 
-@pytest.mark.parametrize("n_points", [0, 2, None])
-def test_picture_of_all_and_of_partial_results(n_points, tmp_path):
+def names_of_panels(monkeypatch, folder, results):
+    """Draws and gives the names of both pictures' panels."""
+    drawn, save = {}, figures.save
+
+    def spy(fig, path):
+        drawn[path.name] = [ax.get_title(loc="left") for ax in fig.axes]
+        save(fig, path)
+
+    monkeypatch.setattr(figures, "save", spy)
+    scaling_chart.draw(folder / "scaling.png", folder / "memory.png", results | {"knees": scaling.knees(results)})
+    assert {path.name for path in folder.iterdir()} == set(drawn)
+    return drawn
+
+
+def test_pictures_of_all_and_of_partial_results(tmp_path, monkeypatch):
     results = synthetic()
-    kept = [point.key for point in scaling.points()[:n_points]]
-    results["points"] = {key: results["points"][key] for key in kept}
-    scaling_chart.draw(tmp_path / "scaling.png", results | {"knees": scaling.knees(results)})
-    assert (tmp_path / "scaling.png").stat().st_size > 20_000
+    axes = ["budget", "batch", "seeds", "bins, at 10 000 parameters", "CD steps"]
+    assert names_of_panels(monkeypatch, tmp_path, results) == {
+        "scaling.png": [*axes, "throughput against seeds"],
+        "memory.png": [*axes, "length of the training", "10⁷ parameters"],
+    }
+    # What has not been measured leaves no empty panel.
+    kept = scaling.axis_points("budget", "GAN")[:2]
+    results["points"] = {point.key: results["points"][point.key] for point in (*kept, scaling.run_points()[0])}
+    (tmp_path / "scaling.png").unlink()
+    drawn = names_of_panels(monkeypatch, tmp_path, results)
+    assert drawn == {"scaling.png": ["budget"], "memory.png": ["budget", "10⁷ parameters"]}
+
+
+class Measured:
+    """Stands in for the processes that measure: synthetic results, and Ctrl-C after `until` points."""
+
+    def __init__(self):
+        self.points, self.until, self.known = [], math.inf, synthetic()["points"]
+
+    def __call__(self, point, quick):
+        if len(self.points) >= self.until:
+            raise KeyboardInterrupt
+        self.points.append(point)
+        found = self.known[point.key]
+        return {key: found[key] for key in found if key not in ("kind", "families", "constants", "quick")}
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    stand_in = Measured()
+    monkeypatch.setattr(scaling, "measure", stand_in)
+    monkeypatch.setattr(scaling, "ask", lambda order: {"machine": "this machine", "process_bytes": 2**28})
+    monkeypatch.setattr(scaling_chart, "draw", lambda *args: None)
+    monkeypatch.setattr(scaling, "HERE", tmp_path)
+    monkeypatch.setattr(scaling, "QUICK", tmp_path / "quick")
+    return stand_in
+
+
+def test_a_quick_look_has_a_folder_of_its_own_and_says_what_is_kept(measured, tmp_path, capsys):
+    assert scaling.main(["--quick"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["quick"]
+    n = len(scaling.points(quick=True))
+    assert len(measured.points) == n
+    assert "kept" not in capsys.readouterr().out
+    assert scaling.main(["--quick"]) == 0
+    assert len(measured.points) == n
+    assert f"all {n} points are kept from an earlier run; --fresh measures again" in capsys.readouterr().out
+
+
+def test_what_is_measured_before_ctrl_c_is_kept(measured, tmp_path, capsys):
+    measured.until = 2
+    assert scaling.main(["--only", "train"]) == 130
+    assert f"interrupted: 2 of 9 points are kept in {tmp_path / 'scaling.json'}" in capsys.readouterr().out
+    measured.until = math.inf
+    assert scaling.main(["--only", "train"]) == 0
+    assert measured.points == scaling.train_points()
+
+
+def test_what_is_measured_again_leaves_the_rest(measured, tmp_path, capsys):
+    path = tmp_path / "scaling.json"
+    before = synthetic() | {"machine": "this machine", "cores": scaling.CORES}
+    scaling.write(path, before)
+    measured.known = {
+        key: entry | {"peak_memory_bytes": 2**30, "seconds": 9.0} for key, entry in measured.known.items()
+    }
+    measured.until = 1
+    assert scaling.main(["--only", "run", "--fresh"]) == 130
+    assert "interrupted: 1 of 4 points are measured again in" in capsys.readouterr().out
+    found = json.loads(path.read_text())["points"]
+    first, *others = [point.key for point in scaling.run_points()]
+    assert found[first]["peak_memory_bytes"] == 2**30
+    assert {key: found[key] for key in others} == {key: before["points"][key] for key in others}
+    measured.until = math.inf
+    assert scaling.main(["--only", "run", "--fresh"]) == 0
+    found = json.loads(path.read_text())["points"]
+    assert {found[key]["peak_memory_bytes"] for key in (first, *others)} == {2**30}
+    assert set(found) == set(before["points"])
+
+
+@pytest.mark.parametrize("other", [{"machine": "another machine"}, {"cores": scaling.CORES + 1}])
+def test_what_another_machine_has_measured_stays_as_it_is(other, measured, tmp_path, capsys):
+    path = tmp_path / "scaling.json"
+    scaling.write(path, synthetic() | {"machine": "this machine", "cores": scaling.CORES} | other)
+    before = path.read_bytes()
+    assert scaling.main([]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"was measured on .*, and this is this machine .*: --out FOLDER .*, --fresh ", line)
+    assert path.read_bytes() == before
+    assert scaling.main(["--only", "run", "--out", str(tmp_path / "mine")]) == 0
+    assert path.read_bytes() == before
+    assert scaling.main(["--only", "run", "--fresh"]) == 0
+    assert json.loads(path.read_text())["machine"] == "this machine"
 
 
 def test_spread_of_timings():
@@ -177,7 +280,7 @@ def test_texts():
     assert [scaling.number_text(value) for value in (8, 21.4, 1234, 65_432)] == ["8", "21", "1 200", "65 000"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", scaling.FAMILIES)
 def test_density_of_ten_million_parameters_takes_little_memory(name, make_config):
     config = make_config(parameter_budget=10**7)
     target = make_target(config)

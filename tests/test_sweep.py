@@ -358,7 +358,11 @@ def test_an_interrupted_sweep_continues(executed, here, monkeypatch, capsys):
     assert run(*words) == 0
     assert executed.count("PARAMETER_BUDGET=60,SEED=1") == 1
     assert len(executed) == 6
-    assert json.loads((here / "out/sweep.json").read_text())["files"] == sorted(sweep_merge.FILES)
+    assert json.loads((here / "out/sweep.json").read_text())["files"] == [
+        "budget_scaling.png",
+        "leaderboard.csv",
+        "leaderboard.png",
+    ]
 
 
 def test_a_cell_that_fails_loses_no_other_and_is_tried_again(executed, here, monkeypatch, capsys):
@@ -786,14 +790,43 @@ def test_panels_stand_at_the_parameters_that_were_used():
         )
     ]
     (panel,) = sweep_merge.panels_of(scores)
-    assert panel.courses["RBM"].n_params.tolist() == [53, 63]
+    assert panel.courses["RBM"].x.tolist() == [53, 63]
     assert [values.tolist() for values in panel.courses["RBM"].kld] == [[1.0, 2.0] * 2] * 2
     assert [values.tolist() for values in panel.courses["RBM"].exact] == [[0.5, 0.6] * 2] * 2
-    assert panel.floor == tuple(floor)
-    assert panel.middle == floor.median
+    assert panel.floor == (floor.median, floor.low, floor.high)
     # Where one cell has no exact divergence there is no course of it.
     scores[0] = scores[0]._replace(final=scores[0].final | {"kl_exact": None})
     assert sweep_merge.panels_of(scores)[0].courses["RBM"].exact is None
+
+
+def test_another_setting_has_panels_of_the_families_that_depend_on_it():
+    plan = plan_of("--sweep", "RBM.learning_rate=1e-3,1e-2", "N_STEPS=8,16", "SEED=1,2", SWEEP={})
+    scores = []
+    for cell in plan.cells:
+        rate, n_steps = cell.values["RBM.learning_rate"], cell.values["N_STEPS"]
+        (score,) = score_of(plan, cell, [rate, n_steps], floor=floor_of(PERFECT, 41))
+        scores += [score, score._replace(name="VAE")]
+    (panel,) = sweep_merge.panels_of(scores, "RBM.learning_rate")
+    assert list(panel.courses) == ["RBM"]
+    assert panel.courses["RBM"].x.tolist() == [1e-3, 1e-2]
+    assert [sorted(klds) for klds in panel.courses["RBM"].kld] == [[rate] * 4 + [8, 8, 16, 16] for rate in (1e-3, 1e-2)]
+    (panel,) = sweep_merge.panels_of(scores, "N_STEPS")
+    assert list(panel.courses) == ["VAE", "RBM"]
+    assert panel.courses["VAE"].x.tolist() == [8, 16]
+
+
+def test_pictures_against_every_numeric_setting(executed, here, capsys):
+    lists = ("RBM.learning_rate=1e-3,1e-2", "RBM.algorithm=CD,PCD", "SEED=1,2")
+    assert run("--sweep", *lists) == 0
+    assert "no picture against RBM.algorithm: leaderboard.csv has every cell" in capsys.readouterr().out
+    name = "sweep_RBM.learning_rate.png"
+    assert (here / "out" / name).exists()
+    assert name in json.loads((here / "out/sweep.json").read_text())["files"]
+    (here / "out/sweep_mine.png").write_bytes(b"mine")
+    assert run("--sweep", "SEED=1,2") == 0
+    assert not (here / "out" / name).exists()
+    assert (here / "out/sweep_mine.png").exists()
+    assert "no picture" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -816,7 +849,7 @@ def test_floors_of_different_settings_are_not_pooled(words, named):
         scores += score_of(plan, cell, [1e-2, 2e-2], floor=floor)
     panels = sweep_merge.panels_of(scores)
     assert [panel.row for panel in panels] == [f"1D_TRIMODAL, 4 bins, {name}" for name in named]
-    assert [panel.middle for panel in panels] == [floor.median for floor in floors.values()]
+    assert [panel.floor[0] for panel in panels] == [floor.median for floor in floors.values()]
     board = sweep_merge.board_of(plan, scores)
     assert board.ratio[0, 0] == pytest.approx(10 * board.ratio[1, 0])
     assert board.pooled == "2 budgets"

@@ -31,6 +31,12 @@ def test_what_cannot_be_seen_is_escaped(text, shown):
     assert str(UserError(f"x {text} y")) == f"x {shown} y"
 
 
+def test_a_multiple_has_the_same_digits_everywhere():
+    values = [0.00012, 0.0021, 0.9868, 1, 11.512, 99.96, 342.2, 12345]
+    expected = ["1.2e-4", "0.00210", "0.987", "1.00", "11.5", "100", "342", "1.2e4"]
+    assert [wording.multiple(value) for value in values] == expected
+
+
 @pytest.mark.parametrize("text", ["QCBM", "$\\frac{", "1\u2009500", "Größe", "שלום", "量子", "e\u0301", "\\n"])
 def test_what_can_be_seen_stays(text):
     assert wording.visible(text) == text
