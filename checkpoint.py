@@ -24,6 +24,7 @@ import console
 import devices
 import results
 import storage
+import trust
 from errors import UserError
 from models.base import Model
 from training import Begun, Cost, Feed, Program, Run
@@ -184,7 +185,7 @@ class Checkpoint:
     def _undamaged(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (archive.Broken, KeyError, TypeError, OSError) as error:
+        except (archive.Broken, LookupError, TypeError, AttributeError, OSError) as error:
             raise _damaged(self._folder / f"{name}{_ENDING}", error) from None
 
 
@@ -284,7 +285,7 @@ def _found(place: Path, own: Mapping[str, Any]) -> dict[str, archive.Archive]:
             _refuse_other(place, each, own)
             if any(other.about["run"] != each.about["run"] for other in found.values()):
                 raise archive.Broken("it is of another run than the files beside it")
-        except (archive.Broken, KeyError, TypeError) as error:
+        except (archive.Broken, LookupError, TypeError, AttributeError) as error:
             raise _damaged(path, error) from None
         found[path.name.removesuffix(_ENDING)] = each
     return found
@@ -326,10 +327,10 @@ def _is_finished(folder: Path, place: Path) -> bool:
     if not kept:
         return False
     try:
-        report = json.loads((folder / results.METRICS_FILE).read_bytes())
+        report = json.loads(trust.read_whole(folder / results.METRICS_FILE))
         run = report["provenance"]["run"] if report["partial"] is None else None
         return run is not None and all(archive.read(path).about["run"] == run for path in kept)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 
