@@ -202,6 +202,7 @@ def open_in(folder: Path, job: Any, *, fresh: bool = False, seeds: range | None 
       UserError: an unfinished run of another configuration or version of the program, or one that is damaged.
     """
     place = folder / _name(seeds)
+    _refuse_link(place)
     if fresh or _is_finished(folder, place):
         _remove(place)
     own = _identity(job.config, seeds) | {"data": _digest(job.target.train_rows, job.target.held_out_rows)}
@@ -247,6 +248,7 @@ def _remove(place: Path) -> None:
     Raises:
       UserError: it cannot be removed.
     """
+    _refuse_link(place)
     storage.remove_leftovers(place)
     try:
         for path in place.glob(f"*{_ENDING}"):
@@ -256,8 +258,16 @@ def _remove(place: Path) -> None:
             f"checkpoint {str(place)!r} cannot be removed ({error.strerror}): do so by hand, or name another OUT_DIR"
         ) from None
     with contextlib.suppress(OSError):
-        # Unless there is something else in it, or it is a link.
+        # Unless there is something else in it.
         place.rmdir()
+
+
+def _refuse_link(place: Path) -> None:
+    """Raises a UserError for a link: what is written and removed would be somewhere else."""
+    if place.is_symlink():
+        raise UserError(
+            f"checkpoint {str(place)!r} is a link, which no run has made: remove it, or name another OUT_DIR"
+        )
 
 
 def _name(seeds: range | None) -> str:

@@ -241,6 +241,22 @@ def test_a_damaged_checkpoint_is_said_and_kept(config, unfinished):
         assert f"checkpoint {str(path)!r} is damaged" in refused(config, unfinished)
 
 
+def test_what_a_link_leads_to_is_neither_read_nor_removed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.npz").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / checkpoint.FOLDER).symlink_to(tmp_path / "mine")
+    for open_or_remove in (
+        lambda folder: checkpoint.open_in(folder, None, fresh=True),
+        lambda folder: checkpoint.open_in(folder, None),
+        checkpoint.remove,
+        checkpoint.remove_all,
+    ):
+        with pytest.raises(UserError, match="is a link, which no run has made: remove it"):
+            open_or_remove(tmp_path / "out")
+    assert (tmp_path / "mine" / "precious.npz").exists()
+
+
 def test_files_of_two_runs_do_not_mix(config, unfinished, tmp_path):
     """Somebody has copied one."""
     place = unfinished / checkpoint.FOLDER
