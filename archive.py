@@ -107,17 +107,16 @@ def read(path: Path) -> Archive:
       Broken: it is not.
       OSError: it cannot be read.
     """
-    size = path.stat().st_size
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        left = size - _TRAILER_BYTES
+    with _reading(path), trust.opened(path) as file:
+        left = trust.size_of(file) - _TRAILER_BYTES
         while left > 0:
             chunk = file.read(min(left, _CHUNK_BYTES))
             if not chunk:
                 raise Broken("it is cut off")
             digest.update(chunk)
             left -= len(chunk)
-        if file.read() != _MARK + digest.hexdigest().encode() + b"\n":
+        if file.read(_TRAILER_BYTES + 1) != _MARK + digest.hexdigest().encode() + b"\n":
             raise Broken("its checksum differs")
     with _reading(path):
         # A checksum can be made for anything.

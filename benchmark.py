@@ -23,6 +23,7 @@ import external
 import inputs
 import interruption
 import locks
+import memory
 import pictures
 import results
 import storage
@@ -86,7 +87,8 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     Returns:
       The exit code: 0; 1 where the results cannot be written, where a replay has come to other numbers, or with
       --strict where a family has lost all its seeds to divergence; 2 for input that cannot be run, and nothing on disk
-      has changed then; 130 or 143 where a signal has ended the run early.
+      has changed then, but that progress is kept where memory was used up late; 130 or 143 where a signal has ended the
+      run early.
     """
     args = sys.argv[1:] if args is None else args
     started = Started.now()
@@ -131,6 +133,12 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             place = f" ({error.filename})" if error.filename else ""
             print(f"error: {error.strerror or type(error).__name__}{place}", file=sys.stderr)
             return 1
+        except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
+            line = memory.exhausted(error)
+            if line is None:
+                raise
+            print(f"error: {line}", file=sys.stderr)
+            return 2
     for name, model in report["models"].items():
         lost = console.divergence(name, model["diverged_at_step"])
         if lost:
@@ -155,8 +163,10 @@ def check(config: Any) -> Job:
     Raises:
       UserError: it cannot be run.
     """
+    memory.check(config)
     target = make_target(config)
     models = [_build(name, config, target) for name in config.models]
+    memory.check(config, sum(model.n_params for model in models))
     return Job(config, target, models, external.load(config, target), inputs.fingerprints(config))
 
 

@@ -24,6 +24,7 @@ import console
 import devices
 import results
 import storage
+import trust
 from errors import UserError
 from models.base import Model
 from training import Begun, Cost, Feed, Program, Run
@@ -184,7 +185,7 @@ class Checkpoint:
     def _undamaged(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (archive.Broken, KeyError, TypeError, OSError) as error:
+        except (archive.Broken, LookupError, TypeError, AttributeError, OSError) as error:
             raise _damaged(self._folder / f"{name}{_ENDING}", error) from None
 
 
@@ -201,6 +202,7 @@ def open_in(folder: Path, job: Any, *, fresh: bool = False, seeds: range | None 
       UserError: an unfinished run of another configuration or version of the program, or one that is damaged.
     """
     place = folder / _name(seeds)
+    _refuse_link(place)
     if fresh or _is_finished(folder, place):
         _remove(place)
     own = _identity(job.config, seeds) | {"data": _digest(job.target.train_rows, job.target.held_out_rows)}
@@ -246,6 +248,7 @@ def _remove(place: Path) -> None:
     Raises:
       UserError: it cannot be removed.
     """
+    _refuse_link(place)
     storage.remove_leftovers(place)
     try:
         for path in place.glob(f"*{_ENDING}"):
@@ -255,8 +258,16 @@ def _remove(place: Path) -> None:
             f"checkpoint {str(place)!r} cannot be removed ({error.strerror}): do so by hand, or name another OUT_DIR"
         ) from None
     with contextlib.suppress(OSError):
-        # Unless there is something else in it, or it is a link.
+        # Unless there is something else in it.
         place.rmdir()
+
+
+def _refuse_link(place: Path) -> None:
+    """Raises a UserError for a link: what is written and removed would be somewhere else."""
+    if place.is_symlink():
+        raise UserError(
+            f"checkpoint {str(place)!r} is a link, which no run has made: remove it, or name another OUT_DIR"
+        )
 
 
 def _name(seeds: range | None) -> str:
@@ -284,7 +295,7 @@ def _found(place: Path, own: Mapping[str, Any]) -> dict[str, archive.Archive]:
             _refuse_other(place, each, own)
             if any(other.about["run"] != each.about["run"] for other in found.values()):
                 raise archive.Broken("it is of another run than the files beside it")
-        except (archive.Broken, KeyError, TypeError) as error:
+        except (archive.Broken, LookupError, TypeError, AttributeError) as error:
             raise _damaged(path, error) from None
         found[path.name.removesuffix(_ENDING)] = each
     return found
@@ -321,10 +332,10 @@ def _is_finished(folder: Path, place: Path) -> bool:
     if not kept:
         return False
     try:
-        report = json.loads((folder / results.METRICS_FILE).read_bytes())
+        report = json.loads(trust.read_whole(folder / results.METRICS_FILE))
         run = report["provenance"]["run"] if report["partial"] is None else None
         return run is not None and all(archive.read(path).about["run"] == run for path in kept)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 

@@ -105,8 +105,10 @@ def waiting_if_long(text: str) -> Iterator[None]:
 @contextlib.contextmanager
 def copied_to(path: Path) -> Iterator[None]:
     """Writes to a file as well what its block prints: of a line that was drawn over and over, the last state."""
+    # A new one: the name may be a link to somebody's file.
+    path.unlink(missing_ok=True)
     with (
-        open(path, "w", encoding="utf-8", errors="backslashreplace") as file,
+        open(path, "x", encoding="utf-8", errors="backslashreplace") as file,
         contextlib.redirect_stdout(streams.Copied(sys.stdout, file)),
     ):
         yield

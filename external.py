@@ -14,6 +14,7 @@ from tables import MIN_ROWS, read_rows
 from targets import Target
 
 LONGEST_NAME = 60  # letters; what tables and legends have room for
+MOST_PARAMS = 10**15  # more than anything has; tables and pictures have room for as many digits
 # Names are those of arrays in samples.npz, the last two arguments of numpy.savez.
 _TAKEN = (*MODELS, "target", "floor", "file", "allow_pickle")
 # What would lead out of a folder that samples.npz is unpacked into, somewhere.
@@ -57,7 +58,8 @@ def check_entries(entries: Sequence[tuple[str, str, int | None]]) -> None:
         check_path(f"external {name!r}: file", file)
         if n_params is not None:
             check_whole(f"external {name!r}: parameters", n_params)
-            check_range(f"external {name!r}: parameters", n_params, low=0)
+            high = MOST_PARAMS if n_params > MOST_PARAMS else None
+            check_range(f"external {name!r}: parameters", n_params, low=0, high=high)
 
 
 def _looks(name: str) -> str:

@@ -7,8 +7,10 @@ library such as filelock keeps the same lock; who has it would still be this mod
 
 import contextlib
 import datetime
+import errno
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +51,7 @@ def held(path: str) -> Iterator[Path]:
 
     Raises:
       Held: another process is in it.
-      UserError: it cannot be written.
+      UserError: it cannot be written, or what stands in the lock's place is not a file of its own.
     """
     folder = Path(path)
     missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
@@ -75,24 +77,30 @@ def _take(path: Path, folder: str) -> int | None:
         if i:
             time.sleep(_PAUSE_SECONDS)
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            lock = _open(path)
         except FileNotFoundError:
             # The folder had been made for another run, which has removed it.
             storage.open_folder(folder)
             continue
         except OSError:
+            if os.path.lexists(path) and not _is_plain(os.lstat(path)):
+                raise _foreign(folder) from None
             return None
+        if not _is_plain(os.fstat(lock)):
+            os.close(lock)
+            raise _foreign(folder)
         try:
             _lock(lock)
         except (BlockingIOError, PermissionError):
             holder = _read(lock)
             os.close(lock)
             continue
-        except OSError:
-            # The file system knows no locks.
+        except OSError as error:
+            # The file system knows no locks, or none of a file that is only read, which is somebody else's.
             os.close(lock)
-            with contextlib.suppress(OSError):
-                path.unlink()
+            if error.errno != errno.EBADF:
+                with contextlib.suppress(OSError):
+                    path.unlink()
             return None
         if _is(path, lock):
             since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -105,6 +113,27 @@ def _take(path: Path, folder: str) -> int | None:
     raise Held(
         f"OUT_DIR {folder!r} is in use by {holder or 'another process'}: wait until that has ended, or name another "
         "OUT_DIR"
+    )
+
+
+def _open(path: Path) -> int:
+    """The lock's file, made if need be; never what a link in its place leads to, which would be written over."""
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | careful, 0o666)
+    except PermissionError:
+        # Another user's; to hold it, or to learn that it is held, it need not be written.
+        return os.open(path, os.O_RDONLY | careful)
+
+
+def _is_plain(status: os.stat_result) -> bool:
+    """Whether this is a regular file under one name; under none where who had it has just removed it."""
+    return stat.S_ISREG(status.st_mode) and status.st_nlink <= 1
+
+
+def _foreign(folder: str) -> UserError:
+    return UserError(
+        f"OUT_DIR {folder!r} holds a {LOCK_FILE} that is a link or no file, which no run has put there: remove it"
     )
 
 

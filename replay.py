@@ -27,12 +27,12 @@ import config as configuration
 import console
 import inputs
 import results
+import trust
 from errors import UserError, nearest_choice, unknown_choice
 from models import MODELS
 
 FILE = "replay.json"
 SCHEMA = 1
-_MOST_BYTES = 2**26  # of a metrics.json: two million numbers, some thousand times the default run's
 # Of a report, what has to be the same; and of its parts, how many words name what belongs together in a table.
 _DEPTH = {"target": 2, "floor": 2, "models": 4, "external": 4}
 _OF_A_FAMILY = ("n_params", "width", "history", "final", "log_prob_kind", "log_likelihood", "memorisation",
@@ -218,13 +218,11 @@ def _read(path: str, place: str) -> bytes:
             near = "" if os.path.exists(path) else nearest_choice(Path(path).name, os.listdir(Path(path).parent))
         raise UserError(f"{place} is not a file{near}")
     try:
-        with open(path, "rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+        return trust.read_whole(path)
     except OSError as error:
         raise UserError(f"{place} cannot be read ({error.strerror})") from None
-    if len(content) > _MOST_BYTES:
-        raise UserError(f"{place} has more than {_MOST_BYTES >> 20} MiB: it is not what a run writes")
-    return content
+    except ValueError as error:
+        raise UserError(f"{place} is not what a run writes: {error}") from None
 
 
 def _parsed(content: bytes, place: str) -> dict[str, Any]:

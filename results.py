@@ -22,6 +22,7 @@ import numpy as np
 import devices
 import metrics
 import storage
+import trust
 from assessment import Assessment
 from evaluation import Floor, Judge
 from models.base import AveragedState
@@ -46,7 +47,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn",
 def remove_previous(folder: Path, keep: Sequence[str]) -> None:
     """Removes the files that the folder's last run listed as its own and that are not among `keep`; nothing else."""
     try:
-        listed = json.loads((folder / METRICS_FILE).read_bytes())["files"]
+        listed = json.loads(trust.read_whole(folder / METRICS_FILE))["files"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     for name in listed if isinstance(listed, list) else ():

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+MOST_BYTES = 2**26  # of a metrics.json: two million numbers, some thousand times the default run's
 # NumPy takes headers of 10 000 letters at most; its own have 118.
 _LONGEST_HEADER = 16_384
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -61,6 +62,20 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
 def size_of(file: BinaryIO) -> int:
     """Bytes of an open file."""
     return os.fstat(file.fileno()).st_size
+
+
+def read_whole(path: str | Path) -> bytes:
+    """The content of a file that is small enough to be what this program has written about a run.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is larger, or no regular file.
+    """
+    with opened(path) as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
+    return content
 
 
 def read_header(file: BinaryIO) -> Header:

@@ -1,6 +1,7 @@
 """Training written to a file is read back as it was, and no byte of the file can change unnoticed."""
 
 import hashlib
+import os
 import zipfile
 from typing import NamedTuple
 
@@ -118,3 +119,11 @@ def test_arrays_of_another_model_are_refused(path):
 def seal(path):
     content = path.read_bytes()
     path.write_bytes(content + b"sha256 " + hashlib.sha256(content).hexdigest().encode() + b"\n")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_never_ends_is_not_read(tmp_path, kind):
+    path = tmp_path / "TOY.npz"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(archive.Broken, match="not a regular file"):
+        archive.read(path)

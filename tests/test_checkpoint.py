@@ -1,6 +1,7 @@
 """A run that ends at any moment goes on from what it has kept, and comes to the very same results."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -229,6 +230,31 @@ def test_a_damaged_checkpoint_is_said_and_kept(config, unfinished):
     path.write_bytes(content)
     (path.parent / "VAE.npz").write_bytes(content)
     assert "is damaged" in refused(config, unfinished)
+    (path.parent / "VAE.npz").unlink()
+    # Made up, with a checksum.
+    for family, own in ({"steps": []}, {}), ([], {}), ({"steps": [4]}, []), ({"steps": [4]}, 3):
+        about = {"schema": checkpoint.SCHEMA, "families": {"RBM": family}, "config": own}
+        with open(path, "wb") as file:
+            np.savez(file, about=np.array(json.dumps(about)))
+        with open(path, "ab") as file:
+            file.write(archive._MARK + hashlib.sha256(path.read_bytes()).hexdigest().encode() + b"\n")
+        assert f"checkpoint {str(path)!r} is damaged" in refused(config, unfinished)
+
+
+def test_what_a_link_leads_to_is_neither_read_nor_removed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.npz").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / checkpoint.FOLDER).symlink_to(tmp_path / "mine")
+    for open_or_remove in (
+        lambda folder: checkpoint.open_in(folder, None, fresh=True),
+        lambda folder: checkpoint.open_in(folder, None),
+        checkpoint.remove,
+        checkpoint.remove_all,
+    ):
+        with pytest.raises(UserError, match="is a link, which no run has made: remove it"):
+            open_or_remove(tmp_path / "out")
+    assert (tmp_path / "mine" / "precious.npz").exists()
 
 
 def test_files_of_two_runs_do_not_mix(config, unfinished, tmp_path):

@@ -113,6 +113,8 @@ def test_a_missing_file_fails_as_a_table_does(make_config):
         ({"EXTERNAL_SAMPLES": {"file": ("a.npy", 1)}}, "'file' is taken"),
         ({"N_EVAL_SAMPLES": 19}, "N_EVAL_SAMPLES = 19 must be at least 20"),
         ({"EXTERNAL_SAMPLES": {"A": ("a.npy", -1)}}, "parameters = -1 must be at least 0"),
+        ({"EXTERNAL_SAMPLES": {"A": ("a.npy", 10**15 + 1)}}, "parameters = 1000000000000001 must be at least 0 and at"),
+        ({"EXTERNAL_SAMPLES": {"A": ("a.npy", 10**5000)}}, "parameters = a number of thousands of digits must be at"),
         ({"EXTERNAL_SAMPLES": {"A": ("a.npy", 1.5)}}, "parameters = 1.5 must be a whole number"),
         ({"EXTERNAL_SAMPLES": {"A": "a.npy"}}, "must be a dict of"),
         ({"EXTERNAL_SAMPLES": ["a.npy"]}, "must be a dict of"),

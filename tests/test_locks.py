@@ -12,6 +12,7 @@ import pytest
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import locks
+from errors import UserError
 
 
 def test_the_second_is_told_who_is_in_the_folder(tmp_path):
@@ -94,6 +95,46 @@ def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
         assert removed
         with pytest.raises(locks.Held), locks.held(str(tmp_path)):
             pass
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "second name", "pipe", "folder"])
+def test_what_stands_in_the_lock_s_place_is_not_written_to(tmp_path, kind):
+    (tmp_path / "out").mkdir()
+    place, victim = tmp_path / "out" / ".lock", tmp_path / "victim"
+    if kind != "dangling":
+        victim.write_text("precious")
+    if kind in ("link", "dangling"):
+        place.symlink_to(victim)
+    elif kind == "second name":
+        place.hardlink_to(victim)
+    else:
+        os.mkfifo(place) if kind == "pipe" else place.mkdir()
+    with pytest.raises(UserError, match=r"holds a \.lock that is .* remove it$"), locks.held(str(tmp_path / "out")):
+        raise AssertionError("entered")
+    assert os.path.lexists(place)
+    assert victim.exists() == (kind != "dangling")
+    assert kind == "dangling" or victim.read_text() == "precious"
+
+
+def test_the_lock_of_another_user_keeps_others_out_as_well(tmp_path, monkeypatch):
+    """Who may write in the folder, but not to that file."""
+    path, real = str(tmp_path), os.open
+
+    def opened(name, flags, *mode):
+        if str(name).endswith(locks.LOCK_FILE) and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(name, flags, *mode)
+
+    with locks.held(path):
+        monkeypatch.setattr(os, "open", opened)
+        with pytest.raises(locks.Held, match=f"in use by process {os.getpid()} on "), locks.held(path):
+            raise AssertionError("entered")
+        assert os.listdir(path) == [".lock"]
+    # What a crash of theirs has left.
+    (tmp_path / ".lock").touch()
+    with locks.held(path), pytest.raises(locks.Held), locks.held(path):
+        raise AssertionError("entered")
+    assert not os.listdir(path)
 
 
 def test_where_there_are_no_locks_a_run_is_no_worse_off(tmp_path, monkeypatch):

@@ -403,6 +403,12 @@ def test_a_file_that_cannot_be_replayed(run, refusal, changes, said):
     assert said in refusal("--replay", "out/metrics.json")
 
 
+def test_an_input_that_no_run_can_have_read_is_not_read(run, refusal):
+    os.truncate(run / "qcbm.npy", 100 * 10**9)
+    line = refusal("--replay", "out/metrics.json")
+    assert "EXTERNAL_SAMPLES['QCBM'] 'qcbm.npy' cannot be read (it has more than 512 MiB)" in line
+
+
 def test_an_input_that_has_changed_is_refused_before_anything_is_read_of_it(run, refusal):
     (run / "qcbm.npy").write_bytes(b"other")
     assert "EXTERNAL_SAMPLES['QCBM'] 'qcbm.npy' is not what it was" in refusal("--replay", "out/metrics.json")
@@ -419,7 +425,7 @@ def test_an_input_that_has_changed_is_refused_before_anything_is_read_of_it(run,
         (b"\xff\xfe\x00", "is not JSON: "),
         (b'"\\ud800\\u001b[31m"', f"{FORM}, "),
         (b"[1]", f"{FORM}, [1] is not of type 'object'"),
-        (b" " * (2**26 + 1), "has more than 64 MiB: it is not what a run writes"),
+        (b" " * (2**26 + 1), "is not what a run writes: it has more than 64 MiB"),
     ],
     ids=range(9),
 )

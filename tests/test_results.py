@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 
 import jax
@@ -240,6 +241,18 @@ def test_only_listed_files_inside_the_folder_are_removed(tmp_path):
     results.remove_previous(folder, keep=["kept.png"])
     assert {path.name for path in folder.iterdir()} == {"kept.png", "mine.png", "metrics.json"}
     assert (tmp_path / "outside.txt").exists()
+
+
+def test_a_list_of_files_that_never_ends_is_not_read(tmp_path):
+    for make in (lambda path: os.mkfifo(path), lambda path: path.symlink_to("/dev/zero")):
+        make(tmp_path / "metrics.json")
+        results.remove_previous(tmp_path, keep=[])
+        (tmp_path / "metrics.json").unlink()
+    (tmp_path / "old.png").touch()
+    content = json.dumps({"files": ["old.png"]}).encode()
+    (tmp_path / "metrics.json").write_bytes(content.ljust(2**26 + 1))
+    results.remove_previous(tmp_path, keep=[])
+    assert (tmp_path / "old.png").exists()
 
 
 def test_a_file_in_the_way_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import re
+import time
 from pathlib import Path
 
 import jsonschema
@@ -169,6 +170,8 @@ def test_every_value_has_its_type_and_exactly_what_may_be_null_may_be_null(of_on
         ("config.mixture_means", [[1.0]]),
         ("config.mixture_weights", [10**400]),
         ("config.rbm", {"k": 10**400}),
+        ("config.external_samples", [[" ", "f.npy", None]]),
+        ("config.external_samples", [["a", "f.npy", 10**15 + 1]]),
         ("provenance.git", "main"),
         ("provenance.inputs", {"f.npy": "0" * 63}),
         ("provenance.started", "yesterday"),
@@ -191,6 +194,15 @@ def test_every_value_has_its_type_and_exactly_what_may_be_null_may_be_null(of_on
 )
 def test_values_have_their_range(report, path, value):
     assert not is_valid(changed(report, path.split("."), value))
+
+
+def test_a_long_name_is_judged_as_fast_as_it_is_read(report):
+    """Where a pattern goes back over it again and again, this takes a minute, and a longer one hours."""
+    began = time.process_time()
+    for name in ("a" * 10**5 + "/", " " * 10**5, " a" * 10**5 + "/"):
+        assert not is_valid(changed(report, ("config", "external_samples"), [[name, "f.npy", None]]))
+        assert not is_valid(changed(report, ("external",), {name: report["external"]["QCBM"]}))
+    assert time.process_time() - began < 10
 
 
 def test_a_negative_estimate_is_none_of_these(report):

@@ -104,7 +104,10 @@ def test_a_terminal_without_greek_letters_ends_no_run():
 
 def test_the_log_of_a_cell_holds_what_was_printed(tmp_path, capsys):
     console.prepare()
+    (tmp_path / "precious.txt").write_text("precious")
+    (tmp_path / "log.txt").symlink_to("precious.txt")
     with console.copied_to(tmp_path / "log.txt"):
         print("a \udcff b")
     assert capsys.readouterr().out == "a \\udcff b\n"
+    assert (tmp_path / "precious.txt").read_text() == "precious"
     assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "a \\udcff b\n"
