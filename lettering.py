@@ -10,13 +10,27 @@ from matplotlib.textpath import text_to_path
 import wording
 
 _BOX = "□"  # stands for a letter that the font lacks
+_MOST_MARKS = 3  # on one letter, as many as languages put there: more would rise through the picture
 
 
 def drawable(text: str, *, weight: str = "normal", style: str = "normal") -> str:
-    """Text in letters that the font can draw: a box for each that it lacks, and escapes for what cannot be seen."""
+    """Text in letters that the font can draw: a box for each that it lacks, and escapes for what cannot be seen.
+
+    Of accents that are piled up on one letter the first ones are left.
+    """
     letters = _letters(findfont(FontProperties(weight=weight, style=style)))
-    text = wording.visible(unicodedata.normalize("NFC", text), keep="\n")
+    text = _lower(wording.visible(unicodedata.normalize("NFC", text), keep="\n"))
     return "".join(letter if letter == "\n" or ord(letter) in letters else _BOX for letter in text)
+
+
+def _lower(text: str) -> str:
+    """The text without the marks that a letter has beyond the first ones."""
+    kept, n_marks = [], 0
+    for letter in text:
+        n_marks = n_marks + 1 if unicodedata.category(letter) in ("Mn", "Me") else 0
+        if n_marks <= _MOST_MARKS:
+            kept.append(letter)
+    return "".join(kept)
 
 
 @functools.cache

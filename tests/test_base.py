@@ -146,6 +146,22 @@ def test_a_weight_that_is_not_finite_is_seen_in_the_same_step(weight, decay):
     assert not all(np.isfinite(leaf).all() for leaf in watched(state))
 
 
+@pytest.mark.parametrize("first", [0.5, np.nan, np.inf])
+@pytest.mark.parametrize("second", [0.5, np.nan, np.inf])
+def test_what_is_not_finite_in_an_optimiser_reaches_the_weights_or_holds_them(first, second):
+    """Why it need not be watched: nothing false comes of it."""
+    adam, weights = optax.adam(0.1), jnp.array([2.0, 3.0])
+    moments, *rest = adam.init(weights)
+    moments = moments._replace(mu=jnp.array([first, 0.5]), nu=jnp.array([second, 0.5]))
+    updates, _ = adam.update(jnp.array([1.0, 1.0]), (moments, *rest), weights)
+    seen = watched(State(optax.apply_updates(weights, updates)))
+    held = second == np.inf and first == 0.5
+    assert np.isfinite(seen[0]).tolist() == [held or first == second == 0.5, True]
+    if held:
+        assert seen[0][0] == 2
+    assert seen[0][1] != 3
+
+
 def test_only_floating_weights_are_watched():
     params = {"centres": jnp.ones(3), "counts": jnp.ones(2, int), "key": jax.random.key(0), "none": ()}
     (leaf,) = watched(State(params))

@@ -34,7 +34,7 @@ NAMES = {
     "hebrew": "מעגל קוונטי 300",
     "arabic": "دائرة كمومية",
     "boxes": "量子🎲" * 6,
-    "accents": "Q" + "\u0301\u0323" * 12,
+    "accents": "Q" + "\u0301" * (LONGEST - 1),
     "wide": "W" * LONGEST,
     "long": "another circuit born machine of many qubits and of some depth"[:LONGEST],
 }
@@ -83,6 +83,9 @@ def test_what_the_font_lacks_is_a_box_and_what_cannot_be_seen_an_escape():
     assert lettering.drawable("a\u202eb\x1b[31m\u200b") == "a\\u202eb\\x1b[31m\\u200b"
     # One letter and its accent are one where there is such a letter.
     assert lettering.drawable("e\u0301") == "é"
+    # As many as languages have; of more, as many.
+    assert lettering.drawable("q\u0323\u0302\u0301u\u0301") == "q\u0323\u0302\u0301ú"
+    assert lettering.drawable("q" + "\u0301" * 20 + "u") == "q\u0301\u0301\u0301u"
     assert lettering.drawable("two\nlines") == "two\nlines"
 
 
