@@ -289,7 +289,8 @@ def cost_table(costs: Mapping[str, Mapping[str, float | None]]) -> None:
             "": name,
             "parameters": cost["n_params"],
             "operations a step": _count(cost["operations_per_step"]),
-            "rows a step": cost["rows_per_step"],
+            # A family that is not trained has seen its rows at once.
+            "rows a step": f"{_count(cost['rows_per_step'])}{'' if cost['operations_per_step'] != 0 else ' in all'}",
             "training, all seeds": f"{cost['train_seconds']:.1f} s",
             "compiling": f"{cost['compile_seconds']:.1f} s",
             "samples a second": _count(cost["samples_per_second"]),

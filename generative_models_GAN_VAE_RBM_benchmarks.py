@@ -13,7 +13,7 @@ N_EVALUATIONS = 40  # scores during training at equal distances; divides N_STEPS
 BATCH_SIZE = 128  # rows of a minibatch
 NUM_SEEDS = 4  # independent repetitions of every family
 SEED = 42  # root of all randomness, a whole number from 0
-MODELS = ("GAN", "VAE", "RBM")  # families to train: any of GAN, VAE, RBM; () for none
+MODELS = ("GAN", "VAE", "RBM")  # families to train: any of GAN, VAE, RBM, WGAN, WGAN_GP, HISTOGRAM, KDE; () for none
 HIDDEN_LAYERS = 2  # in every multilayer perceptron, from 1
 N_EVAL_SAMPLES = 5_000  # draws from a model for one score
 KLD_CELLS = 0  # histogram cells an axis; 0: 50 in 1-D, 30 in 2-D (with bins: the bins; Poisson: the integers)
@@ -47,6 +47,10 @@ MIXTURE_COVARIANCES = (
 GAN = dict(learning_rate=9e-4, discriminator_learning_rate=1.5e-3, adam_b1=0.5, latent_dim=16, label_smoothing=0.9, gumbel_temperature=2.3, r1_penalty=2.0, average=0.9999)  # noqa: E501
 VAE = dict(learning_rate=3e-3, latent_dim=2, reconstruction="auto", beta=0.0, learn_sigma=False, average=0.9999)
 RBM = dict(learning_rate=2e-3, algorithm="CD", k=1, sigma=0.25, learn_sigma=True, weight_scale=0.01, average=0.9999, sample_steps=1000, sample_steps_training=100)  # noqa: E501
+WGAN = dict(learning_rate=5e-5, n_critic=5, clip=0.01, latent_dim=16, gumbel_temperature=2.3, average=0.0)
+WGAN_GP = dict(learning_rate=1e-4, critic_learning_rate=1e-3, adam_b1=0.0, adam_b2=0.9, n_critic=5, penalty=0.1, latent_dim=16, gumbel_temperature=2.3, average=0.0)  # noqa: E501
+HISTOGRAM = dict(pseudo_count=0.5)
+KDE = dict(bandwidth="scott")
 
 # With LAUNCHER = "slurm" a sweep becomes a job array; what each setting means stands in resources.py and in --help.
 SLURM = dict(partition="", account="", time_minutes=60, cpus=4, mem_gb=8, gpus=0, cells_per_task=1, seeds_per_task=0, options="")  # what a task asks for, and does  # noqa: E501

@@ -3,10 +3,18 @@
 import dataclasses
 from typing import Any
 
-from models import gan, rbm, vae
+from models import gan, histogram, kde, rbm, vae, wgan, wgan_gp
 from models.base import Model, is_on
 
-MODELS = {"GAN": gan, "VAE": vae, "RBM": rbm}
+MODELS = {
+    "GAN": gan,
+    "VAE": vae,
+    "RBM": rbm,
+    "WGAN": wgan,
+    "WGAN_GP": wgan_gp,
+    "HISTOGRAM": histogram,
+    "KDE": kde,
+}
 
 
 def build(name: str, config: Any, target: Any) -> Model:
