@@ -42,6 +42,16 @@ class Curve(NamedTuple):
     values: np.ndarray  # [S, E], NaN where a seed has diverged
 
 
+class Contribution(NamedTuple):
+    """What one family shows in a picture that several may share."""
+
+    arrays: Mapping[str, np.ndarray]  # from its view, of the middle seed; all NaN where that one has diverged
+    curves: Mapping[str, Curve]  # the view's fields of Info, each value a mean over the interval that ends at its step
+    scores: Mapping[str, Curve]  # every followed metric (kld in nats, wasserstein in units of x), from step 0 on
+    colour: str
+    diverged: bool  # the middle seed has
+
+
 class CostPicture(NamedTuple):
     """What a family's training takes and what it comes to, all seeds."""
 
