@@ -266,6 +266,11 @@ def lost_seeds(lost: int, n_seeds: int) -> str:
     return f"{lost} of {n_seeds} seeds diverged" if n_seeds > 1 else DIVERGED
 
 
+def remarked(label: str, remark: str | None) -> str:
+    """A legend's label with what there is to say of it."""
+    return f"{label} {remark}" if remark else label
+
+
 def log_limits(courses: Sequence[Sequence[np.ndarray]], floor: tuple[float, ...] | None) -> tuple[float, float]:
     """Low and high that show all that a log scale can show."""
     values = np.concatenate([np.ravel(v) for three in courses for v in three] + [np.ravel(floor or ())])

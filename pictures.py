@@ -16,7 +16,7 @@ import numpy as np
 import console
 import metrics
 import scenes
-from assessment import Assessment
+from assessment import Assessment, losses_to_rivals
 from evaluation import Judge
 from models import MODELS
 from models.base import View
@@ -122,6 +122,7 @@ def drawings(
                 scores[name] = _lost_at(lost[name])
         return samples, scores
 
+    worse = losses_to_rivals(assessments, judge.floors["kld"])
     how = " · samples of the middle seed, scores: medians" if config.num_seeds > 1 and runs else ""
     add(
         "plotting.comparison_hist",
@@ -133,7 +134,10 @@ def drawings(
         heading + how,
         floors_text=floors_text,
         heights={entry.name: entry.masses for entry in external if entry.masses is not None},
-        remarks={entry.name: _lost_of(entry) for entry in assessments if _has_median(entry)},
+        remarks={
+            e.name: " · ".join(filter(None, (_lost_of(e) if _has_median(e) else "", worse.get(e.name))))
+            for e in assessments
+        },
     )
     families = {labels[name]: np.asarray(values) for name, values in grid.entries.items()}
     add(
@@ -172,6 +176,7 @@ def drawings(
         heading,
         wasserstein_label="W₁ (units of x)" if target.dim == 1 else "sliced W₁ (units of x)",
         externals={labels[entry.name]: {name: value_of(entry, name) for name in judge.floors} for entry in external},
+        remarks=worse,
     )
     points = {}
     for run in runs:
@@ -192,6 +197,7 @@ def drawings(
         floors,
         colours,
         heading,
+        remarks=worse,
     )
 
     middle = " · the middle seed" if config.num_seeds > 1 else ""

@@ -99,6 +99,7 @@ def metrics_comparison(
     *,
     wasserstein_label: str = "W₁ (units of x)",
     externals: Mapping[str, Mapping[str, float | None]] | None = None,
+    remarks: Mapping[str, str] | None = None,
 ) -> None:
     """Draws KLD (left) and Wasserstein distance (right) against the training step, on log scales.
 
@@ -107,8 +108,9 @@ def metrics_comparison(
       floors: per metric the mean, low and high that samples of the target itself score.
       wasserstein_label: the right panel's axis label; in 2-D the distance is another one.
       externals: per set of samples from elsewhere what it scores in each metric; None where it has no score.
+      remarks: what the legend says behind a name, such as "▼ loses to HISTOGRAM".
     """
-    externals = externals or {}
+    externals, remarks = externals or {}, remarks or {}
     fig = figures.new(12.5, 5.4, title)
     panels = fig.subplots(1, 2)
     n_seeds = max((len(c.values) for metrics in curves.values() for c in metrics.values()), default=1)
@@ -144,15 +146,16 @@ def metrics_comparison(
         figures.log_ticks(ax.yaxis)
         ax.set_ylabel(label)
         figures.step_axis(ax, shown.values())
-    entries = {
-        family + figures.diverged_note(metrics.values()): Line2D([], [], color=colours[family], lw=2.6)
-        for family, metrics in curves.items()
-    }
+    entries = {}
+    for family, metrics in curves.items():
+        label = figures.remarked(family + figures.diverged_note(metrics.values()), remarks.get(family))
+        entries[label] = Line2D([], [], color=colours[family], lw=2.6)
     if crossed:
         entries["a seed diverges"] = Line2D([], [], color="#606060", marker="X", ms=9, ls="none")
     for name, lacks in unscored.items():
         note = f", no {lacks[0] if len(lacks) == 1 else 'score'}" if lacks else ""
-        entries[f"{name} (external{note})"] = figures.external_entry(colours[name])
+        label = figures.remarked(f"{name} (external{note})", remarks.get(name))
+        entries[label] = figures.external_entry(colours[name])
     if floors:
         entries |= figures.floor_entry()
     heading = f"line: median over {n_seeds} seeds · shaded: their range" if n_seeds > 1 else "one seed"

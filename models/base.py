@@ -56,6 +56,7 @@ class Model(NamedTuple):
     batches_per_step: int | None = 1  # minibatches a step consumes; above 1 they are stacked; None: the whole data set
     step_counted: Callable[..., Any] | None = None  # an update of the same operations without a loop, whose body the
     # compiler counts once; None: `step` has no loop
+    rival: bool = False  # a trivial model that every other should beat
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train
     numbers: Mapping[str, float] = {}  # settings that compiled programs take as arguments, from `models.build`
     with_numbers: Callable[..., "Model"] | None = None  # (numbers, traced or not) -> this model with those instead
