@@ -351,9 +351,14 @@ def target_picture(target: Target, judge: Judge, config: Any) -> scenes.TargetPi
     points, _ = target.grid()
     axes = [np.unique(np.asarray(points)[:, axis]) for axis in range(target.dim)]
     per_cell = bool(target.n_bins) or target.discrete
-    density = None
+    density, fine = None, axes
     if target.log_prob is not None and not per_cell:
-        density = np.exp(target.log_prob(np.asarray(points, np.float64))).reshape([len(axis) for axis in axes])
+        if target.dim == 2:
+            # Three points a deviation of the narrowest feature, or its contours would depend on where points fall.
+            n = [np.clip(3 * np.ptp(side) / (target.scale or np.inf), 100, 400) for side in target.box]
+            fine = [np.linspace(*side, int(points)) for side, points in zip(target.box, n, strict=True)]
+        nodes = np.stack(np.meshgrid(*fine, indexing="ij"), axis=-1).reshape(-1, target.dim)
+        density = np.exp(target.log_prob(nodes)).reshape([len(axis) for axis in fine])
     return scenes.TargetPicture(
         name=target.name,
         box=target.box,
@@ -363,6 +368,7 @@ def target_picture(target: Target, judge: Judge, config: Any) -> scenes.TargetPi
         axes=axes,
         density=density,
         binned=per_cell,
+        density_axes=fine,
     )
 
 

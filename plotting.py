@@ -25,6 +25,7 @@ ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape sho
 # What is on its way to divergence may take an axis so much further than all else does: as a factor of a log axis, and
 # in lengths of a linear one.
 _MOST_FACTOR, _MOST_LENGTHS = 100.0, 2.0
+_MOST_POINTS = 150  # an axis, that a density takes whose features are wide enough for several contours
 
 
 def course(values: np.ndarray, diverged_is_infinite: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -455,7 +456,8 @@ def _comparison_images(
     families = [*frames[0][1], *known]
     cells = [{family: cell_heights(x, target) for family, x in samples.items()} | known for _, samples, _ in frames]
     exact, outline = _heights(target.masses, target), _outline(target)
-    tallest = float(max(exact.max(), outline.max()))
+    # A plane shows no density but that of its cells.
+    tallest = float(max(exact.max(), outline.max() if target.dim == 1 else 0.0))
     peak = max((heights.max() for frame in cells for heights, _ in frame.values()), default=0.0)
     # A collapsed model's spike must not flatten everyone else: cut it, and say so in the panel's head.
     top = max(tallest, min(peak, 1.6 * tallest)) * (1.06 if target.dim == 1 else 1.0)
@@ -540,16 +542,23 @@ def _line_or_steps(ax: Axes, x: np.ndarray, y: np.ndarray, target: TargetPicture
 
 
 def _contours(ax: Axes, target: TargetPicture, colour: str) -> None:
-    axes, density = target.axes, target.density
+    axes, density = target.density_axes or target.axes, target.density
     if density is None:
         # Cells of a finite table are too ragged for lines.
         axes = [(edges[1:] + edges[:-1]) / 2 for edges in target.edges]
         density = figures.smoothed(_heights(target.masses, target))
-    figures.contours(ax, axes, density, colour)
+    figures.contours(ax, axes, density, colour, _shares(target))
 
 
 def _contour_handle(target: TargetPicture, colour: str) -> Line2D:
-    return figures.contour_handle("target" if target.density is not None else "target, smoothed", colour)
+    what = "target" if target.density is not None else "target, smoothed"
+    return figures.contour_handle(what, colour, _shares(target))
+
+
+def _shares(target: TargetPicture) -> tuple[float, ...]:
+    """Of the mass inside each contour: of narrow features, where lines would lie upon each other, the outermost."""
+    narrow = max(map(len, target.density_axes or [[]])) > _MOST_POINTS
+    return figures.CONTOUR_SHARES[:1] if narrow else figures.CONTOUR_SHARES
 
 
 def _outline(target: TargetPicture) -> np.ndarray:

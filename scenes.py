@@ -25,9 +25,10 @@ class TargetPicture(NamedTuple):
     edges: list[np.ndarray]  # per axis, the cell boundaries that samples are histogrammed over
     masses: np.ndarray  # the exact mass of every cell, [K] or [Kx, Ky], without overflow
     closed: bool  # samples outside go into the end cells (bins)
-    axes: list[np.ndarray]  # per axis, the points at which the density is known
+    axes: list[np.ndarray]  # per axis, the points at which families' views are known, and the density unless it says
     density: np.ndarray | None  # exact density there, [G] or [Gx, Gy]; None: the masses are drawn
     binned: bool  # heights are probabilities per bin, not densities
+    density_axes: list[np.ndarray] | None = None  # other points for the density, fine enough for narrow features
 
     @property
     def dim(self) -> int:
