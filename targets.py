@@ -11,6 +11,7 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
+import shapes
 from cells import Cells, binning, identity, row_masses, standardising
 from distribution import Modes as Modes
 from distribution import Target as Target
@@ -237,6 +238,11 @@ TARGETS: dict[str, Callable[[Any], Target]] = {
     "2D_GMM": _edited_mixture,
     "2D_RING": lambda config: _ring("2D_RING"),
     "2D_GRID": lambda config: _grid("2D_GRID"),
+    "2D_MOONS": lambda config: shapes.moons("2D_MOONS"),
+    "2D_CIRCLES": lambda config: shapes.circles("2D_CIRCLES"),
+    "2D_SPIRALS": lambda config: shapes.spirals("2D_SPIRALS"),
+    "2D_PINWHEEL": lambda config: shapes.pinwheel("2D_PINWHEEL"),
+    "2D_CHECKERBOARD": lambda config: shapes.checkerboard("2D_CHECKERBOARD"),
     "CUSTOM": _custom,
 }
 
