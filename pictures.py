@@ -17,7 +17,8 @@ import console
 import metrics
 import scenes
 from assessment import Assessment, losses_to_rivals
-from evaluation import Judge
+from cells import Cells, row_masses
+from evaluation import N_FLOOR_DRAWS, Floor, Judge, floor_of
 from models import MODELS
 from models.base import View
 from results import history_of
@@ -222,8 +223,10 @@ def drawings(
     add("plotting.loss_curves", folder / LOSSES, losses, colours, references, heading, units=units)
 
     rows = functools.cache(lambda: view_rows(config, target))
+    variation_floor = functools.cache(lambda: tuple(_total_variation_floor(config, target, judge)))
     for picture, parts in _views_of(runs).items():
-        contributions = {}
+        contributions, kind = {}, parts[0][1].kind
+        of_masses = target.n_bins > 0 and kind in _OF_MASSES
         for run, view in parts:
             name = run.model.name
             state = run.states[shown[name]]
@@ -231,17 +234,18 @@ def drawings(
             contributions[name] = scenes.Contribution(
                 arrays={key: np.asarray(value) for key, value in jax.device_get(arrays).items()},
                 curves=curves(run, view.info_fields),
-                scores=curves(run, judge.floors),
+                scores=curves(run, judge.floors)
+                | ({"total_variation": _total_variation(run, config, target, judge)} if of_masses else {}),
                 colour=colours[name],
                 diverged=lost[name] is not None,
             )
         gone = [name for name, part in contributions.items() if part.diverged]
         words = [_lost_at(lost[name]) if len(parts) == 1 else f"{name} {_lost_at(lost[name])}" for name in gone]
         head = " · ".join([" and ".join(contributions), heading + middle, *words])
-        kind = parts[0][1].kind
         if kind in SHARED:
             parts_drawn = {name: _without_arrays_of(part) for name, part in contributions.items()}
-            add(SHARED[kind], folder / f"{picture}.png", parts_drawn, scene, floors, head)
+            own = {"total_variation": variation_floor()} if of_masses else {}
+            add(SHARED[kind], folder / f"{picture}.png", parts_drawn, scene, floors | own, head)
         else:
             ((name, part),) = contributions.items()
             what, call = _OF_ONE[kind]
@@ -257,6 +261,26 @@ def view_rows(config: Any, target: Target) -> jax.Array:
     """The target's events [2 000, *event] that a view with `needs_rows` is given: the same for all families."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 4)
     return jax.jit(lambda key: target.codec.encode(target.sample(key, N_VIEW_ROWS)))(key)
+
+
+def _total_variation(run: Run, config: Any, target: Target, judge: Judge) -> scenes.Curve:
+    """½ Σ |q − p| between the cell masses of the samples and the target's, wherever samples have been kept."""
+    cells = kld_cells(target, config.kld_cells)
+    kept = [evaluation for evaluation in run.evaluations if evaluation.samples is not None]
+    values = np.array([[_variation(rows, cells, judge) for rows in evaluation.samples] for evaluation in kept]).T
+    return scenes.Curve(np.array([evaluation.step for evaluation in kept]), values)
+
+
+def _total_variation_floor(config: Any, target: Target, judge: Judge) -> Floor:
+    """The same of samples of the target itself."""
+    cells = kld_cells(target, config.kld_cells)
+    return floor_of([_variation(judge.perfect(i)[0], cells, judge) for i in range(N_FLOOR_DRAWS)])
+
+
+def _variation(rows: np.ndarray, cells: Cells, judge: Judge) -> float:
+    if not np.isfinite(rows).all():
+        return np.nan
+    return float(np.abs(row_masses(rows, cells) - judge.masses).sum() / 2)
 
 
 def _views_of(runs: Sequence[Run]) -> dict[str, list[tuple[Run, View]]]:
@@ -410,4 +434,6 @@ _OF_ONE: Mapping[str, tuple[str, Callable[..., tuple[str, tuple]]]] = {
 # Kind of a view to which several families may contribute -> module.function that draws it, of (path, contributions,
 # scene, floors, title): a `scenes.Contribution` for every family that shows it under one picture name, the target, and
 # per followed metric the floor's mean, low and high.
-SHARED: dict[str, str] = {}
+SHARED: dict[str, str] = {"critic": "critics.critic_vs_wasserstein"}
+# Those of them that with bins show the total variation of the samples, too.
+_OF_MASSES = ("critic",)

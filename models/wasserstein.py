@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 import prng
 from models.adversarial import build_pair, sampling
-from models.base import Model
+from models.base import Model, View
 
 
 class Networks(NamedTuple):
@@ -175,6 +175,8 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
         step=step_with(n_critic),
         step_counted=step_with(n_critic),
         **sampling(pair),
+        views={"critic_vs_wasserstein": View("critic", info_fields=("critic_distance", "largest_slope"))},
+        info_units=dict.fromkeys(("loss", "generator_loss"), "output of the critic"),
         batches_per_step=n_critic,
     )
 

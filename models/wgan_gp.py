@@ -36,6 +36,7 @@ class Config:
     adam_b2: float = 0.9  # second-moment decay of both
     n_critic: int = 5  # critic updates a generator update, each on a minibatch of its own
     penalty: float = 0.1  # λ: weight of the squared distance of the critic's slopes to 1
+    one_sided: bool = True  # only slopes above 1 are penalised; False: those below 1 as well
     latent_dim: int = 16  # length of z
     gumbel_temperature: float = 2.3  # τ, with bins
     average: float = 0.0  # decay of the averaged weights that sample; 0: off
@@ -71,7 +72,7 @@ def build(config: Any, target: Any) -> Model:
     optimisers = wasserstein.Networks(*(optax.adam(rate, settings.adam_b1, settings.adam_b2) for rate in rates))
 
     def penalty(slopes):
-        return settings.penalty * jnp.mean((slopes - 1) ** 2)
+        return settings.penalty * jnp.mean((jnp.maximum(slopes, 1) - 1 if settings.one_sided else slopes - 1) ** 2)
 
     bound = wasserstein.Bound(penalty, after_update=lambda params: params, normalised=False)
     model = wasserstein.build("WGAN_GP", config, target, settings, optimisers, bound)
