@@ -30,12 +30,12 @@ TRACEABLE = ("learning_rate", "critic_learning_rate", "adam_b1", "adam_b2", "pen
 class Config:
     """Settings of the WGAN with a gradient penalty."""
 
-    learning_rate: float = 1e-4  # of the generator's Adam
-    critic_learning_rate: float = 1e-3  # of the critic's Adam
+    learning_rate: float = 5e-4  # of the generator's Adam
+    critic_learning_rate: float = 3e-3  # of the critic's Adam
     adam_b1: float = 0.0  # first-moment decay of both
     adam_b2: float = 0.9  # second-moment decay of both
     n_critic: int = 5  # critic updates a generator update, each on a minibatch of its own
-    penalty: float = 0.1  # λ: weight of the squared distance of the critic's slopes to 1
+    penalty: float = 10.0  # λ: weight of the squared distance of the critic's slopes to 1
     one_sided: bool = True  # only slopes above 1 are penalised; False: those below 1 as well
     latent_dim: int = 16  # length of z
     gumbel_temperature: float = 2.3  # τ, with bins
