@@ -1,6 +1,7 @@
 """The kernel density estimate against SciPy's, on the same rows."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +27,7 @@ def in_float64(state):
     return jax.tree.map(lambda leaf: leaf.astype(np.float64), state)
 
 
-@pytest.mark.parametrize(
-    ("target_type", "rule"), [("1D_TRIMODAL", "scott"), ("2D_GMM", "silverman"), ("2D_GMM", "scott")]
-)
+@pytest.mark.parametrize(("target_type", "rule"), [("1D_BETA", "silverman"), ("2D_GMM", "scott")])
 def test_density_is_that_of_scipy(make_config, target_type, rule):
     model, target, state, rows = build(make_config, target_type, rule=rule)
     theirs = scipy.stats.gaussian_kde(np.asarray(state.params, np.float64).T, bw_method=rule)
@@ -47,7 +46,7 @@ def test_with_bins_the_kernels_are_integrated(make_config):
     theirs = scipy.stats.gaussian_kde(np.asarray(state.params, np.float64).T)
     edges = Cells(target.box, 12, closed=True).edges[0]
     bounds = [-np.inf, *edges[1:-1], np.inf]
-    expected = [theirs.integrate_box_1d(low, high) for low, high in zip(bounds, bounds[1:], strict=False)]
+    expected = [theirs.integrate_box_1d(low, high) for low, high in itertools.pairwise(bounds)]
     with jax.enable_x64(True):
         log_q = model.log_prob(in_float64(state), jnp.eye(12, dtype=jnp.float64))
     np.testing.assert_allclose(np.exp(log_q), expected, rtol=1e-8)
