@@ -15,16 +15,24 @@ import leaderboard
 import results
 import scenes
 import storage
+import tradeoff
 import wording
 from evaluation import N_FLOOR_DRAWS
 from leaderboard import Board, Course, Panel
 from models import MODELS
+from models.base import SweepView
 from sweep_plan import Cell, Plan
 
 CSV_FILE = "leaderboard.csv"
 BOARD_FILE = "leaderboard.png"
 SCALING_FILE = "budget_scaling.png"
-FILES = (CSV_FILE, BOARD_FILE, SCALING_FILE)
+# Family, picture, and what it shows of the family where that setting is swept.
+_VIEWS = [
+    (family, f"{name}.png", view)
+    for family, module in MODELS.items()
+    for name, view in getattr(module, "SWEEP_VIEWS", {}).items()
+]
+FILES = (CSV_FILE, BOARD_FILE, SCALING_FILE, *(picture for _, picture, _ in _VIEWS))
 BUDGET = "PARAMETER_BUDGET"
 # Where these are swept, equal names are other distributions, or have other floors: no row may mix them.
 _OF_TARGETS = {
@@ -136,6 +144,16 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
         leaderboard.budget_scaling(folder / SCALING_FILE, panels, colours, f"KLD against parameters{shared}",
                                    note=_pooled(plan, without=BUDGET), key=board.key)  # fmt: skip
         files.append(SCALING_FILE)
+    for family, picture, view in _VIEWS:
+        setting = f"{family}.{view.setting}"
+        shown = tradeoffs_of(plan, reports, family, view) if len(plan.swept.get(setting, ())) > 1 else []
+        if shown:
+            labels = view.labels
+            bound = f"{view.x} + {view.y} = entropy of the target, the least there can be"
+            title = f"{family} · {labels[1].partition(' (')[0]} and {labels[2].partition(' (')[0]}{shared}"
+            note = _pooled(plan, without=setting)
+            tradeoff.tradeoff(folder / picture, shown, labels, bound, colours[family], title, note=note, key=board.key)
+            files.append(picture)
     for name in set(FILES).intersection(earlier) - set(files):
         (folder / name).unlink(missing_ok=True)
     lost = [
@@ -269,6 +287,32 @@ def panels_of(scores: Sequence[Score]) -> list[Panel]:
         if courses:
             floor = tuple(float(np.median([each[part] for each in trained])) for part in ("mean", "low", "high"))
             panels.append(Panel(row, courses, levels, floor, float(np.median([_middle(each) for each in trained]))))
+    return panels
+
+
+def tradeoffs_of(
+    plan: Plan, reports: Sequence[tuple[Cell, Mapping[str, Any] | None]], family: str, view: SweepView
+) -> list[tradeoff.Panel]:
+    """A panel for every target: what two fields of a family's Info have come to at every value of a setting.
+
+    They are means over the last interval. The bound is the entropy, where the family's exact KL says that both are of
+    one kind.
+    """
+    found: dict[str, dict[float, list[np.ndarray]]] = {}
+    bounds: dict[str, float | None] = {}
+    for cell, report in reports:
+        model = (report or {"models": {}})["models"].get(family)
+        if model is None or not {view.x, view.y} <= set(model["history"]):
+            continue
+        last = [[seed[-1] for seed in model["history"][field]] for field in (view.x, view.y)]
+        row = scores_of(plan, cell, report)[0].row
+        found.setdefault(row, {}).setdefault(cell.values[f"{family}.{view.setting}"], []).append(np.array(last, float))
+        bounds[row] = report["target"]["entropy"] if model["final"]["kl_exact"] is not None else None
+    panels = []
+    for row, by_value in found.items():
+        values = sorted(by_value)
+        both = [np.concatenate(by_value[value], axis=1) for value in values]
+        panels.append(tradeoff.Panel(row, values, [xy[0] for xy in both], [xy[1] for xy in both], bounds[row]))
     return panels
 
 

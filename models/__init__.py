@@ -17,6 +17,15 @@ MODELS = {
 }
 
 
+def sweeps() -> dict[str, tuple[str, tuple[float, ...]]]:
+    """What goes by a family's name elsewhere and is a sweep here -> the family's setting, and its usual values."""
+    return {
+        view.known_as: (f"{name}.{view.setting}", view.values)
+        for name, family in MODELS.items()
+        for view in getattr(family, "SWEEP_VIEWS", {}).values()
+    }
+
+
 def build(name: str, config: Any, target: Any) -> Model:
     """A family's model whose `TRACEABLE` settings training takes as arguments, so that runs share its programs.
 

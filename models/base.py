@@ -24,6 +24,20 @@ class View(NamedTuple):
     needs_rows: bool = False  # `arrays` takes (state, rows), a fixed draw of the target's events [n, *event]
 
 
+class SweepView(NamedTuple):
+    """What a sweep of one of a family's settings shows of it: a field of Info at the end against another one.
+
+    A family file may have some as `SWEEP_VIEWS`: file name of a picture, without its ending -> what it shows.
+    """
+
+    setting: str  # of the family's Config
+    x: str  # a field of Info
+    y: str  # another one; where the exact KL is defined their sum cannot be below the target's entropy
+    labels: tuple[str, str, str]  # what the setting, x and y are called
+    known_as: str  # what the sweep goes by elsewhere, as if it were a family
+    values: tuple[float, ...]  # that it is usually swept over
+
+
 class Model(NamedTuple):
     """One family, sized for a budget and a target: pure functions that close over its networks.
 
@@ -31,7 +45,8 @@ class Model(NamedTuple):
     run's whole configuration (`config.parameter_budget`, `config.hidden_layers`, `config.batch_size`, and the family's
     own settings under its lower-case name) and `target` says what an event looks like (`target.codec`).
 
-    The file's `TRACEABLE` names those float settings that `build` takes as traced numbers, too.
+    The file's `TRACEABLE` names those float settings that `build` takes as traced numbers, too. It may have
+    `SWEEP_VIEWS`, pictures of its own over the cells of a sweep.
 
     `State` is a NamedTuple with the pytree of trainable weights as `params`; `Info` is a NamedTuple of
     scalars whose first field is `loss`, in nats.
