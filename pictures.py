@@ -219,7 +219,7 @@ def drawings(
         for run in runs
     }
     references = {run.model.name: run.model.loss_reference for run in runs if run.model.loss_reference}
-    units = {field: unit for run in runs for field, unit in run.model.info_units.items()}
+    units = {run.model.name: run.model.info_units for run in runs}
     add("plotting.loss_curves", folder / LOSSES, losses, colours, references, heading, units=units)
 
     rows = functools.cache(lambda: view_rows(config, target))

@@ -272,14 +272,14 @@ def loss_curves(
     references: Mapping[str, tuple[float, str]],
     title: str,
     *,
-    units: Mapping[str, str] | None = None,
+    units: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
     """Draws what each family minimises and reports, a panel a family: the losses differ in kind.
 
     Args:
       curves: per family its fields; `loss` is drawn thickest.
       references: per family a value and its label, drawn as a dotted line.
-      units: per field that is not in nats, what the legend says of it.
+      units: per family and field that is not in nats, what the legend says of it.
     """
     fig, panels, _ = figures.grid(len(curves), 3.4, title, True)
     dashes = ["--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 3)), (0, (1, 3))]
@@ -296,7 +296,8 @@ def loss_curves(
             main = name == "loss" or len(ordered) == 1
             colour = colours[family] if main else tuple(0.3 + 0.7 * c for c in to_rgb(colours[family]))
             style = {"lw": 2.4, "ls": "-"} if main else {"lw": 1.6, "ls": dashes[(i - 1) % len(dashes)]}
-            label = name.replace("_", " ") + (f" ({units[name]})" if units and name in units else "")
+            unit = (units or {}).get(family, {}).get(name)
+            label = name.replace("_", " ") + (f" ({unit})" if unit else "")
             # What runs away leaves through the top or the bottom.
             three = [np.clip(values, low - far, high + far) for values in courses[name]]
             figures.band(ax, fields[name].steps, three, colour, label, zorder=3 if main else 2.5, **style)
@@ -308,7 +309,8 @@ def loss_curves(
         figures.header(ax, family, notes[family] or blank, colours[family])
         figures.step_axis(ax, fields.values())
         figures.words_after(ax, [*fields.values()], colours[family])
-        ax.set_ylabel("nats, mean over the interval")
+        in_nats = any(name not in (units or {}).get(family, {}) for name in fields)
+        ax.set_ylabel("nats, mean over the interval" if in_nats or not fields else "mean over the interval")
         figures.legend_below(ax, 4.2)
     figures.save(fig, path)
 

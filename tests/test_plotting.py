@@ -364,7 +364,7 @@ def test_loss_curves(tmp_path, n_families, shown):
 
 def test_loss_curves_say_what_is_not_in_nats(tmp_path, shown):
     curves = {"A": {"loss": course_of(), "a_b": course_of()}, "B": {"loss": course_of()}}
-    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, "title", units={"a_b": "squared distance"})
+    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, "title", units={"A": {"a_b": "squared distance"}})
     words = texts(shown[0])
     assert words.count("nats, mean over the interval") == 2
     assert words.count("loss") == 2
