@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
+import scenes
 import storage
 from lettering import drawable, fitted, shortened, text_width, wrapped
 
@@ -44,6 +45,8 @@ STYLE = {
     "legend.fontsize": 11.5,
     "legend.title_fontsize": 11,
     "legend.frameon": False,
+    # Room for a dash on both sides of a marker.
+    "legend.handlelength": 3.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -147,10 +150,41 @@ def colour_bar(ax: Axes, mesh: Any, label: str, extend: str = "neither") -> Any:
 
 
 def band(ax: Axes, steps: np.ndarray, three: Sequence[np.ndarray], colour: Any, label: str, **style: Any) -> None:
-    """Draws a `course`: the median as a line, the range pale behind it."""
+    """Draws a `course`: the median as a line, the range pale behind it; `shade` is how opaque that is."""
     median, low, high = three
-    ax.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0, zorder=2)
-    ax.plot(steps, median, color=colour, label=label, marker="o" if len(steps) < 4 else "", ms=4, **style)
+    ax.fill_between(steps, low, high, color=colour, alpha=style.pop("shade", 0.18), lw=0, zorder=2)
+    dots = {"marker": "o", "ms": 4} if len(steps) < 4 else {}
+    ax.plot(steps, median, color=colour, label=label, **{**dots, **style})
+
+
+def line_of(colour: str, n_points: int, n_families: int) -> dict[str, Any]:
+    """How `band` draws a family's line where it meets others: its dash, its marker here and there, and a shade that
+    many of them do not make opaque.
+
+    Args:
+      colour: the family's.
+      n_points: of the line.
+      n_families: in the panel.
+    """
+    every = max(1, n_points // 6)
+    # Not all at the same points, where lines that lie upon each other would hide their markers.
+    first = scenes.place_of(colour) * every // len(scenes.PALETTE) % every
+    return {
+        "ls": scenes.dash_of(colour),
+        "markevery": (first, every),
+        "shade": min(0.18, 0.8 / n_families),
+        **_dots(colour),
+    }
+
+
+def entry_of(colour: str) -> Line2D:
+    """What a legend shows of `line_of`."""
+    return Line2D([], [], color=colour, lw=2.2, ls=scenes.dash_of(colour), **_dots(colour))
+
+
+def _dots(colour: str) -> dict[str, Any]:
+    marker = scenes.marker_of(colour)
+    return {"marker": marker, "ms": 9 if marker in "*P" else 7, "mec": "white", "mew": 0.7}
 
 
 def floor_band(ax: Axes, floor: Sequence[float], low: float) -> None:
@@ -367,7 +401,7 @@ def step_axis(ax: Axes, curves: Iterable[Any]) -> None:
 def figure_legend(fig: Figure, entries: Mapping[str, Any], heading: str | None = None) -> None:
     """A legend of label → handle under all panels; the picture grows with one that is long."""
     width, size = fig.get_figwidth(), matplotlib.rcParams["legend.fontsize"]
-    labels = [fitted(drawable(label), width - 5 * size / 72, size) for label in entries]
+    labels = [fitted(drawable(label), width - 6 * size / 72, size) for label in entries]
     # Before version 3.10 Matplotlib leaves out what begins with an underscore.
     labels = [f"\u2009{label}" if label.startswith("_") else label for label in labels]
     columns = _legend_columns(labels, width)
@@ -459,7 +493,7 @@ def _legend_columns(labels: Sequence[str], width: float) -> int:
     for label in labels:
         usual, measured = 0.58 * max(map(len, label.split("\n"))) * size / 72, text_width(label, size)
         # Of words like ours the guess is as good as the measure.
-        widths.append((measured if measured > 1.1 * usual else usual) + 4.5 * size / 72)
+        widths.append((measured if measured > 1.1 * usual else usual) + 5.5 * size / 72)
     for columns in range(len(labels), 1, -1):
         if sum(column.max() for column in np.array_split(widths, columns)) <= width:
             return columns

@@ -112,7 +112,7 @@ def metrics_comparison(
       remarks: what the legend says behind a name, such as "▼ loses to HISTOGRAM".
     """
     externals, remarks = externals or {}, remarks or {}
-    fig = figures.new(12.5, 5.4, title)
+    fig = figures.new(12.5, 5.4 if len(curves) <= 5 else 6.6, title)
     panels = fig.subplots(1, 2)
     n_seeds = max((len(c.values) for metrics in curves.values() for c in metrics.values()), default=1)
     crossed = False
@@ -136,7 +136,8 @@ def metrics_comparison(
         for family, curve in shown.items():
             # What is infinite leaves through the top; what is zero runs along the bottom.
             three = [np.clip(values, low, high * 100) for values in courses[family]]
-            figures.band(ax, curve.steps, three, colours[family], family, lw=2.2, zorder=3)
+            line = figures.line_of(colours[family], len(curve.steps), len(shown))
+            figures.band(ax, curve.steps, three, colours[family], family, lw=2.2, zorder=3, **line)
             last = last_finite(curve)
             if len(last):
                 crossed = True
@@ -150,7 +151,7 @@ def metrics_comparison(
     entries = {}
     for family, metrics in curves.items():
         label = figures.remarked(family + figures.diverged_note(metrics.values()), remarks.get(family))
-        entries[label] = Line2D([], [], color=colours[family], lw=2.6)
+        entries[label] = figures.entry_of(colours[family])
     if crossed:
         entries["a seed diverges"] = Line2D([], [], color="#606060", marker="X", ms=9, ls="none")
     for name, lacks in unscored.items():
@@ -551,6 +552,9 @@ def _contours(ax: Axes, target: TargetPicture, colour: str) -> None:
 
 
 def _contour_handle(target: TargetPicture, colour: str) -> Line2D:
+    inside = np.ravel(target.density)[np.ravel(target.density) > 0] if target.density is not None else np.arange(2)
+    if len(inside) and np.ptp(inside) <= 1e-9 * inside.max():
+        return Line2D([], [], color=colour, lw=1.5, label="contour: edge of the target")
     what = "target" if target.density is not None else "target, smoothed"
     return figures.contour_handle(what, colour, _shares(target))
 

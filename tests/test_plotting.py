@@ -12,7 +12,7 @@ import plotting
 import scenes
 from scenes import Curve, TargetPicture
 
-NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"]
+NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K"]
 COLOURS = scenes.family_colours(NAMES)
 BOMB = "$\\frac{ 100 $ and \\alpha_{"
 KINDS = ["1-D", "binned", "2-D", "table"]
@@ -95,11 +95,11 @@ def texts(fig):
 
 
 def test_colours_are_distinct_and_independent_of_the_selection():
-    assert len(set(COLOURS.values())) == 10
+    assert len(set(COLOURS.values())) == 11
     assert figures.TARGET_COLOUR not in COLOURS.values()
-    assert [scenes.family_colours(NAMES[:k])["A"] for k in (1, 5, 10)] == [COLOURS["A"]] * 3
+    assert [scenes.family_colours(NAMES[:k])["A"] for k in (1, 5, 11)] == [COLOURS["A"]] * 3
     rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS.values()], float)
-    apart = np.linalg.norm(rgb[:, None] - rgb[None], axis=-1)[np.triu_indices(10, 1)]
+    apart = np.linalg.norm(rgb[:, None] - rgb[None], axis=-1)[np.triu_indices(11, 1)]
     assert apart.min() > 45
 
 
@@ -110,10 +110,10 @@ def test_colours_are_distinct_and_independent_of_the_selection():
         ("1-D", 3),
         ("1-D", 6),
         ("binned", 1),
-        ("binned", 3),
+        ("binned", 11),
         ("2-D", 1),
         ("2-D", 3),
-        ("2-D", 6),
+        ("2-D", 7),
         ("table", 3),
     ],
 )
@@ -151,7 +151,7 @@ def test_external_samples_follow_every_family_in_colour():
     assert list(both.items())[:3] == list(COLOURS.items())[:3]
     assert [both["mine"], both["yours"]] == [COLOURS["D"], COLOURS["E"]]
     # More than the palette holds are still told apart.
-    assert len(set(scenes.family_colours(NAMES, NAMES + [name.lower() for name in NAMES]).values())) == 20
+    assert len(set(scenes.family_colours(NAMES, NAMES + [name.lower() for name in NAMES]).values())) == 22
 
 
 def test_the_animation_is_small_and_shows_every_frame(tmp_path):
@@ -195,11 +195,15 @@ def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
         assert any(scores["A"] in word for word in words)
 
 
-@pytest.mark.parametrize("n_families", [1, 3, 6])
-def test_metrics_comparison(tmp_path, n_families):
+@pytest.mark.parametrize("n_families", [1, 3, 7, 11])
+def test_metrics_comparison(tmp_path, n_families, shown):
     floors = {"kld": (0.004, 0.002, 0.006), "wasserstein": (0.011, 0.0, 0.02)}
     plotting.metrics_comparison(tmp_path / "m.png", metric_curves(NAMES[:n_families]), floors, COLOURS, BOMB)
-    opened(tmp_path / "m.png", (12.5, 5.4))
+    opened(tmp_path / "m.png", (12.5, 5.4 if n_families <= 5 else 6.6))
+    assert collisions(shown[0]) == []
+    for ax in shown[0].axes:
+        drawn = {(line.get_color(), line.get_marker()) for line in ax.lines}
+        assert {(COLOURS[name], scenes.marker_of(COLOURS[name])) for name in NAMES[:n_families]} <= drawn
 
 
 @pytest.mark.parametrize("sizes", [{"n_evaluations": 2}, {"n_seeds": 1}])
@@ -350,7 +354,7 @@ def test_what_a_panel_cannot_show_is_said(tmp_path, shown):
     assert limits.pop()[1] < 1
 
 
-@pytest.mark.parametrize("n_families", [1, 6])
+@pytest.mark.parametrize("n_families", [1, 7, 11])
 def test_loss_curves(tmp_path, n_families, shown):
     curves = {name: {"loss": course_of(), "a_rather_long_field_name": course_of(), "kl": course_of()}
               for name in NAMES[:n_families]}  # fmt: skip
@@ -588,7 +592,7 @@ def test_known_masses_need_no_samples_beside_them(tmp_path, kind, shown):
     assert collisions(shown[0]) == []
 
 
-@pytest.mark.parametrize("n_families", [1, 3, 6, 10])
+@pytest.mark.parametrize("n_families", [1, 3, 6, 11])
 def test_the_dashboard_has_room_for_every_name(tmp_path, n_families, shown):
     curves = {f"{name}_OF_SOME_LENGTH": metrics for name, metrics in metric_curves(NAMES[:n_families]).items()}
     for metrics in curves.values():
