@@ -248,7 +248,9 @@ def contours(ax: Axes, axes: Sequence[np.ndarray], density: np.ndarray, colour: 
 def contour_handle(what: str, colour: str, shares: Sequence[float]) -> Line2D:
     """What a legend says of `contours`."""
     percents = ", ".join(f"{100 * share:.0f}" for share in shares)
-    return Line2D([], [], color=colour, lw=1.5, label=f"contours: {percents} % of the {what}")
+    return Line2D(
+        [], [], color=colour, lw=1.5, label=f"contour{'s' if len(shares) > 1 else ''}: {percents} % of the {what}"
+    )
 
 
 def smoothed(density: np.ndarray) -> np.ndarray:

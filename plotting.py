@@ -24,7 +24,7 @@ from scenes import Curve, TargetPicture
 # What is on its way to divergence may take an axis so much further than all else does: as a factor of a log axis, and
 # in lengths of a linear one.
 _MOST_FACTOR, _MOST_LENGTHS = 100.0, 2.0
-_MOST_POINTS = 150  # an axis, that a density takes whose features are wide enough for several contours
+_MOST_POINTS = 100  # an axis, that a density takes whose features are wide enough for several contours
 
 
 def course(values: np.ndarray, diverged_is_infinite: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -305,7 +305,12 @@ def _comparison_images(
 
     flat = target.dim == 1
     labelled = [f"{title} — {label}" if label else title for label, _, _ in frames]
-    fig, panels, columns = figures.grid(1 + len(families), 2.9, max(labelled, key=len), flat)
+    side = 2.9
+    fig, panels, columns = figures.grid(1 + len(families), side, max(labelled, key=len), flat)
+    across, along = np.ptp(target.box, axis=1) if not flat else (1.0, 1.0)
+    if along < across <= 1.5 * along:
+        # Panels keep the proportions of the plane: what lies lower needs less room.
+        fig.set_figheight(fig.get_figheight() - side * (1 - along / across) * -(-len(panels) // columns))
     what = "probability per bin" if target.binned else "probability density"
     movers, heads, words = {}, {}, {}
     for i, (ax, family) in enumerate(zip(panels, [None, *families], strict=True)):
