@@ -399,12 +399,12 @@ def target_picture(target: Target, judge: Judge, config: Any) -> scenes.TargetPi
 def _latent_sweep(arrays, curves, scene, target, colour):
     del curves, scene, colour
     coordinates = ["x"] if target.dim == 1 else [f"x{subscript}" for subscript in "₁₂"[: target.dim]]
-    return "plotting.latent_sweep", (arrays["z"], arrays["mean"], coordinates)
+    return "family_pictures.latent_sweep", (arrays["z"], arrays["mean"], coordinates)
 
 
 def _discriminator(arrays, curves, scene, target, colour):
     d_map = _on_axes(arrays["d"], scene)
-    return "plotting.discriminator", (curves, float(arrays["equilibrium"]), scene.axes, d_map, scene, colour)
+    return "family_pictures.discriminator", (curves, float(arrays["equilibrium"]), scene.axes, d_map, scene, colour)
 
 
 def _energy(arrays, curves, scene, target, colour):
@@ -416,7 +416,7 @@ def _energy(arrays, curves, scene, target, colour):
     elif target.log_prob is not None:
         target_energy = _on_axes(-target.log_prob(np.asarray(arrays["x"], np.float64)), scene)
     energy = _on_axes(arrays["energy"], scene)
-    return "plotting.energy_landscape", (scene.axes, energy, target_energy, scene, colour)
+    return "family_pictures.energy_landscape", (scene.axes, energy, target_energy, scene, colour)
 
 
 def _on_axes(values: np.ndarray, scene: scenes.TargetPicture) -> np.ndarray:

@@ -154,7 +154,8 @@ def checkerboard(name: str) -> Target:
     return Target(
         name=name,
         dim=2,
-        box=np.array([[-4.5, 4.5]] * 2),
+        # The KLD's 30 × 30 cells end where the squares do.
+        box=np.array([[-5.0, 5.0]] * 2),
         codec=identity(2),
         sample=sample,
         cell_masses=cell_masses,

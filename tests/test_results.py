@@ -11,6 +11,7 @@ import report_schema
 from report_schema import made_report
 
 import console
+import family_pictures
 import metrics
 import pictures
 import plotting
@@ -262,7 +263,7 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
         drawn.update({name: samples["RBM"] for name, _, samples, _ in frames})
 
     monkeypatch.setattr(plotting, "timeline", keep)
-    monkeypatch.setattr(plotting, "energy_landscape", lambda *args: energies.append(args))
+    monkeypatch.setattr(family_pictures, "energy_landscape", lambda *args: energies.append(args))
     entries = [assessed(judge, run)]
     costs = {"RBM": results.cost_of(run, COST, config.n_eval_samples)}
     grid = sensitivity(entries, config, target, judge)

@@ -92,10 +92,10 @@ def test_density_integrates_to_one_and_to_the_cells_masses(make, name):
     assert np.all(masses >= 0)
     assert masses.sum() == pytest.approx(1, abs=1e-12)
     if name == "2D_CHECKERBOARD":
-        # Lengths that intervals share, by sampling both at 1/90: edges of cells of side 1 and of squares are multiples.
-        middles = (np.arange(810) + 0.5) / 90 - 4.5
+        # Constant on squares of side 1/90, of which cells and squares are made.
+        middles = (np.arange(900) + 0.5) / 90 - 5
         grid = np.stack(np.meshgrid(middles, middles, indexing="ij"), axis=-1).reshape(-1, 2)
-        inside = (np.exp(target.log_prob(grid)) / 90**2).reshape(9, 90, 9, 90).sum((1, 3))
+        inside = (np.exp(target.log_prob(grid)) / 90**2).reshape(9, 100, 9, 100).sum((1, 3))
         np.testing.assert_allclose(masses[:-1], inside.ravel(), atol=1e-12)
         assert masses[-1] == pytest.approx(0, abs=1e-12)
         return
