@@ -50,7 +50,7 @@ GAN = dict(learning_rate=9e-4, discriminator_learning_rate=1.5e-3, adam_b1=0.5, 
 VAE = dict(learning_rate=3e-3, latent_dim=2, reconstruction="auto", beta=0.0, learn_sigma=False, average=0.9999)
 RBM = dict(learning_rate=2e-3, algorithm="CD", k=1, sigma=0.25, learn_sigma=True, weight_scale=0.01, average=0.9999, sample_steps=1000, sample_steps_training=100)  # noqa: E501
 WGAN = dict(learning_rate=5e-5, n_critic=5, clip=0.01, latent_dim=16, gumbel_temperature=2.3, average=0.0)
-WGAN_GP = dict(learning_rate=5e-4, critic_learning_rate=3e-3, adam_b1=0.0, adam_b2=0.9, n_critic=5, penalty=10.0, one_sided=True, latent_dim=16, gumbel_temperature=2.3, average=0.0)  # noqa: E501
+WGAN_GP = dict(learning_rate=5e-4, critic_learning_rate=1.5e-3, adam_b1=0.0, adam_b2=0.9, n_critic=5, penalty=3.0, one_sided=True, latent_dim=2, gumbel_temperature=2.3, average=0.999)  # noqa: E501
 HISTOGRAM = dict(pseudo_count=0.5)
 KDE = dict(bandwidth="scott")
 
