@@ -162,7 +162,9 @@ def run_of(model: Model, feed: Feed, about: Mapping[str, Any], arrays: Mapping[s
     """
     # A state is rebuilt from its leaves: the form is what `init` gives.
     key = jax.random.key(0)
-    shapes = without_optimiser(jax.eval_shape(lambda: model.init(key, feed.rows_for_init(key, feed.rows))))
+    shapes = without_optimiser(
+        jax.eval_shape(lambda: model.init(key, feed.rows_for_init(key, feed.rows, model.n_data_rows)))
+    )
     leaves = state_leaves(jax.tree.leaves(shapes), arrays)
     form = jax.tree.structure(shapes)
     return Run(

@@ -14,7 +14,7 @@ import tyro
 
 from errors import UserError, check_path, check_range, check_whole, nearest_choice, unknown_choice
 from external import check_entries
-from models import MODELS
+from models import MODELS, sweeps
 from resources import LAUNCHERS, Slurm
 from targets import TARGETS
 
@@ -63,6 +63,7 @@ class _Constants:
                 f"MODELS = {self.models!r} must name at least one family: choose from {', '.join(MODELS)}{alone}"
             )
         for name in self.models:
+            _check_no_sweep(name)
             _check_choice("MODELS", name, MODELS)
         if len(set(self.models)) < len(self.models):
             unique = " ".join(dict.fromkeys(self.models))
@@ -258,6 +259,9 @@ def command_line(kind: Any, default: Any, args: Sequence[str], description: str)
       UserError: arguments that cannot be read, as one line.
       SystemExit: with code 0 after --help.
     """
+    for i, word in enumerate(args):
+        if word in sweeps() and "--models" in args[:i]:
+            _check_no_sweep(word)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), warnings.catch_warnings():
@@ -432,6 +436,17 @@ def options() -> list[str]:
 def _check_choice(what: str, value: Any, choices: Any) -> None:
     if value not in list(choices):
         raise unknown_choice(what, str(value), choices)
+
+
+def _check_no_sweep(name: Any) -> None:
+    """Raises a UserError that says how, where a family is asked for that is a sweep of another one's setting."""
+    if isinstance(name, str) and name.upper() in sweeps():
+        setting, values = sweeps()[name.upper()]
+        family, words = setting.partition(".")[0], ",".join(map(str, values))
+        raise UserError(
+            f"MODELS {name!r} is the {family} with other settings: set MODELS = ({family!r},) and "
+            f"SWEEP = {{{setting!r}: {values}}}, or write --models {family} --sweep {setting}={words}"
+        )
 
 
 def _triples(what: str, entries: Any) -> tuple[tuple[str, str, int | None], ...]:

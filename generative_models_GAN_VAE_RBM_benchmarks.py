@@ -4,7 +4,9 @@ Edit a constant below and run `python3 generative_models_GAN_VAE_RBM_benchmarks.
 the command line (`--target-type 1D_BETA --num-bins 0`; `--help` lists all). Pictures and numbers go to OUT_DIR.
 """
 
-TARGET_TYPE = "1D_TRIMODAL"  # 1D_BIMODAL, 1D_TRIMODAL, 1D_QUADMODAL, 1D_BETA, 1D_POISSON, 2D_MIX_GAUSS, 2D_GMM, CUSTOM
+# 1D_BIMODAL, 1D_TRIMODAL, 1D_QUADMODAL, 1D_BETA, 1D_POISSON, 2D_MIX_GAUSS, 2D_GMM, 2D_RING, 2D_GRID, 2D_MOONS,
+# 2D_CIRCLES, 2D_SPIRALS, 2D_PINWHEEL, 2D_CHECKERBOARD or CUSTOM
+TARGET_TYPE = "1D_TRIMODAL"  # the distribution to learn
 PARAMETER_BUDGET = 1600  # trainable weights of a family, all its networks together
 NUM_BINS = 20  # one-hot cells of a 1-D target; 0: continuous
 SNAPSHOT_PERCENT = 5  # % of the training between two timeline pictures: 1, 2, 4, 5, 10, 20, 25, 50 or 100
@@ -13,7 +15,7 @@ N_EVALUATIONS = 40  # scores during training at equal distances; divides N_STEPS
 BATCH_SIZE = 128  # rows of a minibatch
 NUM_SEEDS = 4  # independent repetitions of every family
 SEED = 42  # root of all randomness, a whole number from 0
-MODELS = ("GAN", "VAE", "RBM")  # families to train: any of GAN, VAE, RBM; () for none
+MODELS = ("GAN", "VAE", "RBM")  # families to train: any of GAN, VAE, RBM, WGAN, WGAN_GP, HISTOGRAM, KDE; () for none
 HIDDEN_LAYERS = 2  # in every multilayer perceptron, from 1
 N_EVAL_SAMPLES = 5_000  # draws from a model for one score
 KLD_CELLS = 0  # histogram cells an axis; 0: 50 in 1-D, 30 in 2-D (with bins: the bins; Poisson: the integers)
@@ -47,6 +49,10 @@ MIXTURE_COVARIANCES = (
 GAN = dict(learning_rate=9e-4, discriminator_learning_rate=1.5e-3, adam_b1=0.5, latent_dim=16, label_smoothing=0.9, gumbel_temperature=2.3, r1_penalty=2.0, average=0.9999)  # noqa: E501
 VAE = dict(learning_rate=3e-3, latent_dim=2, reconstruction="auto", beta=0.0, learn_sigma=False, average=0.9999)
 RBM = dict(learning_rate=2e-3, algorithm="CD", k=1, sigma=0.25, learn_sigma=True, weight_scale=0.01, average=0.9999, sample_steps=1000, sample_steps_training=100)  # noqa: E501
+WGAN = dict(learning_rate=5e-5, n_critic=5, clip=0.01, latent_dim=16, gumbel_temperature=2.3, average=0.0)
+WGAN_GP = dict(learning_rate=5e-4, critic_learning_rate=1.5e-3, adam_b1=0.0, adam_b2=0.9, n_critic=5, penalty=3.0, one_sided=True, latent_dim=2, gumbel_temperature=2.3, average=0.999)  # noqa: E501
+HISTOGRAM = dict(pseudo_count=0.5)
+KDE = dict(bandwidth="scott")
 
 # With LAUNCHER = "slurm" a sweep becomes a job array; what each setting means stands in resources.py and in --help.
 SLURM = dict(partition="", account="", time_minutes=60, cpus=4, mem_gb=8, gpus=0, cells_per_task=1, seeds_per_task=0, options="")  # what a task asks for, and does  # noqa: E501

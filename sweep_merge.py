@@ -15,15 +15,24 @@ import leaderboard
 import results
 import scenes
 import storage
+import tradeoff
+import trust
 import wording
 from evaluation import N_FLOOR_DRAWS
 from leaderboard import Board, Course, Level, Panel
 from models import MODELS
+from models.base import SweepView
 from sweep_plan import Cell, Plan
 
 CSV_FILE = "leaderboard.csv"
 BOARD_FILE = "leaderboard.png"
 SCALING_FILE = "budget_scaling.png"
+# Family, picture, and what it shows of the family where that setting is swept.
+_VIEWS = [
+    (family, f"{name}.png", view)
+    for family, module in MODELS.items()
+    for name, view in getattr(module, "SWEEP_VIEWS", {}).items()
+]
 BUDGET = "PARAMETER_BUDGET"
 # What else is swept and numeric has a picture of its own: not what tells rows or columns apart, nor a draw's number.
 _PICTURE_OF = "sweep_{}.png"
@@ -98,7 +107,7 @@ def read(cell: Cell) -> dict[str, Any] | None:
     """A cell's metrics.json; None unless it is there, of this cell's configuration, and whole with all it lists."""
     folder = Path(cell.config.out_dir)
     try:
-        report = json.loads((folder / results.METRICS_FILE).read_bytes())
+        report = json.loads(trust.read_whole(folder / results.METRICS_FILE))
         own = json.loads(results.json_bytes(results.without_places(cell.config)))
         same = results.without_places(report["config"]) == own and report.get("partial") is None
         if not same or report["schema"] != results.SCHEMA or not set(report["files"]) <= set(os.listdir(folder)):
@@ -143,6 +152,16 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
                                        setting="" if of_budget else setting, note=_pooled(plan, without=setting),
                                        key=board.key)  # fmt: skip
             files.append(name)
+    for family, picture, view in _VIEWS:
+        setting = f"{family}.{view.setting}"
+        shown = tradeoffs_of(plan, reports, family, view) if len(plan.swept.get(setting, ())) > 1 else []
+        if shown:
+            labels = view.labels
+            bound = f"{view.x} + {view.y} = entropy of the target, the least there can be"
+            title = f"{family} · {labels[1].partition(' (')[0]} and {labels[2].partition(' (')[0]}{shared}"
+            note = _pooled(plan, without=setting)
+            tradeoff.tradeoff(folder / picture, shown, labels, bound, colours[family], title, note=note, key=board.key)
+            files.append(picture)
     for name in {name for name in earlier if is_merged(name)} - set(files):
         (folder / name).unlink(missing_ok=True)
     lost = [
@@ -157,7 +176,7 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
 def is_merged(name: str) -> bool:
     """Whether a file's name is of those that a merge writes."""
     own = re.fullmatch(re.escape(_PICTURE_OF).replace(r"\{\}", r"[\w.]+"), name, re.ASCII)
-    return name in (CSV_FILE, BOARD_FILE, SCALING_FILE) or own is not None
+    return own is not None or name in (CSV_FILE, BOARD_FILE, SCALING_FILE, *(picture for _, picture, _ in _VIEWS))
 
 
 def settings_of(plan: Plan) -> tuple[list[str], list[str]]:
@@ -312,6 +331,32 @@ def panels_of(scores: Sequence[Score], setting: str = BUDGET) -> list[Panel]:
         if courses:
             parts = [(_middle(each), each["low"], each["high"]) for each in trained]
             panels.append(Panel(row, courses, levels, tuple(np.median(parts, axis=0).tolist())))
+    return panels
+
+
+def tradeoffs_of(
+    plan: Plan, reports: Sequence[tuple[Cell, Mapping[str, Any] | None]], family: str, view: SweepView
+) -> list[tradeoff.Panel]:
+    """A panel for every target: what two fields of a family's Info have come to at every value of a setting.
+
+    They are means over the last interval. The bound is the entropy, where the family's exact KL says that both are of
+    one kind.
+    """
+    found: dict[str, dict[float, list[np.ndarray]]] = {}
+    bounds: dict[str, float | None] = {}
+    for cell, report in reports:
+        model = (report or {"models": {}})["models"].get(family)
+        if model is None or not {view.x, view.y} <= set(model["history"]):
+            continue
+        last = [[seed[-1] for seed in model["history"][field]] for field in (view.x, view.y)]
+        row = scores_of(plan, cell, report)[0].row
+        found.setdefault(row, {}).setdefault(cell.values[f"{family}.{view.setting}"], []).append(np.array(last, float))
+        bounds[row] = report["target"]["entropy"] if model["final"]["kl_exact"] is not None else None
+    panels = []
+    for row, by_value in found.items():
+        values = sorted(by_value)
+        both = [np.concatenate(by_value[value], axis=1) for value in values]
+        panels.append(tradeoff.Panel(row, values, [xy[0] for xy in both], [xy[1] for xy in both], bounds[row]))
     return panels
 
 

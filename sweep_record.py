@@ -32,7 +32,7 @@ def read(out_dir: str) -> dict[str, Any] | None:
     """
     path = Path(out_dir) / STATE_FILE
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(trust.read_whole(path))
         names = [*record["files"], *record["cells"]]
         if (
             record["schema"] == SCHEMA
@@ -211,7 +211,7 @@ def _other_seeds(cell: Cell) -> list[str]:
 def _report(folder: Path) -> dict[str, Any] | None:
     """The metrics.json of a run that has come to its end, of whichever configuration; None where there is none."""
     try:
-        report = json.loads((folder / results.METRICS_FILE).read_bytes())
+        report = json.loads(trust.read_whole(folder / results.METRICS_FILE))
         whole = report["partial"] is None and report["config"] and report["models"] is not None
         return report if whole and isinstance(report["config"], dict) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

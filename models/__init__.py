@@ -3,10 +3,27 @@
 import dataclasses
 from typing import Any
 
-from models import gan, rbm, vae
+from models import gan, histogram, kde, rbm, vae, wgan, wgan_gp
 from models.base import Model, is_on
 
-MODELS = {"GAN": gan, "VAE": vae, "RBM": rbm}
+MODELS = {
+    "GAN": gan,
+    "VAE": vae,
+    "RBM": rbm,
+    "WGAN": wgan,
+    "WGAN_GP": wgan_gp,
+    "HISTOGRAM": histogram,
+    "KDE": kde,
+}
+
+
+def sweeps() -> dict[str, tuple[str, tuple[float, ...]]]:
+    """What goes by a family's name elsewhere and is a sweep here -> the family's setting, and its usual values."""
+    return {
+        view.known_as: (f"{name}.{view.setting}", view.values)
+        for name, family in MODELS.items()
+        for view in getattr(family, "SWEEP_VIEWS", {}).values()
+    }
 
 
 def build(name: str, config: Any, target: Any) -> Model:

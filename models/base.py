@@ -17,9 +17,25 @@ _MOST_PACKED = 2**15
 class View(NamedTuple):
     """What a picture of a family's own shows, as arrays of one trained state."""
 
-    kind: str  # what `pictures` draws it as: "latent_sweep", "discriminator" or "energy"
-    arrays: Callable[..., dict]  # (state) -> dict of arrays in data space
+    kind: str  # what `pictures` draws it as. Where that is one of its SHARED kinds, families that show it under one
+    # picture name share the picture
+    arrays: Callable[..., dict] | None = None  # (state) -> dict of arrays in data space; None: curves alone are shown
     info_fields: tuple[str, ...] = ()  # fields of Info that this picture shows over training; not among the losses then
+    needs_rows: bool = False  # `arrays` takes (state, rows), a fixed draw of the target's events [n, *event]
+
+
+class SweepView(NamedTuple):
+    """What a sweep of one of a family's settings shows of it: a field of Info at the end against another one.
+
+    A family file may have some as `SWEEP_VIEWS`: file name of a picture, without its ending -> what it shows.
+    """
+
+    setting: str  # of the family's Config
+    x: str  # a field of Info
+    y: str  # another one; where the exact KL is defined their sum cannot be below the target's entropy
+    labels: tuple[str, str, str]  # what the setting, x and y are called
+    known_as: str  # what the sweep goes by elsewhere, as if it were a family
+    values: tuple[float, ...]  # that it is usually swept over
 
 
 class Model(NamedTuple):
@@ -29,7 +45,8 @@ class Model(NamedTuple):
     run's whole configuration (`config.parameter_budget`, `config.hidden_layers`, `config.batch_size`, and the family's
     own settings under its lower-case name) and `target` says what an event looks like (`target.codec`).
 
-    The file's `TRACEABLE` names those float settings that `build` takes as traced numbers, too.
+    The file's `TRACEABLE` names those float settings that `build` takes as traced numbers, too. It may have
+    `SWEEP_VIEWS`, pictures of its own over the cells of a sweep.
 
     `State` is a NamedTuple with the pytree of trainable weights as `params`; `Info` is a NamedTuple of
     scalars whose first field is `loss`, in nats.
@@ -52,8 +69,10 @@ class Model(NamedTuple):
     info_units: Mapping[str, str] = {}  # of the fields of Info that are neither nats nor shown in a view
     loss_reference: tuple[float, str] | None = None  # what a perfect model's loss would be, and what to call it
     batches_per_step: int | None = 1  # minibatches a step consumes; above 1 they are stacked; None: the whole data set
+    n_data_rows: int | None = None  # of that data set, where there is none but fresh draws; None: the engine decides
     step_counted: Callable[..., Any] | None = None  # an update of the same operations without a loop, whose body the
     # compiler counts once; None: `step` has no loop
+    rival: bool = False  # a trivial model that every other should beat
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train
     numbers: Mapping[str, float] = {}  # settings that compiled programs take as arguments, from `models.build`
     with_numbers: Callable[..., "Model"] | None = None  # (numbers, traced or not) -> this model with those instead

@@ -7,18 +7,14 @@ one-sided label smoothing s the discriminator's loss is
 
 minimised over D by D*(x) = s·p(x) / (p(x) + q(x)): at equilibrium D is s/2 everywhere, and ½ only without smoothing.
 
-With bins the generator's outputs are logits of a category. Its own update draws by straight-through Gumbel-softmax: the
-one-hot argmax of logits + g forwards, the softmax at temperature τ backwards. The argmax has the distribution
-softmax(logits), from which everything else is drawn: it samples what it was trained to be.
+With bins the generator draws a category, in its own update by straight-through Gumbel-softmax (`models.adversarial`).
 
 References:
   Goodfellow et al., Generative Adversarial Nets, 2014 (eq. 1 and §3; the non-saturating loss).
   Salimans et al., Improved Techniques for Training GANs, 2016 (§3.4, one-sided label smoothing).
   Mescheder, Geiger and Nowozin, Which Training Methods for GANs do actually Converge?, 2018 (eq. 9, R1).
-  Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax, 2017 (§2.2, straight-through).
 """
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,12 +25,9 @@ import optax
 from flax import linen as nn
 
 import prng
-from budget import solve_width
 from errors import check_range
-from models.base import Model, View, averaged, count_params, is_on, packing
-from models.networks import MLP, draw_one_hot
-
-_Z_DRAWS = 2**18  # behind a bin's probability
+from models.adversarial import build_pair, sampling
+from models.base import Model, View, averaged, is_on
 
 # Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
 TRACEABLE = ("learning_rate", "discriminator_learning_rate", "adam_b1", "gumbel_temperature", "r1_penalty")
@@ -107,9 +100,8 @@ def build(config: Any, target: Any) -> Model:
       target: the distribution to learn; its codec fixes the event shape.
 
     Returns:
-      The model. With bins `log_prob` averages the generator's softmax over M = 2¹⁸ fixed z: an "estimate", whose
-      KL(p ‖ q) has a standard error of at most about √(2 KL/M) and a bias of about K/2M nats for K bins that are not
-      nearly empty. Without bins there is no density and `log_prob` is None.
+      The model. With bins `log_prob` is an estimate whose errors `adversarial.build_pair` states; without bins there is
+      no density and `log_prob` is None.
 
     Raises:
       UserError: the budget is below the smallest GAN for these events.
@@ -117,35 +109,16 @@ def build(config: Any, target: Any) -> Model:
     settings: Config = config.gan
     codec = target.codec
     (event_dim,) = codec.event_shape
-
-    def networks(width):
-        mlp = functools.partial(MLP, width=width, hidden_layers=config.hidden_layers, activation=nn.leaky_relu)
-        return Networks(mlp(n_outputs=event_dim), mlp(n_outputs=1))
-
-    def init_params(key, nets):
-        key_generator, key_discriminator = jax.random.split(key)
-        return Networks(
-            nets.generator.init(key_generator, jnp.zeros((settings.latent_dim, 1))),
-            nets.discriminator.init(key_discriminator, jnp.zeros((event_dim, 1))),
-        )
-
-    def shapes(width):
-        return jax.eval_shape(functools.partial(init_params, nets=networks(width)), jax.random.key(0))
-
-    def count(width):
-        return count_params(shapes(width))
-
-    width = solve_width(count, config.parameter_budget)
-    nets = networks(width)
-    pack, unpack = Networks(*zip(*map(packing, shapes(width)), strict=True))
+    pair = build_pair(config, target, settings.latent_dim, settings.gumbel_temperature)
     rate_discriminator = settings.discriminator_learning_rate
     rates = settings.learning_rate, rate_discriminator if is_on(rate_discriminator) else settings.learning_rate
-    optimisers = Networks(*(optax.adam(rate, b1=settings.adam_b1) for rate in rates))
+    optimisers = [optax.adam(rate, b1=settings.adam_b1) for rate in rates]
 
     def init(key, data):
         del data
-        params = init_params(key, nets)
-        return State(params, Networks(*(o.init(p(net)) for o, p, net in zip(optimisers, pack, params, strict=True))))
+        params = Networks(*pair.init_params(key))
+        opt_state = (o.init(pack(net)) for o, pack, net in zip(optimisers, pair.pack, params, strict=True))
+        return State(params, Networks(*opt_state))
 
     def noise(key):
         key_z, key_uniform, key_gumbel = jax.random.split(key, 3)
@@ -154,73 +127,36 @@ def build(config: Any, target: Any) -> Model:
         gumbel = jax.random.gumbel(key_gumbel, (event_dim if codec.one_hot else 0, config.batch_size))
         return Noise(z[0], z[1], uniform, gumbel)
 
-    def generate(params, z, uniform):
-        output = nets.generator.apply(params, z)
-        return draw_one_hot(output, uniform) if codec.one_hot else output
-
-    def generate_with_gradient(params, z, gumbel):
-        output = nets.generator.apply(params, z)
-        return straight_through(output + gumbel, settings.gumbel_temperature) if codec.one_hot else output
-
-    def logit(params, events):
-        return nets.discriminator.apply(params, events)[0]
-
     def discriminator_objective(params, real, fake):
-        logit_real, logit_fake = logit(params, real), logit(params, fake)
+        logit_real, logit_fake = pair.judge(params, real), pair.judge(params, fake)
         loss = discriminator_loss(logit_real, logit_fake, settings.label_smoothing)
         penalty = 0.0
         if is_on(settings.r1_penalty):
-            gradient = jax.grad(lambda events: logit(params, events).sum())(real)
+            gradient = jax.grad(lambda events: pair.judge(params, events).sum())(real)
             penalty = settings.r1_penalty / 2 * jnp.mean(jnp.sum(gradient**2, axis=0))
         return loss + penalty, (loss, jnp.mean(nn.sigmoid(logit_real)), jnp.mean(nn.sigmoid(logit_fake)))
 
     def generator_objective(params, params_discriminator, z, gumbel):
-        return generator_loss(logit(params_discriminator, generate_with_gradient(params, z, gumbel)))
-
-    def updated(i, params, gradient, opt_state):
-        """One network after its own update, and its optimiser."""
-        updates, opt_state = optimisers[i].update(pack[i](gradient), opt_state)
-        return unpack[i](optax.apply_updates(pack[i](params), updates)), opt_state
+        return generator_loss(pair.judge(params_discriminator, pair.generate_with_gradient(params, z, gumbel)))
 
     def step(state, batch, noise):
         generator, discriminator = state.params
-        fake = generate(generator, noise.z_discriminator, noise.uniform_discriminator)
+        fake = pair.generate(generator, noise.z_discriminator, noise.uniform_discriminator)
         gradient, (loss, d_real, d_fake) = jax.grad(discriminator_objective, has_aux=True)(discriminator, batch.T, fake)
-        discriminator, opt_discriminator = updated(1, discriminator, gradient, state.opt_state.discriminator)
+        discriminator, opt_discriminator = pair.updated(
+            1, optimisers[1], discriminator, gradient, state.opt_state.discriminator
+        )
 
         loss_generator, gradient = jax.value_and_grad(generator_objective)(
             generator, discriminator, noise.z_generator, noise.gumbel_generator
         )
-        generator, opt_generator = updated(0, generator, gradient, state.opt_state.generator)
+        generator, opt_generator = pair.updated(0, optimisers[0], generator, gradient, state.opt_state.generator)
         new_state = State(Networks(generator, discriminator), Networks(opt_generator, opt_discriminator))
         return new_state, Info(loss, loss_generator, d_real, d_fake)
 
-    def sample(key, state, n):
-        key_z, key_uniform = jax.random.split(key)
-        z = prng.normal(key_z, (settings.latent_dim, n))
-        return generate(state.params.generator, z, jax.random.uniform(key_uniform, (1, n))).T
-
-    def sample_mean(key, state, n):
-        output = nets.generator.apply(state.params.generator, prng.normal(key, (settings.latent_dim, n))).T
-        return nn.softmax(output) if codec.one_hot else output
-
-    @jax.jit
-    def log_probabilities(state):
-        z = jax.random.normal(jax.random.key(0), (_Z_DRAWS // 4096, settings.latent_dim, 4096), jnp.float32)
-        z = z.astype(jax.tree.leaves(state.params.generator)[0].dtype)
-        means = jax.lax.map(
-            lambda block: jnp.mean(nn.softmax(nets.generator.apply(state.params.generator, block), axis=0), 1), z
-        )
-        return jnp.log(jnp.mean(means, axis=0))
-
-    @jax.jit
-    def log_prob(state, x):
-        # Zero times the −∞ of a bin that underflows must stay zero.
-        return jnp.sum(jnp.where(x > 0, x * log_probabilities(state)[None], 0), axis=-1)
-
     @jax.jit
     def discriminator(params, events):
-        return nn.sigmoid(logit(params, events.T))
+        return nn.sigmoid(pair.judge(params, events.T))
 
     def discriminator_view(state):
         """D over the box."""
@@ -230,15 +166,12 @@ def build(config: Any, target: Any) -> Model:
 
     model = Model(
         name="GAN",
-        n_params=count(width),
-        width=width,
+        n_params=pair.n_params,
+        width=pair.width,
         init=init,
         noise=noise,
         step=step,
-        sample=sample,
-        sample_mean=sample_mean,
-        log_prob=log_prob if codec.one_hot else None,
-        log_prob_kind="estimate" if codec.one_hot else None,
+        **sampling(pair),
         views={"gan_discriminator": View("discriminator", discriminator_view, ("d_real", "d_fake"))},
         loss_reference=(equilibrium_loss(settings.label_smoothing), "equilibrium of L_D"),
     )
@@ -261,13 +194,3 @@ def equilibrium_loss(smoothing: float) -> float:
 def generator_loss(logit_fake: jax.Array) -> jax.Array:
     """The non-saturating L_G from logits [m], in nats."""
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logit_fake, 1.0))
-
-
-def straight_through(perturbed_logits: jax.Array, temperature: float) -> jax.Array:
-    """One-hot argmax of logits plus Gumbel noise [K, n], with the gradient of their softmax at the temperature."""
-    # As the compiler does where the temperature is a constant: bits must not depend on whether it is one.
-    inverse = 1 / jnp.asarray(temperature, perturbed_logits.dtype)
-    soft = nn.softmax(perturbed_logits * inverse, axis=0)
-    hard = jax.nn.one_hot(jnp.argmax(perturbed_logits, axis=0), soft.shape[0], axis=0)
-    # In this order the forward value is the one-hot column itself, without a rounding error.
-    return hard + (soft - jax.lax.stop_gradient(soft))

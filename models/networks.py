@@ -15,11 +15,14 @@ class Dense(nn.Module):
     """An affine layer, initialised like `flax.linen.Dense`."""
 
     n_outputs: int
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps x [n_inputs, n] to [n_outputs, n]."""
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[0], self.n_outputs))
+        if not self.use_bias:
+            return kernel.T @ x
         bias = self.param("bias", nn.initializers.zeros_init(), (self.n_outputs,))
         return kernel.T @ x + bias[:, None]
 
@@ -31,13 +34,14 @@ class MLP(nn.Module):
     hidden_layers: int
     n_outputs: int
     activation: Callable[[jax.Array], jax.Array]
+    output_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps x [n_inputs, n] to [n_outputs, n]."""
         for _ in range(self.hidden_layers):
             x = self.activation(Dense(self.width)(x))
-        return Dense(self.n_outputs)(x)
+        return Dense(self.n_outputs, self.output_bias)(x)
 
 
 def draw_one_hot(logits: jax.Array, uniform: jax.Array) -> jax.Array:

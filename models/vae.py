@@ -12,6 +12,7 @@ decoder's mean is not a sample of the model.
 References:
   Kingma and Welling, Auto-Encoding Variational Bayes, 2014 (eq. 10 and appendix B, the Gaussian KL).
   Higgins et al., beta-VAE, 2017 (eq. 4).
+  Alemi et al., Fixing a Broken ELBO, 2018 (eq. 3 to 6: rate, distortion, and D + R ≥ H).
   Rybkin, Daniilidis and Levine, Simple and Effective VAE Training with Calibrated Decoders, 2021 (§3, σ and β).
 """
 
@@ -30,7 +31,7 @@ from flax import linen as nn
 import prng
 from budget import solve_width
 from errors import UserError, check_range
-from models.base import Model, View, averaged, count_params, is_on, packing
+from models.base import Model, SweepView, View, averaged, count_params, is_on, packing
 from models.networks import MLP
 
 # The disc of z that integrates the decoder against N(0, I), its grid's spacing for events of one and of two
@@ -41,6 +42,17 @@ _NODES_AT_ONCE = 4096
 
 # Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
 TRACEABLE = ("learning_rate", "beta")
+# The distortion is a density's of the decoder with the σ that belongs to β: D + R bounds −E ln q at every β.
+SWEEP_VIEWS = {
+    "vae_rate_distortion": SweepView(
+        setting="beta",
+        x="rate",
+        y="distortion",
+        labels=("β", "rate (nats)", "distortion (nats)"),
+        known_as="BETA_VAE",
+        values=(0.1, 0.25, 0.5, 1.0, 2.0, 4.0),
+    )
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,159 @@
+"""What adversarial families share: a generator, a network that judges its events, and draws through both.
+
+The generator maps z ~ N(0, I) to an event; the judge, a discriminator or a critic, gives an event one number. With bins
+the generator's outputs are logits of a category. Its own update draws by straight-through Gumbel-softmax: the one-hot
+argmax of logits + g forwards, the softmax at temperature τ backwards. The argmax has the distribution softmax(logits),
+from which everything else is drawn: it samples what it was trained to be.
+
+References:
+  Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax, 2017 (§2.2, straight-through).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+import prng
+from budget import solve_width
+from models.base import count_params, packing
+from models.networks import MLP, draw_one_hot
+
+_Z_DRAWS = 2**18  # behind a bin's probability
+
+
+class Pair(NamedTuple):
+    """A generator and a judge of one hidden width, sized together for a budget. Arrays have features first."""
+
+    n_params: int
+    width: int
+    init_params: Callable[[jax.Array], tuple[Any, Any]]  # (key) -> parameters of the generator and of the judge
+    pack: tuple[Callable, Callable]  # of either, as `models.base.packing`
+    unpack: tuple[Callable, Callable]
+    generate: Callable[..., jax.Array]  # (params, z [latent_dim, n], uniform [1, n]) -> events [event_dim, n]
+    generate_with_gradient: Callable[..., jax.Array]  # (params, z, gumbel [n_bins, n]) -> the same, to differentiate
+    judge: Callable[..., jax.Array]  # (params, events [event_dim, n]) -> [n]
+    sample: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]
+    sample_mean: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]: E[event | z]
+    log_prob: Callable[..., jax.Array] | None  # (generator's params, x [n, n_bins]) -> [n] in nats; None without bins
+
+    def updated(self, i: int, optimiser: optax.GradientTransformation, params: Any, gradient: Any, opt_state: Any):
+        """Network i (0: the generator, 1: the judge) after an update of its own, and its optimiser's state."""
+        updates, opt_state = optimiser.update(self.pack[i](gradient), opt_state)
+        return self.unpack[i](optax.apply_updates(self.pack[i](params), updates)), opt_state
+
+
+def build_pair(
+    config: Any, target: Any, latent_dim: int, gumbel_temperature: float, *, judge_bias: bool = True
+) -> Pair:
+    """Sizes a generator and a judge for the budget.
+
+    Args:
+      config: the run's configuration.
+      target: the distribution to learn; its codec fixes the event shape.
+      latent_dim: the length of z.
+      gumbel_temperature: τ, with bins.
+      judge_bias: whether the judge's output has a bias; where only differences of outputs count it would do nothing.
+
+    Returns:
+      The pair. With bins `log_prob` averages the generator's softmax over M = 2¹⁸ fixed z: an "estimate", whose
+      KL(p ‖ q) has a standard error of at most about √(2 KL/M) and a bias of about K/2M nats for K bins that are not
+      nearly empty. Without bins there is no density.
+
+    Raises:
+      UserError: the budget is below the smallest pair for these events.
+    """
+    codec = target.codec
+    (event_dim,) = codec.event_shape
+
+    def networks(width):
+        mlp = functools.partial(MLP, width=width, hidden_layers=config.hidden_layers, activation=nn.leaky_relu)
+        return mlp(n_outputs=event_dim), mlp(n_outputs=1, output_bias=judge_bias)
+
+    def init_params(key, nets):
+        key_generator, key_judge = jax.random.split(key)
+        return (
+            nets[0].init(key_generator, jnp.zeros((latent_dim, 1))),
+            nets[1].init(key_judge, jnp.zeros((event_dim, 1))),
+        )
+
+    def shapes(width):
+        return jax.eval_shape(functools.partial(init_params, nets=networks(width)), jax.random.key(0))
+
+    def count(width):
+        return count_params(shapes(width))
+
+    width = solve_width(count, config.parameter_budget)
+    generator, judge = nets = networks(width)
+    pack, unpack = zip(*map(packing, shapes(width)), strict=True)
+
+    def generate(params, z, uniform):
+        output = generator.apply(params, z)
+        return draw_one_hot(output, uniform) if codec.one_hot else output
+
+    def generate_with_gradient(params, z, gumbel):
+        output = generator.apply(params, z)
+        return straight_through(output + gumbel, gumbel_temperature) if codec.one_hot else output
+
+    def sample(key, params, n):
+        key_z, key_uniform = jax.random.split(key)
+        z = prng.normal(key_z, (latent_dim, n))
+        return generate(params, z, jax.random.uniform(key_uniform, (1, n))).T
+
+    def sample_mean(key, params, n):
+        output = generator.apply(params, prng.normal(key, (latent_dim, n))).T
+        return nn.softmax(output) if codec.one_hot else output
+
+    @jax.jit
+    def log_probabilities(params):
+        z = jax.random.normal(jax.random.key(0), (_Z_DRAWS // 4096, latent_dim, 4096), jnp.float32)
+        z = z.astype(jax.tree.leaves(params)[0].dtype)
+        means = jax.lax.map(lambda block: jnp.mean(nn.softmax(generator.apply(params, block), axis=0), 1), z)
+        return jnp.log(jnp.mean(means, axis=0))
+
+    @jax.jit
+    def log_prob(params, x):
+        # Zero times the −∞ of a bin that underflows must stay zero.
+        return jnp.sum(jnp.where(x > 0, x * log_probabilities(params)[None], 0), axis=-1)
+
+    return Pair(
+        n_params=count(width),
+        width=width,
+        init_params=functools.partial(init_params, nets=nets),
+        pack=pack,
+        unpack=unpack,
+        generate=generate,
+        generate_with_gradient=generate_with_gradient,
+        judge=lambda params, events: judge.apply(params, events)[0],
+        sample=sample,
+        sample_mean=sample_mean,
+        log_prob=log_prob if codec.one_hot else None,
+    )
+
+
+def sampling(pair: Pair) -> dict[str, Any]:
+    """The fields of a `Model` that draw from a pair's generator, whose weights are a State's `params.generator`."""
+
+    def log_prob(state, x):
+        return pair.log_prob(state.params.generator, x)
+
+    return {
+        "sample": lambda key, state, n: pair.sample(key, state.params.generator, n),
+        "sample_mean": lambda key, state, n: pair.sample_mean(key, state.params.generator, n),
+        "log_prob": log_prob if pair.log_prob else None,
+        "log_prob_kind": "estimate" if pair.log_prob else None,
+    }
+
+
+def straight_through(perturbed_logits: jax.Array, temperature: float) -> jax.Array:
+    """One-hot argmax of logits plus Gumbel noise [K, n], with the gradient of their softmax at the temperature."""
+    # As the compiler does where the temperature is a constant: bits must not depend on whether it is one.
+    inverse = 1 / jnp.asarray(temperature, perturbed_logits.dtype)
+    soft = nn.softmax(perturbed_logits * inverse, axis=0)
+    hard = jax.nn.one_hot(jnp.argmax(perturbed_logits, axis=0), soft.shape[0], axis=0)
+    # In this order the forward value is the one-hot column itself, without a rounding error.
+    return hard + (soft - jax.lax.stop_gradient(soft))

@@ -1,0 +1,224 @@
+"""Histogram with as many free cell probabilities as the budget has parameters: what every other family should beat.
+
+Without bins: equal cells over the target's box, k of them in one dimension and k × k in two, and one more for all that
+lies outside, whose probability is what the others leave. Within a cell the density is uniform. Outside it is that of a
+Gaussian around the box's middle with a quarter of the box's sides as deviations, given that it is outside: of its shape
+nothing is fitted.
+
+With bins the cells are the bins; where the budget has fewer, neighbouring bins are merged into groups as even as can be
+and share their group's probability evenly.
+
+Of n rows of which cell i of K holds nᵢ, its probability is (nᵢ + a)/(n + aK). With a = ½ (Krichevsky and Trofimov) none
+is 0, and KL(p ‖ q) finite. Nothing is trained: `init` counts a whole fixed training set, or 2¹⁷ fresh rows. That they
+are no more costs about (K − 1)/2n nats.
+
+References:
+  Krichevsky and Trofimov, The Performance of Universal Encoding, 1981.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+
+from budget import solve_width
+from errors import check_range
+from models.base import Model
+
+TRACEABLE = ("pseudo_count",)
+_N_ROWS = 2**17
+# The box in deviations of the Gaussian outside of it: ± this.
+_EDGE = 2.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the histogram."""
+
+    pseudo_count: float = 0.5  # a: what every cell is taken to hold before a row is counted
+
+    def __post_init__(self):
+        check_range("HISTOGRAM.pseudo_count", self.pseudo_count, above=0)
+
+
+class State(NamedTuple):
+    """What is fitted."""
+
+    params: jax.Array  # [K − 1] float32: ln of the cells' probabilities over that of the last one
+
+
+class Info(NamedTuple):
+    """Scalars of a step that changes nothing."""
+
+    loss: jax.Array  # mean −ln q of the minibatch, in nats
+
+
+class Partition(NamedTuple):
+    """How events go into cells and come out of them."""
+
+    n_cells: int
+    index: Callable[..., jax.Array]  # (x [n, *event]) -> [n] int, the cell of each
+    log_density: Callable[..., jax.Array]  # (x [n, *event], index [n]) -> [n], ln of the density within their cells
+    draw: Callable[..., jax.Array]  # (key, index [n]) -> [n, *event], drawn within their cells
+    mean: Callable[..., jax.Array]  # the same with bins expected, not drawn
+
+
+def build(config: Any, target: Any) -> Model:
+    """Chooses the number of cells for the budget: the one whose count is closest.
+
+    Args:
+      config: the run's configuration; `config.histogram` is this family's `Config`.
+      target: the distribution to learn; its box is divided.
+
+    Returns:
+      The model. Its width is the number of cells an axis, or with bins that of free probabilities.
+    """
+    settings: Config = config.histogram
+    if target.codec.one_hot:
+        width = min(config.parameter_budget, target.n_bins - 1)
+        cells = _groups(target.n_bins, width + 1)
+    else:
+        width = solve_width(lambda width: width**target.dim, config.parameter_budget)
+        cells = _boxes(target, width)
+
+    def init(key, data):
+        del key
+        counts = jnp.zeros(cells.n_cells).at[cells.index(data)].add(1.0)
+        logs = jnp.log(counts + settings.pseudo_count)
+        return State(logs[:-1] - logs[-1])
+
+    def noise(key):
+        del key
+        return ()
+
+    def step(state, batch, noise):
+        del noise
+        return state, Info(-jnp.mean(log_prob(state, batch)))
+
+    def log_masses(state):
+        return jax.nn.log_softmax(jnp.append(state.params, jnp.zeros((), state.params.dtype)))
+
+    def drawn_index(key, state, n):
+        # By inversion: a Gumbel number a row and cell would be thousands a row.
+        cumulative = jnp.cumsum(jnp.exp(log_masses(state)))
+        index = jnp.searchsorted(cumulative, cumulative[-1] * jax.random.uniform(key, (n,)), side="right")
+        return jnp.minimum(index, cells.n_cells - 1)
+
+    def sample(key, state, n):
+        key_cell, key_within = jax.random.split(key)
+        return cells.draw(key_within, drawn_index(key_cell, state, n))
+
+    def sample_mean(key, state, n):
+        key_cell, key_within = jax.random.split(key)
+        return cells.mean(key_within, drawn_index(key_cell, state, n))
+
+    @jax.jit
+    def log_prob(state, x):
+        index = cells.index(x)
+        return log_masses(state)[index] + cells.log_density(x, index)
+
+    return Model(
+        name="HISTOGRAM",
+        n_params=cells.n_cells - 1,
+        width=width,
+        init=init,
+        noise=noise,
+        step=step,
+        sample=sample,
+        sample_mean=sample_mean,
+        log_prob=log_prob,
+        log_prob_kind="exact",
+        max_steps=0,
+        n_data_rows=_N_ROWS,
+        rival=True,
+    )
+
+
+def _groups(n_bins: int, n_groups: int) -> Partition:
+    """Cells of one-hot events [n, n_bins]: groups of neighbouring bins, whose sizes differ by one at most."""
+    group = np.arange(n_bins) * n_groups // n_bins
+    sizes = np.bincount(group)
+    starts = np.cumsum(sizes) - sizes
+    shares = (group == np.arange(n_groups)[:, None]) / sizes[:, None]
+
+    def draw(key, index):
+        within = jnp.floor(jax.random.uniform(key, index.shape) * jnp.asarray(sizes)[index]).astype(int)
+        return jax.nn.one_hot(jnp.asarray(starts)[index] + within, n_bins)
+
+    return Partition(
+        n_groups,
+        index=lambda x: jnp.asarray(group)[jnp.argmax(x, axis=-1)],
+        log_density=lambda x, index: -jnp.log(jnp.asarray(sizes, x.dtype))[index],
+        draw=draw,
+        mean=lambda key, index: jnp.asarray(shares, jnp.float32)[index],
+    )
+
+
+def _boxes(target: Any, n_per_axis: int) -> Partition:
+    """Cells of events [n, D]: equal ones over the box, numbered with the last coordinate running fastest; outside."""
+    dim = target.dim
+    with jax.ensure_compile_time_eval():
+        box = np.asarray(target.codec.encode(jnp.asarray(target.box.T, jnp.float32))).T
+    # As float32 has them: what is counted, drawn and integrated has the same bounds.
+    edges = np.stack([np.linspace(low, high, n_per_axis + 1, dtype=np.float32) for low, high in box])
+    log_widths = np.log(np.diff(edges.astype(np.float64), axis=1))
+    middle, deviation = box.mean(1, dtype=np.float64), np.ptp(box.astype(np.float64), axis=1) / (2 * _EDGE)
+    n_inside = n_per_axis**dim
+    # Of a coordinate of the Gaussian, the share within the box.
+    within = 1 - 2 * scipy.special.ndtr(-_EDGE)
+
+    def positions(x):
+        """The cell of every coordinate [n, D]; −1 or n_per_axis outside."""
+        found = []
+        for axis in range(dim):
+            bounds = jnp.asarray(edges[axis], x.dtype)
+            position = jnp.searchsorted(bounds, x[:, axis], side="right") - 1
+            # The box has its upper edge: a table's largest row lies there.
+            found.append(jnp.where(x[:, axis] == bounds[-1], n_per_axis - 1, position))
+        return jnp.stack(found, axis=-1)
+
+    def index(x):
+        each = positions(x)
+        inside = jnp.all((each >= 0) & (each < n_per_axis), axis=-1)
+        flat = each[:, 0]
+        for axis in range(1, dim):
+            flat = flat * n_per_axis + each[:, axis]
+        return jnp.where(inside, flat, n_inside)
+
+    def by_axis(index):
+        """The cell of every coordinate [n, D] of cells inside."""
+        return jnp.stack(jnp.unravel_index(jnp.minimum(index, n_inside - 1), (n_per_axis,) * dim), axis=-1)
+
+    def log_density(x, index):
+        axes, z = by_axis(index), (x - jnp.asarray(middle, x.dtype)[None]) / jnp.asarray(deviation, x.dtype)[None]
+        volume = sum(jnp.asarray(log_widths[axis], x.dtype)[axes[:, axis]] for axis in range(dim))
+        tail = jnp.sum(-(z**2) / 2, axis=-1) - float(np.log(deviation).sum()) - dim / 2 * math.log(2 * math.pi)
+        return jnp.where(index < n_inside, -volume, tail - math.log1p(-(within**dim)))
+
+    def outside(key, n):
+        """Draws [n, D] of the Gaussian outside of the box: the first coordinate that is outside, and the others."""
+        key_first, key_side, key_u = jax.random.split(key, 3)
+        bounds = np.cumsum(within ** np.arange(dim))[:-1] / np.sum(within ** np.arange(dim))
+        first = jnp.sum(jax.random.uniform(key_first, (n, 1)) >= jnp.asarray(bounds, jnp.float32)[None], -1)
+        u = jax.random.uniform(key_u, (n, dim), minval=1e-7)
+        side = jnp.where(jax.random.bernoulli(key_side, shape=(n, dim)), 1.0, -1.0)
+        # Each by the lower half of its distribution function, where float32 is fine-grained.
+        tail, half = (1 - within) / 2, within / 2
+        axis = jnp.arange(dim)[None]
+        lower = jnp.where(axis == first[:, None], tail * u, jnp.where(axis < first[:, None], tail + half * u, u / 2))
+        z = side * jax.scipy.special.ndtri(lower)
+        return jnp.asarray(middle, jnp.float32)[None] + z * jnp.asarray(deviation, jnp.float32)[None]
+
+    def draw(key, index):
+        key_within, key_outside = jax.random.split(key)
+        n, axes = len(index), by_axis(index)
+        low, high = (jnp.stack([jnp.asarray(edges)[a][axes[:, a] + end] for a in range(dim)], -1) for end in (0, 1))
+        inside = low + jax.random.uniform(key_within, (n, dim)) * (high - low)
+        return jnp.where((index < n_inside)[:, None], inside, outside(key_outside, n))
+
+    return Partition(n_inside + 1, index=index, log_density=log_density, draw=draw, mean=draw)

@@ -1,0 +1,165 @@
+"""Gaussian kernel density estimate: its parameters are the rows that it stores.
+
+    q(x) = 1/n Σᵢ N(x; xᵢ, h² S),
+
+S is the covariance of the rows and h = n^(−1/(D+4)) (Scott) or (n(D + 2)/4)^(−1/(D+4)) (Silverman), right for a target
+that is one Gaussian and too wide for several modes. Both follow from the rows and are no parameters. With bins the rows
+are positions of bins, and a bin's probability is the kernels' between its edges, the end ones' beyond them too.
+
+Nothing is trained: `init` takes n rows of a fixed training set without replacement (all, if it has no more), or n fresh
+ones.
+
+References:
+  Scott, Multivariate Density Estimation, 1992 (§6.5).
+  Silverman, Density Estimation for Statistics and Data Analysis, 1986 (§4.3).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from budget import solve_width
+from cells import Cells
+from models.base import Model
+
+TRACEABLE = ()
+_ROWS_AT_ONCE = 64
+# Of the box's sides, a deviation that is added to the kernels: rows that are all alike have a width, too.
+_LEAST = 1e-6
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the kernel density estimate."""
+
+    bandwidth: Literal["scott", "silverman"] = "scott"  # the rule for the kernels' width
+
+
+class State(NamedTuple):
+    """What is stored."""
+
+    params: jax.Array  # [n, D] float32, rows
+
+
+class Info(NamedTuple):
+    """Scalars of a step that changes nothing."""
+
+    loss: jax.Array  # mean −ln q of the minibatch, in nats
+
+
+def build(config: Any, target: Any) -> Model:
+    """Chooses the number of rows for the budget.
+
+    Args:
+      config: the run's configuration; `config.kde` is this family's `Config`.
+      target: the distribution to learn.
+
+    Returns:
+      The model. Its width is the number of rows.
+
+    Raises:
+      UserError: the budget is below the D + 1 rows that have a covariance.
+    """
+    settings: Config = config.kde
+    codec, dim = target.codec, target.dim
+    n_rows = solve_width(lambda more: (dim + more) * dim, config.parameter_budget) + dim
+    if target.train_rows is not None:
+        n_rows = min(n_rows, len(target.train_rows))
+    edges = Cells(target.box, target.n_bins, closed=True).edges[0][1:-1] if codec.one_hot else None
+    least = _LEAST * _sides(target)
+    factor = bandwidth_factor(settings.bandwidth, n_rows, dim)
+
+    def init(key, data):
+        chosen = jax.random.choice(key, len(data), (n_rows,), replace=len(data) < n_rows)
+        rows = data[chosen]
+        return State(codec.decode(rows) if codec.one_hot else rows)
+
+    def noise(key):
+        del key
+        return ()
+
+    def step(state, batch, noise):
+        del noise
+        return state, Info(-jnp.mean(log_prob(state, batch)))
+
+    def scale(rows):
+        """The lower Cholesky factor [D, D] of the kernels' covariance."""
+        centred = rows - jnp.mean(rows, axis=0, keepdims=True)
+        covariance = centred.T @ centred / max(1, n_rows - 1) * factor**2
+        # Of rows on a line rounding must not leave a negative variance across.
+        rounding = 8 * jnp.finfo(rows.dtype).eps * jnp.trace(covariance)
+        return jnp.linalg.cholesky(covariance + jnp.diag(jnp.asarray(least, rows.dtype) ** 2 + rounding))
+
+    def drawn(key, state, n):
+        return state.params[jax.random.randint(key, (n,), 0, n_rows)]
+
+    def sample(key, state, n):
+        key_row, key_kernel = jax.random.split(key)
+        x = drawn(key_row, state, n) + jax.random.normal(key_kernel, (n, dim)) @ scale(state.params).T
+        return codec.encode(x) if codec.one_hot else x
+
+    def sample_mean(key, state, n):
+        rows = drawn(key, state, n)
+        return jnp.exp(log_masses(state.params, rows)) if codec.one_hot else rows
+
+    def log_masses(rows, centres):
+        """ln of every bin's probability [m, n_bins] under the kernels of centres [m, 1]."""
+        z = (jnp.asarray(edges, rows.dtype)[None] - centres) / scale(rows)[0, 0]
+        infinite = jnp.full((len(z), 1), jnp.inf, z.dtype)
+        low, high = jnp.concatenate([-infinite, z], 1), jnp.concatenate([z, infinite], 1)
+        # Of a bin above the centre the other tail: differences of numbers near 1 would be lost to rounding.
+        above = low > 0
+        low, high = jnp.where(above, -high, low), jnp.where(above, -low, high)
+        log_low, log_high = jax.scipy.special.log_ndtr(low), jax.scipy.special.log_ndtr(high)
+        return log_high + jnp.log1p(-jnp.exp(log_low - log_high))
+
+    @jax.jit
+    def log_prob(state, x):
+        rows = state.params
+        if codec.one_hot:
+            log_probabilities = jax.nn.logsumexp(log_masses(rows, rows), axis=0) - math.log(n_rows)
+            return x @ log_probabilities
+        factor = scale(rows)
+        log_volume = jnp.sum(jnp.log(jnp.diagonal(factor))) + dim / 2 * math.log(2 * math.pi)
+
+        def whitened(points):
+            return jax.scipy.linalg.solve_triangular(factor, points.T, lower=True).T
+
+        own, points = whitened(rows), whitened(x)
+
+        def of_point(point):
+            return jax.nn.logsumexp(-jnp.sum((own - point[None]) ** 2, axis=-1) / 2)
+
+        return jax.lax.map(of_point, points, batch_size=_ROWS_AT_ONCE) - math.log(n_rows) - log_volume
+
+    return Model(
+        name="KDE",
+        n_params=n_rows * dim,
+        width=n_rows,
+        init=init,
+        noise=noise,
+        step=step,
+        sample=sample,
+        sample_mean=sample_mean,
+        log_prob=log_prob,
+        log_prob_kind="exact",
+        max_steps=0,
+        n_data_rows=n_rows,
+    )
+
+
+def bandwidth_factor(rule: str, n: int, dim: int) -> float:
+    """The kernels' deviation in those of the n rows."""
+    return (n if rule == "scott" else n * (dim + 2) / 4) ** (-1 / (dim + 4))
+
+
+def _sides(target: Any) -> np.ndarray:
+    """The lengths [D] of the box's sides, in units of events; with bins in those of data."""
+    if target.codec.one_hot:
+        return np.ptp(target.box, axis=1)
+    with jax.ensure_compile_time_eval():
+        return np.ptp(np.asarray(target.codec.encode(jnp.asarray(target.box.T, jnp.float32))), axis=0)

@@ -1,0 +1,71 @@
+"""Wasserstein GAN whose critic's slope is bounded by clipping its weights.
+
+After every update all weights of the critic are clipped to [−c, c]: its slope is then below some bound K that only the
+architecture and c decide, and it estimates K·W₁(p, q). What K comes to is measured: `critic_distance` is the difference
+of the critic's means over its largest slope, at rows of the target, at generated ones and between the two (with bins,
+from one bin to another). But for steeper places elsewhere that is at most W₁, and less by as much as the critic falls
+short of the best one.
+
+References:
+  Arjovsky, Chintala and Bottou, Wasserstein GAN, 2017 (algorithm 1 and its defaults).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from errors import check_range
+from models import wasserstein
+from models.base import Model, averaged
+
+# Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
+TRACEABLE = ("learning_rate", "clip", "gumbel_temperature")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the WGAN."""
+
+    learning_rate: float = 5e-5  # of both networks' RMSprop
+    n_critic: int = 5  # critic updates a generator update, each on a minibatch of its own
+    clip: float = 0.01  # c: the critic's weights stay within [−c, c]
+    latent_dim: int = 16  # length of z
+    gumbel_temperature: float = 2.3  # τ, with bins
+    average: float = 0.0  # decay of the averaged weights that sample; 0: off
+
+    def __post_init__(self):
+        check_range("WGAN.learning_rate", self.learning_rate, above=0)
+        check_range("WGAN.n_critic", self.n_critic, low=1)
+        check_range("WGAN.clip", self.clip, above=0)
+        check_range("WGAN.latent_dim", self.latent_dim, low=1)
+        check_range("WGAN.gumbel_temperature", self.gumbel_temperature, above=0)
+        check_range("WGAN.average", self.average, low=0, below=1)
+
+
+def build(config: Any, target: Any) -> Model:
+    """Sizes the WGAN for the budget.
+
+    Args:
+      config: the run's configuration; `config.wgan` is this family's `Config`.
+      target: the distribution to learn; its codec fixes the event shape.
+
+    Returns:
+      The model. With bins `log_prob` is an estimate whose errors `adversarial.build_pair` states; without bins there is
+      no density and `log_prob` is None.
+
+    Raises:
+      UserError: the budget is below the smallest WGAN for these events.
+    """
+    settings: Config = config.wgan
+    # The decay of squared gradients is that of the authors' experiments.
+    optimiser = optax.rmsprop(settings.learning_rate, decay=0.99)
+
+    def clipped(params):
+        return jax.tree.map(lambda leaf: jnp.clip(leaf, -settings.clip, settings.clip), params)
+
+    bound = wasserstein.Bound(penalty=None, after_update=clipped, normalised=True)
+    model = wasserstein.build("WGAN", config, target, settings, wasserstein.Networks(optimiser, optimiser), bound)
+    return averaged(model, settings.average)
