@@ -36,7 +36,8 @@ _CPU_OPTIONS = {
 }
 # For what runs once, or never.
 _CPU_OPTIONS_ONCE = {**_CPU_OPTIONS, "xla_backend_optimization_level": 0}
-# Rows that `init` sees where data are drawn afresh, and the data set of a family that trains on all of it at once.
+# Rows that `init` sees where data are drawn afresh, and the data set of a family that trains on all of it at once,
+# unless the family asks for another number.
 N_DATA_ROWS = 4096
 
 
@@ -47,9 +48,9 @@ class Feed(NamedTuple):
     rows: jax.Array | None  # [N, *event], a fixed training set that minibatches are drawn from with replacement
     batch_size: int
 
-    def rows_for_init(self, key: jax.Array, rows: jax.Array | None) -> jax.Array:
-        """The whole fixed set, or N_DATA_ROWS fresh events."""
-        return self.draw(key, N_DATA_ROWS) if rows is None else rows
+    def rows_for_init(self, key: jax.Array, rows: jax.Array | None, n_rows: int | None = None) -> jax.Array:
+        """The whole fixed set, or as many fresh events as a family asks for, else N_DATA_ROWS."""
+        return self.draw(key, n_rows or N_DATA_ROWS) if rows is None else rows
 
     def minibatch(self, key: jax.Array, rows: jax.Array | None) -> jax.Array:
         """One minibatch [batch_size, *event]."""
@@ -218,7 +219,9 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
     def run(state, keys, rows, first_step, lost=False):
         shapes = jax.eval_shape(randomness, keys, rows, 0)
         block = block_length(n_steps, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
-        whole = feed.rows_for_init(data_key(keys), rows) if model.batches_per_step is None else None
+        whole = None
+        if model.batches_per_step is None:
+            whole = feed.rows_for_init(data_key(keys), rows, model.n_data_rows)
         info_type = None
 
         def one_step(state, i, drawn):
@@ -305,7 +308,7 @@ def step_arguments(model: Model, feed: Feed) -> tuple[Any, Any, Any]:
     """The shapes of what `model.step` takes: state, batch, noise."""
 
     def arguments(key):
-        rows = feed.rows_for_init(key, feed.rows)
+        rows = feed.rows_for_init(key, feed.rows, model.n_data_rows)
         batch = feed.minibatch(key, feed.rows)
         if model.batches_per_step is None:
             batch = rows
@@ -419,7 +422,7 @@ def prepare(
         return model.with_numbers(numbers) if model.numbers else model
 
     def init(numbers, keys, rows):
-        return own(numbers).init(keys.key_init, feed.rows_for_init(data_key(keys), rows))
+        return own(numbers).init(keys.key_init, feed.rows_for_init(data_key(keys), rows, model.n_data_rows))
 
     def interval(numbers, *args):
         return advance(own(numbers), feed, n_steps // n_evaluations)(*args)

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any
 
-from models import gan, rbm, vae
+from models import gan, gmm, rbm, vae
 from models.base import Model, is_on
 
-MODELS = {"GAN": gan, "VAE": vae, "RBM": rbm}
+MODELS = {"GAN": gan, "VAE": vae, "RBM": rbm, "GMM": gmm}
 
 
 def build(name: str, config: Any, target: Any) -> Model:
