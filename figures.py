@@ -204,17 +204,19 @@ def unseen_note(heights: np.ndarray, inside: float, top: float, expected: float)
     return " · ".join(parts)
 
 
-def contours(ax: Axes, axes: Sequence[np.ndarray], density: np.ndarray, colour: str) -> None:
-    """Draws the lines that enclose CONTOUR_SHARES of the mass."""
-    levels = enclosing_levels(density, CONTOUR_SHARES)
+def contours(ax: Axes, axes: Sequence[np.ndarray], density: np.ndarray, colour: str, shares: Sequence[float]) -> None:
+    """Draws the lines that enclose these shares of the mass."""
+    # Of a density that is level, as inside a square, the line runs where it ends.
+    levels = np.unique(np.minimum(enclosing_levels(density, shares), 0.999 * density.max()))
     if len(levels):
-        ax.contour(*axes, density.T, levels=levels, colors=colour, linewidths=1.2, alpha=0.9)
+        width = 1.2 if len(shares) > 1 else 0.8
+        ax.contour(*axes, density.T, levels=levels, colors=colour, linewidths=width, alpha=0.9)
 
 
-def contour_handle(what: str, colour: str) -> Line2D:
+def contour_handle(what: str, colour: str, shares: Sequence[float]) -> Line2D:
     """What a legend says of `contours`."""
-    shares = ", ".join(f"{100 * share:.0f}" for share in CONTOUR_SHARES)
-    return Line2D([], [], color=colour, lw=1.5, label=f"contours: {shares} % of the {what}")
+    percents = ", ".join(f"{100 * share:.0f}" for share in shares)
+    return Line2D([], [], color=colour, lw=1.5, label=f"contours: {percents} % of the {what}")
 
 
 def smoothed(density: np.ndarray) -> np.ndarray:
@@ -264,6 +266,11 @@ def diverged_note(curves: Iterable[Any]) -> str:
 def lost_seeds(lost: int, n_seeds: int) -> str:
     """Such as "1 of 4 seeds diverged"."""
     return f"{lost} of {n_seeds} seeds diverged" if n_seeds > 1 else DIVERGED
+
+
+def remarked(label: str, remark: str | None) -> str:
+    """A legend's label with what there is to say of it."""
+    return f"{label} {remark}" if remark else label
 
 
 def log_limits(courses: Sequence[Sequence[np.ndarray]], floor: tuple[float, ...] | None) -> tuple[float, float]:

@@ -25,6 +25,7 @@ ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape sho
 # What is on its way to divergence may take an axis so much further than all else does: as a factor of a log axis, and
 # in lengths of a linear one.
 _MOST_FACTOR, _MOST_LENGTHS = 100.0, 2.0
+_MOST_POINTS = 150  # an axis, that a density takes whose features are wide enough for several contours
 
 
 def course(values: np.ndarray, diverged_is_infinite: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,6 +100,7 @@ def metrics_comparison(
     *,
     wasserstein_label: str = "W₁ (units of x)",
     externals: Mapping[str, Mapping[str, float | None]] | None = None,
+    remarks: Mapping[str, str] | None = None,
 ) -> None:
     """Draws KLD (left) and Wasserstein distance (right) against the training step, on log scales.
 
@@ -107,8 +109,9 @@ def metrics_comparison(
       floors: per metric the mean, low and high that samples of the target itself score.
       wasserstein_label: the right panel's axis label; in 2-D the distance is another one.
       externals: per set of samples from elsewhere what it scores in each metric; None where it has no score.
+      remarks: what the legend says behind a name, such as "▼ loses to HISTOGRAM".
     """
-    externals = externals or {}
+    externals, remarks = externals or {}, remarks or {}
     fig = figures.new(12.5, 5.4, title)
     panels = fig.subplots(1, 2)
     n_seeds = max((len(c.values) for metrics in curves.values() for c in metrics.values()), default=1)
@@ -144,15 +147,16 @@ def metrics_comparison(
         figures.log_ticks(ax.yaxis)
         ax.set_ylabel(label)
         figures.step_axis(ax, shown.values())
-    entries = {
-        family + figures.diverged_note(metrics.values()): Line2D([], [], color=colours[family], lw=2.6)
-        for family, metrics in curves.items()
-    }
+    entries = {}
+    for family, metrics in curves.items():
+        label = figures.remarked(family + figures.diverged_note(metrics.values()), remarks.get(family))
+        entries[label] = Line2D([], [], color=colours[family], lw=2.6)
     if crossed:
         entries["a seed diverges"] = Line2D([], [], color="#606060", marker="X", ms=9, ls="none")
     for name, lacks in unscored.items():
         note = f", no {lacks[0] if len(lacks) == 1 else 'score'}" if lacks else ""
-        entries[f"{name} (external{note})"] = figures.external_entry(colours[name])
+        label = figures.remarked(f"{name} (external{note})", remarks.get(name))
+        entries[label] = figures.external_entry(colours[name])
     if floors:
         entries |= figures.floor_entry()
     heading = f"line: median over {n_seeds} seeds · shaded: their range" if n_seeds > 1 else "one seed"
@@ -452,7 +456,8 @@ def _comparison_images(
     families = [*frames[0][1], *known]
     cells = [{family: cell_heights(x, target) for family, x in samples.items()} | known for _, samples, _ in frames]
     exact, outline = _heights(target.masses, target), _outline(target)
-    tallest = float(max(exact.max(), outline.max()))
+    # A plane shows no density but that of its cells.
+    tallest = float(max(exact.max(), outline.max() if target.dim == 1 else 0.0))
     peak = max((heights.max() for frame in cells for heights, _ in frame.values()), default=0.0)
     # A collapsed model's spike must not flatten everyone else: cut it, and say so in the panel's head.
     top = max(tallest, min(peak, 1.6 * tallest)) * (1.06 if target.dim == 1 else 1.0)
@@ -537,16 +542,23 @@ def _line_or_steps(ax: Axes, x: np.ndarray, y: np.ndarray, target: TargetPicture
 
 
 def _contours(ax: Axes, target: TargetPicture, colour: str) -> None:
-    axes, density = target.axes, target.density
+    axes, density = target.density_axes or target.axes, target.density
     if density is None:
         # Cells of a finite table are too ragged for lines.
         axes = [(edges[1:] + edges[:-1]) / 2 for edges in target.edges]
         density = figures.smoothed(_heights(target.masses, target))
-    figures.contours(ax, axes, density, colour)
+    figures.contours(ax, axes, density, colour, _shares(target))
 
 
 def _contour_handle(target: TargetPicture, colour: str) -> Line2D:
-    return figures.contour_handle("target" if target.density is not None else "target, smoothed", colour)
+    what = "target" if target.density is not None else "target, smoothed"
+    return figures.contour_handle(what, colour, _shares(target))
+
+
+def _shares(target: TargetPicture) -> tuple[float, ...]:
+    """Of the mass inside each contour: of narrow features, where lines would lie upon each other, the outermost."""
+    narrow = max(map(len, target.density_axes or [[]])) > _MOST_POINTS
+    return figures.CONTOUR_SHARES[:1] if narrow else figures.CONTOUR_SHARES
 
 
 def _outline(target: TargetPicture) -> np.ndarray:

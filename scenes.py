@@ -25,9 +25,10 @@ class TargetPicture(NamedTuple):
     edges: list[np.ndarray]  # per axis, the cell boundaries that samples are histogrammed over
     masses: np.ndarray  # the exact mass of every cell, [K] or [Kx, Ky], without overflow
     closed: bool  # samples outside go into the end cells (bins)
-    axes: list[np.ndarray]  # per axis, the points at which the density is known
+    axes: list[np.ndarray]  # per axis, the points at which families' views are known, and the density unless it says
     density: np.ndarray | None  # exact density there, [G] or [Gx, Gy]; None: the masses are drawn
     binned: bool  # heights are probabilities per bin, not densities
+    density_axes: list[np.ndarray] | None = None  # other points for the density, fine enough for narrow features
 
     @property
     def dim(self) -> int:
@@ -40,6 +41,16 @@ class Curve(NamedTuple):
 
     steps: np.ndarray  # [E]
     values: np.ndarray  # [S, E], NaN where a seed has diverged
+
+
+class Contribution(NamedTuple):
+    """What one family shows in a picture that several may share."""
+
+    arrays: Mapping[str, np.ndarray]  # from its view, of the middle seed; all NaN where that one has diverged
+    curves: Mapping[str, Curve]  # the view's fields of Info, each value a mean over the interval that ends at its step
+    scores: Mapping[str, Curve]  # every followed metric (kld in nats, wasserstein in units of x), from step 0 on
+    colour: str
+    diverged: bool  # the middle seed has
 
 
 class CostPicture(NamedTuple):

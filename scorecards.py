@@ -33,6 +33,8 @@ def cost_quality(
     floors: Mapping[str, tuple[float, float, float]],
     colours: Mapping[str, str],
     title: str,
+    *,
+    remarks: Mapping[str, str] | None = None,
 ) -> None:
     """Draws the KLD against the time (left) and the operations (right) that it took, on log scales.
 
@@ -42,7 +44,9 @@ def cost_quality(
       points: per family its costs and its KLD.
       externals: per set of samples from elsewhere its KLD (nats), None where it has none. What they cost is unknown.
       floors: under `kld` the mean, low and high that samples of the target itself score; the rest is ignored.
+      remarks: what the legend says behind a name, such as "▼ loses to HISTOGRAM".
     """
+    remarks = remarks or {}
     # Who has diverged altogether has a cost, but no place on the other axis.
     drawn = {family: cost for family, cost in points.items() if np.isfinite(cost.kld).any()}
     ways = {family: _way(cost.course) for family, cost in drawn.items()}
@@ -87,9 +91,11 @@ def cost_quality(
         unknown = [label for label in known if family in drawn and family not in known[label]]
         note = f"{' and '.join(_WORDS[label] for label in unknown)} unknown" if unknown else ""
         style = {"marker": "o", "ms": 10, "lw": 1.6} if family in drawn else {"marker": "X", "ms": 9, "ls": "none"}
-        entries[_named(family, cost.kld, note)] = Line2D([], [], color=colours[family], mec="white", **style)
+        label = figures.remarked(_named(family, cost.kld, note), remarks.get(family))
+        entries[label] = Line2D([], [], color=colours[family], mec="white", **style)
     for name in externals:
-        entries[f"{name} ({'cost unknown' if name in levels else 'no KLD'})"] = figures.external_entry(colours[name])
+        label = f"{name} ({'cost unknown' if name in levels else 'no KLD'})"
+        entries[figures.remarked(label, remarks.get(name))] = figures.external_entry(colours[name])
     if "kld" in floors:
         entries |= figures.floor_entry()
     if compared:

@@ -243,6 +243,16 @@ def test_metrics_comparison_shows_external_scores_as_levels(tmp_path, shown):
     assert collisions(shown[0]) == []
 
 
+def test_the_dashboard_marks_who_loses_to_a_rival(tmp_path, shown):
+    curves = metric_curves(NAMES)
+    remarks = dict.fromkeys(NAMES[:7], "▼ loses to HISTOGRAM")
+    plotting.metrics_comparison(tmp_path / "m.png", curves, {}, COLOURS, "title", remarks=remarks)
+    words = texts(shown[0])
+    assert "A ▼ loses to HISTOGRAM" in words
+    assert "H" in words
+    assert collisions(shown[0]) == []
+
+
 def numbers(low, high):
     """What a log axis with these limits says, from the lowest up."""
     ax = figures.new(4, 4, "").add_subplot()

@@ -290,6 +290,21 @@ def test_the_final_table_names_the_diverged_and_the_floor(made, capsys):
     assert floor.split()[-1] == "0"
 
 
+def test_the_final_table_marks_who_loses_to_a_rival(made, capsys):
+    _, _, judge, run = made
+    floor = judge.floors["kld"].high
+    families = [
+        assessed(judge, run)._replace(name=name, scores={"kld": [value] * 4, "wasserstein": [0.1] * 4}, rival=rival)
+        for name, value, rival in (("GOOD", floor, False), ("BAD", 3 * floor, False), ("TRIVIAL", 2 * floor, True))
+    ]
+    console.final_table(families, judge)
+    head, _, good, bad, trivial, _ = capsys.readouterr().out.splitlines()
+    assert head.endswith("remark")
+    assert [line.endswith("▼ loses to TRIVIAL") for line in (good, bad, trivial)] == [False, True, False]
+    console.final_table(families[:2], judge)
+    assert "remark" not in capsys.readouterr().out
+
+
 def test_tables_show_external_entries_with_their_own_floor(made, capsys):
     _, _, judge, run = made
     own = {name: dataclasses.replace(floor, mean=9.5) for name, floor in judge.floors.items()}

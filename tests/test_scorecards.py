@@ -99,6 +99,14 @@ def test_diverged_seeds_are_counted_and_diverged_families_named(tmp_path, shown)
     assert collisions(shown[0]) == []
 
 
+def test_who_loses_to_a_rival_is_marked_beside_its_cost(tmp_path, shown):
+    remarks = {"VAE": "▼ loses to HISTOGRAM", EXTERNAL[0]: "▼ loses to HISTOGRAM and KDE"}
+    scorecards.cost_quality(tmp_path / "c.png", costs(), {EXTERNAL[0]: 9.0}, FLOORS, COLOURS, "title", remarks=remarks)
+    assert {"GAN", "VAE ▼ loses to HISTOGRAM"} <= set(texts(shown[0]))
+    assert f"{EXTERNAL[0]} (cost unknown) ▼ loses to HISTOGRAM and KDE" in texts(shown[0])
+    assert collisions(shown[0]) == []
+
+
 def test_unknown_costs_are_said(tmp_path, shown):
     points = costs()
     points["GAN"] = points["GAN"]._replace(operations=None)
