@@ -3,10 +3,18 @@
 import dataclasses
 from typing import Any
 
-from models import gan, gmm, rbm, vae
+from models import bbvi, gan, gmm, kmeans, rbm, vae, vbgmm
 from models.base import Model, is_on
 
-MODELS = {"GAN": gan, "VAE": vae, "RBM": rbm, "GMM": gmm}
+MODELS = {
+    "GAN": gan,
+    "VAE": vae,
+    "RBM": rbm,
+    "GMM": gmm,
+    "KMEANS": kmeans,
+    "VBGMM": vbgmm,
+    "BBVI": bbvi,
+}
 
 
 def build(name: str, config: Any, target: Any) -> Model:

@@ -27,15 +27,13 @@ import jax.numpy as jnp
 from budget import solve_width
 from errors import check_range
 from models import mixtures
-from models.base import Model, View, count_params
+from models.base import Model, count_params
 from models.mixture_views import clustering_view
 
 # In units of an event, squared.
 TRACEABLE = ("variance_floor",)
 # Rows that a component needs to have moved: below, its mean would be a quotient of what rounding has left.
 _FEWEST_ROWS = 1e-6
-# Of a component that has lost its last row: as an exponent, still a number in float32.
-_LOWEST_LOG_WEIGHT = -80.0
 
 
 @dataclass(frozen=True)
@@ -110,10 +108,10 @@ def build(config: Any, target: Any) -> Model:
         return em_step(params, batch, kind, settings.variance_floor)
 
     def init(key, data):
+        rows, weights = mixtures.spread(data, target) if codec.one_hot else (data, None)
+
         def start(key):
-            key_rows, key_centres = jax.random.split(key)
-            rows = mixtures.rows_within(key_rows, data, target) if codec.one_hot else data
-            return initial(key_centres, rows, width, kind, settings.variance_floor)
+            return initial(key, rows, width, kind, settings.variance_floor, weights)
 
         starts = jax.lax.map(start, jax.random.split(key, settings.n_init))
         best = jax.tree.map(lambda leaf: leaf[0], starts)
@@ -158,9 +156,9 @@ def build(config: Any, target: Any) -> Model:
             return x @ jax.nn.logsumexp(log_weights[:, None] + log_mass, axis=0)
         return mixtures.log_density(*gaussians(state.params, kind), x)
 
-    view = clustering_view(
-        target, lambda state: natural(state.params, kind), lambda state: (state.course, state.n_done), log_prob
-    )
+    def components(state):
+        return natural(state.params, kind)
+
     return Model(
         name="GMM",
         n_params=count_params(shapes(width)),
@@ -172,10 +170,8 @@ def build(config: Any, target: Any) -> Model:
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
-        views={"gmm_vs_kmeans": View("clustering", view)},
-        loss_reference=None
-        if target.entropy is None or (target.discrete and not codec.one_hot)
-        else (target.entropy, "entropy of the target"),
+        views={"gmm_vs_kmeans": clustering_view(target, components, log_prob)},
+        loss_reference=mixtures.loss_reference(target),
         batches_per_step=None,
         n_data_rows=settings.n_rows,
         max_steps=settings.max_iter,
@@ -209,11 +205,13 @@ def gaussians(params: Params, kind: str) -> tuple[jax.Array, jax.Array, jax.Arra
     return mixtures.normal_constant(log_weights, whitening), means, whitening
 
 
-def initial(key: jax.Array, x: jax.Array, n_components: int, kind: str, floor: Any) -> Params:
-    """Centres by k-means++ on rows x [n, D], equal weights, and the rows' spread about their centres for all."""
+def initial(
+    key: jax.Array, x: jax.Array, n_components: int, kind: str, floor: Any, weights: jax.Array | None = None
+) -> Params:
+    """Centres by k-means++ on rows x [n, D], equal weights, and the rows' variance about their centres for all."""
     dim = x.shape[1]
-    centres = mixtures.k_means_plus_plus(key, x, n_components)
-    variance = jnp.maximum(mixtures.mean_square_distance(x, centres) / dim, floor)
+    centres = mixtures.k_means_plus_plus(key, x, n_components, weights)
+    variance = jnp.maximum(mixtures.mean_square_distance(x, centres, weights) / dim, floor)
     covariances = jnp.tile(variance * jnp.eye(dim, dtype=x.dtype)[None], (n_components, 1, 1))
     return from_natural(jnp.zeros(n_components, x.dtype), centres, covariances, kind)
 
@@ -242,12 +240,8 @@ def em_step_grouped(params: Params, counts: jax.Array, edges: Any, floor: Any) -
     new_means = means[:, 0] + jnp.where(moved, deviation * shift, 0)
     variances = jnp.where(moved, jnp.maximum(deviation**2 * square * per_row, floor), deviation**2)
     n = jnp.sum(counts)
-    new = from_natural(_log_shares(n_each, n), new_means[:, None], variances[:, None, None], "full")
+    new = from_natural(mixtures.log_shares(n_each, n), new_means[:, None], variances[:, None, None], "full")
     return new, -jnp.sum(jnp.where(counts > 0, counts * log_cell, 0)) / n
-
-
-def _log_shares(n_each: jax.Array, n: Any) -> jax.Array:
-    return jnp.log(jnp.maximum(n_each / n, jnp.exp(jnp.asarray(_LOWEST_LOG_WEIGHT, n_each.dtype))))
 
 
 def _maximised(params: Params, sums: mixtures.Sums, n: int, kind: str, floor: Any) -> Params:
@@ -264,7 +258,7 @@ def _maximised(params: Params, sums: mixtures.Sums, n: int, kind: str, floor: An
         variances = scatter[:, rows == columns]
         free = jnp.maximum(variances if kind == "diag" else jnp.mean(variances, axis=1, keepdims=True), floor)
     return Params(
-        _odds(_log_shares(sums.counts, n)),
+        _odds(mixtures.log_shares(sums.counts, n)),
         means,
         jnp.where(moved, free, params.covariances),
     )

@@ -28,6 +28,9 @@ _BLOCK_NUMBERS, _FEWEST_ROWS, _MOST_ROWS = 2**16, 64, 2**12
 # Edges of cells without an end: their square is no longer finite, and a normal density there is 0.
 _FAR = 1e25
 _SAMPLING_ROW = 256
+_LOWEST_LOG_SHARE = -80.0
+# Positions that binned rows are spread over, in all and at least in a bin.
+_POSITIONS, _FEWEST_A_BIN = 4096, 8
 
 
 class Sums(NamedTuple):
@@ -176,7 +179,7 @@ def expectation(
       whitening: [K, D, D], lower triangular.
       x: rows [n, D].
       weights: of the rows [n]; None: 1.
-      hard: the most probable component has all of a row; the smallest one in a tie.
+      hard: the most probable component has all of a row, and `log_total` is its alone; the first one in a tie.
     """
     dim = x.shape[1]
     rows, columns = triangle(dim)
@@ -193,25 +196,27 @@ def expectation(
             one = jnp.argmax(log_each, axis=0)
             each = (jnp.arange(len(constant))[:, None] == one[None]).astype(x.dtype)
         # Not the responsibilities are divided, which are many, but the features that they weigh.
-        features = jnp.concatenate([jnp.ones_like(x[:1]), x, x[rows] * x[columns]]) * share[None]
-        found = jnp.matmul(each, features.T, precision="highest")
-        return (sums[0] + found, sums[1] + jnp.sum(weight * (top + jnp.log(total)))), None
+        products = [x[i] * x[j] for i, j in zip(rows, columns, strict=True)]
+        features = jnp.stack([share, *(share * feature for feature in (*x, *products))])
+        found = jax.lax.dot_general(each, features, (((1,), (1,)), ((), ())), precision="highest")
+        return sums + found, (top, total)
 
     n_features = 1 + dim + len(rows)
-    start = jnp.zeros((len(constant), n_features), x.dtype), jnp.zeros((), x.dtype)
-    (found, log_total), _ = jax.lax.scan(add, start, blocks)
+    found, (top, total) = jax.lax.scan(add, jnp.zeros((len(constant), n_features), x.dtype), blocks)
+    # Outside: in a block the compiler would compute all of it again for every one of these logarithms.
+    log_total = jnp.sum(blocks[1] * (top if hard else top + jnp.log(total)))
     return Sums(found[:, 0], found[:, 1 : 1 + dim], found[:, 1 + dim :], log_total)
 
 
-def k_means_plus_plus(key: jax.Array, x: jax.Array, n_centres: int) -> jax.Array:
+def k_means_plus_plus(key: jax.Array, x: jax.Array, n_centres: int, weights: jax.Array | None = None) -> jax.Array:
     """Rows of x [n, D] as centres [n_centres, D], each drawn by its squared distance to those before it.
 
-    Where all rows are centres already, any row may become one more.
+    Where all rows are centres already, any row may become one more; rows count as their weights [n] say.
     """
     n, dim = x.shape
     missing = -n % _SAMPLING_ROW
     columns = jnp.pad(x, ((0, missing), (0, 0))).T
-    allowed = (jnp.arange(n + missing) < n).astype(x.dtype)
+    allowed = jnp.pad(jnp.ones(n, x.dtype) if weights is None else weights, (0, missing))
     uniforms = jax.random.uniform(key, (n_centres, 2), x.dtype)
 
     def draw(mass, uniform):
@@ -222,9 +227,9 @@ def k_means_plus_plus(key: jax.Array, x: jax.Array, n_centres: int) -> jax.Array
 
     def add(i, carry):
         centres, distance = carry
-        mass = jnp.where(jnp.sum(distance) > 0, distance, allowed)
+        mass = jnp.where(jnp.sum(distance) > 0, distance, 1) * allowed
         centre = columns[:, draw(mass, uniforms[i])]
-        square = jnp.sum((columns - centre[:, None]) ** 2, axis=0) * allowed
+        square = jnp.sum((columns - centre[:, None]) ** 2, axis=0) * (allowed > 0)
         distance = jnp.where(i == 0, square, jnp.minimum(distance, square))
         return centres.at[i].set(centre), distance
 
@@ -238,19 +243,21 @@ def _inverse_cdf(mass: jax.Array, uniform: jax.Array) -> jax.Array:
     return jnp.minimum(jnp.sum(cumulative <= uniform * cumulative[-1]), len(mass) - 1)
 
 
-def mean_square_distance(x: jax.Array, centres: jax.Array) -> jax.Array:
-    """The mean over rows x [n, D] of the squared distance to the nearest centre [K, D], [].
-
-    Relative to its coordinates, and so without the digits that a sum of products would lose.
-    """
-    columns, weights = _blocks(x, None, len(centres))
+def mean_square_distance(x: jax.Array, centres: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """The mean over rows x [n, D] of the squared distance to the nearest centre [K, D], []; rows have weights [n]."""
+    columns, weights = _blocks(x, weights, len(centres))
 
     def add(total, block):
         x, weight = block
         square = sum((x[None, i] - centres[:, i, None]) ** 2 for i in range(len(x)))
         return total + jnp.sum(weight * jnp.min(square, axis=0)), None
 
-    return jax.lax.scan(add, jnp.zeros((), x.dtype), (columns, weights))[0] / len(x)
+    return jax.lax.scan(add, jnp.zeros((), x.dtype), (columns, weights))[0] / jnp.sum(weights)
+
+
+def log_shares(counts: jax.Array, n: Any) -> jax.Array:
+    """ln of the shares [K] that counts [K] have of n; of a component without rows a number, too, whose power is 0."""
+    return jnp.log(jnp.maximum(counts / n, jnp.exp(jnp.asarray(_LOWEST_LOG_SHARE, counts.dtype))))
 
 
 def draw_components(key: jax.Array, log_weights: jax.Array, n: int) -> jax.Array:
@@ -321,17 +328,43 @@ def cell_moments(mean: jax.Array, deviation: jax.Array, edges: jax.Array) -> Cel
     return CellMoments(log_mass, first, jnp.clip(second, first**2, reach**2))
 
 
-def check_rows(target: Any, width: int, what: str) -> None:
-    """Raises a UserError where a fixed training set has fewer rows than there are components to place on them."""
-    if target.train_rows is not None and not target.n_bins and len(target.train_rows) < width:
+def check_rows(target: Any, width: int, what: str, fewest: int = 1) -> None:
+    """Raises a UserError where a fixed training set has fewer rows than there are components to place on them.
+
+    With bins rows may be placed anywhere in theirs, and `fewest` rows are enough.
+    """
+    if target.train_rows is None:
+        return
+    if len(target.train_rows) < fewest:
+        raise UserError(f"one training row has no covariance: at least {fewest} are needed; raise N_SAMPLES_TRAIN")
+    if not target.n_bins and len(target.train_rows) < width:
         raise UserError(
             f"this PARAMETER_BUDGET makes {width} {what}, more than the {len(target.train_rows)} training rows; "
             "lower it, or give more rows"
         )
 
 
-def rows_within(key: jax.Array, one_hot: jax.Array, target: Any) -> jax.Array:
-    """Positions [n, 1] of one-hot rows [n, J], spread evenly over their cells: where a start may place components."""
-    centres = jnp.asarray(bin_centres(target), one_hot.dtype)
-    offset = (jax.random.uniform(key, (len(one_hot), 1), one_hot.dtype) - 0.5) * (centres[1] - centres[0])
-    return centres[jnp.argmax(one_hot, axis=-1)][:, None] + offset
+def spread(one_hot: jax.Array, target: Any) -> tuple[jax.Array, jax.Array]:
+    """One-hot rows [n, J] as positions [G, 1] with weights [G]: a bin's rows lie evenly over it.
+
+    That is all that bins say of where their rows were; rows beyond an end are spread over its cell like the others.
+    """
+    n_bins = one_hot.shape[1]
+    n_each = max(_FEWEST_A_BIN, -(-_POSITIONS // n_bins))
+    edges = np.linspace(*target.box[0], n_bins * n_each + 1)
+    positions = jnp.asarray((edges[1:] + edges[:-1])[:, None] / 2, one_hot.dtype)
+    return positions, jnp.repeat(jnp.sum(one_hot, axis=0) / n_each, n_each)
+
+
+def within_bins(one_hot: jax.Array, uniforms: jax.Array, target: Any) -> jax.Array:
+    """One-hot rows [n, J] as positions [n, 1], each as far into its bin as its uniform number [n] says."""
+    low, high = target.box[0]
+    place = jnp.argmax(one_hot, axis=-1).astype(one_hot.dtype) + uniforms
+    return (low + (high - low) / target.n_bins * place)[:, None]
+
+
+def loss_reference(target: Any) -> tuple[float, str] | None:
+    """What the negative mean log-likelihood of a perfect model is, where that is known."""
+    if target.entropy is None or (target.discrete and not target.n_bins):
+        return None
+    return target.entropy, "entropy of the target"
