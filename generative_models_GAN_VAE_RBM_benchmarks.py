@@ -13,7 +13,7 @@ N_EVALUATIONS = 40  # scores during training at equal distances; divides N_STEPS
 BATCH_SIZE = 128  # rows of a minibatch
 NUM_SEEDS = 4  # independent repetitions of every family
 SEED = 42  # root of all randomness, a whole number from 0
-MODELS = ("GAN", "VAE", "RBM")  # families to train: any of GAN, VAE, RBM; () for none
+MODELS = ("GAN", "VAE", "RBM")  # families to train: any of GAN, VAE, RBM, GMM, KMEANS, VBGMM, BBVI; () for none
 HIDDEN_LAYERS = 2  # in every multilayer perceptron, from 1
 N_EVAL_SAMPLES = 5_000  # draws from a model for one score
 KLD_CELLS = 0  # histogram cells an axis; 0: 50 in 1-D, 30 in 2-D (with bins: the bins; Poisson: the integers)
@@ -47,6 +47,10 @@ MIXTURE_COVARIANCES = (
 GAN = dict(learning_rate=9e-4, discriminator_learning_rate=1.5e-3, adam_b1=0.5, latent_dim=16, label_smoothing=0.9, gumbel_temperature=2.3, r1_penalty=2.0, average=0.9999)  # noqa: E501
 VAE = dict(learning_rate=3e-3, latent_dim=2, reconstruction="auto", beta=0.0, learn_sigma=False, average=0.9999)
 RBM = dict(learning_rate=2e-3, algorithm="CD", k=1, sigma=0.25, learn_sigma=True, weight_scale=0.01, average=0.9999, sample_steps=1000, sample_steps_training=100)  # noqa: E501
+GMM = dict(covariance_type="full", n_init=3, max_iter=100, variance_floor=1e-5, n_rows=32_768)
+KMEANS = dict(n_init=3, max_iter=100, variance_floor=1e-5, n_rows=32_768)
+VBGMM = dict(max_iter=200, weight_concentration_prior=0.0, mean_precision_prior=1.0, degrees_of_freedom_prior=0.0, n_draws=8, n_rows=8192)  # noqa: E501
+BBVI = dict(learning_rate=1e-2, n_gradient_draws=1, weight_concentration_prior=0.0, mean_precision_prior=1.0, degrees_of_freedom_prior=0.0, n_draws=8, n_rows=8192, average=0.999)  # noqa: E501
 
 # With LAUNCHER = "slurm" a sweep becomes a job array; what each setting means stands in resources.py and in --help.
 SLURM = dict(partition="", account="", time_minutes=60, cpus=4, mem_gb=8, gpus=0, cells_per_task=1, seeds_per_task=0, options="")  # what a task asks for, and does  # noqa: E501

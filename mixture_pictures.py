@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 import figures
+import plotting
 from figures import TARGET_COLOUR
 from scenes import Contribution, TargetPicture
 
@@ -47,27 +48,26 @@ def clustering(
         if part.diverged:
             figures.words_in(ax, figures.DIVERGED, part.colour)
     _likelihoods(panels[-1], parts)
-    handles = {
-        "components: 2 deviations, and their means" if target.dim == 2 else "components": _handle(part.colour)
-        for part in list(parts.values())[:1]
-    }
-    borders = "borders of what is assigned to one component"
-    handles[borders] = Line2D([], [], color="#707070", lw=1, ls="-" if target.dim == 2 else ":")
-    handles["target" if target.dim == 1 else "contours of the target"] = Line2D([], [], color=TARGET_COLOUR, lw=1.6)
-    figures.figure_legend(fig, handles)
+    handles = [Line2D([], [], color="#707070", lw=1, ls="-" if target.dim == 2 else ":")]
+    handles[0].set_label("borders of what is assigned to one component")
+    of_components = "components: means, and 2 deviations from them" if target.dim == 2 else "components, and their sum"
+    colour = next(iter(parts.values())).colour
+    handles.append(
+        Line2D([], [], color=colour, lw=1.4, marker="o" if target.dim == 2 else "", ms=4, label=of_components)
+    )
+    if target.dim == 2:
+        handles.append(plotting.target_contour_handle(target, TARGET_COLOUR))
+    else:
+        handles.append(Line2D([], [], color=TARGET_COLOUR, lw=1.6, label="target"))
+    figures.figure_legend(fig, {handle.get_label(): handle for handle in handles})
     fig.draw_without_rendering()
     figures.fit_heads(heads)
     figures.save(fig, path)
 
 
-def _handle(colour: str) -> Line2D:
-    return Line2D([], [], color=colour, lw=1.6, marker="o", ms=5)
-
-
 def _in_plane(ax: Axes, part: Contribution, target: TargetPicture) -> None:
     figures.plane(ax, target.box)
-    if target.density is not None:
-        figures.contours(ax, target.axes, target.density, TARGET_COLOUR)
+    plotting.target_contours(ax, target, TARGET_COLOUR)
     if part.diverged:
         return
     arrays = part.arrays
@@ -143,3 +143,54 @@ def _likelihoods(ax: Axes, parts: Mapping[str, Contribution]) -> None:
         ax.legend(loc="lower right")
     # Its neighbours are square.
     ax.set_box_aspect(1)
+
+
+@figures.styled
+def bounds(
+    path: str | Path,
+    parts: Mapping[str, Contribution],
+    target: TargetPicture,
+    floors: Mapping[str, tuple[float, float, float]],
+    title: str,
+) -> None:
+    """Draws both lower bounds on ln p(X) that each variational method gives, over its training.
+
+    Args:
+      parts: per family the arrays of `models.bayesian_mixture`: `step`, `with_assignments`, `summed_out` and its
+        `standard_error`, nats a row, and the number of `components` left.
+      target: not shown.
+      floors: not shown.
+    """
+    del target, floors
+    fig = figures.new(10.5, 5.8, title)
+    ax = fig.subplots()
+    curves = {}
+    for name, part in parts.items():
+        if part.diverged:
+            continue
+        arrays = {key: np.asarray(value, np.float64) for key, value in part.arrays.items()}
+        # Behind the last mark that training came to, places repeat it.
+        n = int(np.argmax(arrays["step"])) + 1
+        # Before the first update no logarithm is known of the step.
+        x = 1 + arrays["step"][:n]
+        summed, error = arrays["summed_out"][:n], 2 * arrays["standard_error"][:n]
+        ax.plot(x, arrays["with_assignments"][:n], color=part.colour, lw=2.2, ls=(0, (5, 2)))
+        ax.fill_between(x, summed - error, summed + error, color=part.colour, alpha=0.2, lw=0)
+        ax.plot(x, summed, color=part.colour, lw=2.2)
+        curves[name] = np.concatenate([summed, arrays["with_assignments"][:n]])
+        left = f"{name}: {arrays['components']:.0f} components left"
+        ax.plot([], [], color=part.colour, lw=5, label=left)
+    if curves:
+        # What is told apart are the ends: a method's start may lie far below.
+        values = np.concatenate([*curves.values()])
+        top = values.max()
+        span = max(top - np.quantile(values, 0.35), 0.02)
+        ax.set_ylim(top - 1.15 * span, top + 0.12 * span)
+    ax.plot([], [], color=TARGET_COLOUR, lw=2.2, label="assignments summed out (± 2 standard errors)")
+    ax.plot([], [], color=TARGET_COLOUR, lw=2.2, ls=(0, (5, 2)), label="assignments in q")
+    ax.set(xscale="log", xlabel="1 + training steps", ylabel="lower bound on ln p(X), nats a row")
+    figures.figure_legend(fig, {line.get_label(): line for line in ax.get_legend_handles_labels()[0]})
+    gone = [name for name, part in parts.items() if part.diverged]
+    if gone:
+        figures.words_in(ax, f"{' and '.join(gone)} {figures.DIVERGED}", parts[gone[0]].colour, 0.3)
+    figures.save(fig, path)

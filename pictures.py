@@ -410,4 +410,7 @@ _OF_ONE: Mapping[str, tuple[str, Callable[..., tuple[str, tuple]]]] = {
 # Kind of a view to which several families may contribute -> module.function that draws it, of (path, contributions,
 # scene, floors, title): a `scenes.Contribution` for every family that shows it under one picture name, the target, and
 # per followed metric the floor's mean, low and high.
-SHARED: dict[str, str] = {"clustering": "mixture_pictures.clustering"}
+SHARED: dict[str, str] = {
+    "clustering": "mixture_pictures.clustering",
+    "bounds": "mixture_pictures.bounds",
+}

@@ -377,9 +377,9 @@ def discriminator(
             bar = figures.colour_bar(right, mesh, "D(x) at the end · white: equilibrium")
             # Colours are symmetric about the equilibrium, but no probability lies outside [0, 1].
             bar.ax.set_ylim(max(norm.vmin, min(0.0, np.nanmin(d_map))), min(norm.vmax, max(1.0, np.nanmax(d_map))))
-        _contours(right, target, TARGET_COLOUR)
+        target_contours(right, target, TARGET_COLOUR)
         figures.plane(right, target.box)
-        figures.legend_below(right, 6, [_contour_handle(target, TARGET_COLOUR)])
+        figures.legend_below(right, 6, [target_contour_handle(target, TARGET_COLOUR)])
     figures.save(fig, path)
 
 
@@ -486,7 +486,7 @@ def _comparison_images(
             figures.round_ticks(ax.xaxis)
         else:
             movers[family] = ax.pcolormesh(*target.edges, heights.T, cmap=DENSITY_MAP, vmin=0, vmax=top)
-            _contours(ax, target, "white")
+            target_contours(ax, target, "white")
             figures.plane(ax, target.box)
         figures.outer_labels(ax, i, len(panels), columns, "x" if flat else "x₁", what if flat else "x₂")
         # Where the families' scores stand stands the floor's.
@@ -504,7 +504,7 @@ def _comparison_images(
     else:
         last = panels[min(columns, len(panels)) - 1]
         figures.colour_bar(last, movers[None], what, "max" if peak > top else "neither")
-        contour = _contour_handle(target, "#707070")
+        contour = target_contour_handle(target, "#707070")
         figures.figure_legend(fig, {contour.get_label(): contour}, f"colours: {shown}" if known else None)
 
     # Solved once, with the longest title and room for every note: frames must not move against each other.
@@ -541,7 +541,8 @@ def _line_or_steps(ax: Axes, x: np.ndarray, y: np.ndarray, target: TargetPicture
         ax.plot(x, y, **style)
 
 
-def _contours(ax: Axes, target: TargetPicture, colour: str) -> None:
+def target_contours(ax: Axes, target: TargetPicture, colour: str) -> None:
+    """Draws the lines that enclose shares of the target's mass."""
     axes, density = target.density_axes or target.axes, target.density
     if density is None:
         # Cells of a finite table are too ragged for lines.
@@ -550,7 +551,8 @@ def _contours(ax: Axes, target: TargetPicture, colour: str) -> None:
     figures.contours(ax, axes, density, colour, _shares(target))
 
 
-def _contour_handle(target: TargetPicture, colour: str) -> Line2D:
+def target_contour_handle(target: TargetPicture, colour: str) -> Line2D:
+    """What a legend says of `target_contours`."""
     what = "target" if target.density is not None else "target, smoothed"
     return figures.contour_handle(what, colour, _shares(target))
 

@@ -1,4 +1,4 @@
-"""What the two ways to fit a Bayesian Gaussian mixture share: its model of the data, and how their bounds are followed."""
+"""What both ways to fit a Bayesian Gaussian mixture share: its model of the data, and how their bounds are followed."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -179,7 +179,7 @@ def expectation(
       whitening: [K, D, D], lower triangular.
       x: rows [n, D].
       weights: of the rows [n]; None: 1.
-      hard: the most probable component has all of a row, and `log_total` is its alone; the first one in a tie.
+      hard: the most probable component has all of a row, and `log_total` is its alone; those in a tie share it.
     """
     dim = x.shape[1]
     rows, columns = triangle(dim)
@@ -189,12 +189,15 @@ def expectation(
         x, weight = block
         log_each = _log_components(constant, centres, whitening, half_square, x)
         top = jnp.max(log_each, axis=0)
-        each = jnp.exp(log_each - top[None])
-        total = jnp.sum(each, axis=0)
-        share = weight if hard else weight / total
         if hard:
-            one = jnp.argmax(log_each, axis=0)
-            each = (jnp.arange(len(constant))[:, None] == one[None]).astype(x.dtype)
+            # Not by the largest one's index, which is found number by number; and with a margin, since the compiler may
+            # compute both sides anew and round them differently.
+            margin = 8 * jnp.finfo(x.dtype).eps * (1 + jnp.abs(top))
+            each = (log_each >= (top - margin)[None]).astype(x.dtype)
+        else:
+            each = jnp.exp(log_each - top[None])
+        total = jnp.sum(each, axis=0)
+        share = weight / total
         # Not the responsibilities are divided, which are many, but the features that they weigh.
         products = [x[i] * x[j] for i, j in zip(rows, columns, strict=True)]
         features = jnp.stack([share, *(share * feature for feature in (*x, *products))])

@@ -7,8 +7,8 @@ with few of them a large budget does not overfit. Samples and densities are thos
 of Student's t laws.
 
 What counts as trainable are the variational parameters: of every component α, β, ν, m and W, 3 + D + D(D+1)/2 numbers.
-The priors are read off the data: π ~ Dir(1/K, …), W⁻¹ the rows' covariance, m their mean. With bins the rows of each lie
-evenly over it, and cell probabilities are the predictive's, the end cells with the tails.
+The priors are read off the data: π ~ Dir(1/K, …), W⁻¹ the rows' covariance, m their mean. With bins the rows of each
+lie evenly over it, and cell probabilities are the predictive's, the end cells with the tails.
 
 Reference: Bishop, Pattern Recognition and Machine Learning, 2006, §10.2.
 """

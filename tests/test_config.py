@@ -306,7 +306,7 @@ def test_lists_are_as_good_as_tuples():
     [
         (dict(TARGET_TYPE=5), r"^TARGET_TYPE '5' is unknown: choose from 1D_BIMODAL, "),
         (dict(TARGET_TYPE="1D_POISON"), r"did you mean 1D_POISSON\?$"),
-        (dict(MODELS="GAN"), r"^MODELS = 'GAN' must name at least one family: choose from GAN, VAE, RBM$"),
+        (dict(MODELS="GAN"), r"^MODELS = 'GAN' must name at least one family: choose from GAN, VAE, RBM"),
         (dict(MODELS=()), r"^MODELS = \(\) must name at least one family"),
         (dict(MODELS=("GAN", "rbm")), r"^MODELS 'rbm' is unknown: .*did you mean RBM\?$"),
         (dict(MODELS=(["GAN"],)), r"is unknown: choose from GAN, VAE, RBM"),

@@ -276,11 +276,12 @@ def test_block_length_does_not_change_the_result(name, family_runs, monkeypatch)
 def test_training_is_the_plain_loop(name, family_runs):
     model, feed = family_runs.model, family_runs.feed
     keys = keys_of(0)
-    state = jax.jit(model.init)(keys.key_init, feed.draw(training.data_key(keys), N_DATA_ROWS))
+    rows = feed.draw(training.data_key(keys), model.n_data_rows or N_DATA_ROWS)
+    state = jax.jit(model.init)(keys.key_init, rows)
 
     @jax.jit
     def step(state, i):
-        batch = feed.draw(minibatch_key(keys, i), feed.batch_size)
+        batch = rows if model.batches_per_step is None else feed.draw(minibatch_key(keys, i), feed.batch_size)
         return model.step(state, batch, model.noise(noise_key(keys, i)))
 
     losses = []

@@ -20,7 +20,7 @@ from tuning import search
 FOUND = json.loads(search.RESULTS.read_text())
 
 
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("family", search.SPACE)
 def test_every_family_has_as_many_trials_and_every_combination_as_many(family):
     trials = search.draw_trials(family)
     assert len(trials) == search.N_TRIALS >= 40
@@ -53,7 +53,7 @@ def test_a_traced_setting_trains_as_a_written_one(monkeypatch):
     config = dataclasses.replace(
         from_constants(vars(script)), num_bins=0, parameter_budget=60, hidden_layers=1, n_eval_samples=50, batch_size=8
     )
-    for family in MODELS:
+    for family in search.SPACE:
         trials = search.draw_trials(family)[:3:2]
         settings = [search.as_settings(family, trial, "2-D") for trial in trials]
         _, compiled_in = search.SPACE[family]
@@ -77,7 +77,7 @@ def test_a_traced_setting_trains_as_a_written_one(monkeypatch):
         assert np.median(np.abs(together[0] - together[1])) > 1e-4
 
 
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("family", search.SPACE)
 def test_the_committed_search_is_the_one_that_chose_the_defaults(family):
     found = FOUND[family]
     assert [entry["settings"] for entry in found["trials"]] == json.loads(json.dumps(search.draw_trials(family)))
