@@ -120,7 +120,12 @@ def test_coordinate_ascent_is_scikit_learns(float64):
     x = rows()
     law, prior = started(x)
     reference = BayesianGaussianMixture(
-        K, weight_concentration_prior_type="dirichlet_distribution", tol=0, reg_covar=0, max_iter=7, warm_start=True
+        n_components=K,
+        weight_concentration_prior_type="dirichlet_distribution",
+        tol=0,
+        reg_covar=0,
+        max_iter=7,
+        warm_start=True,
     )
     # Warm: it goes on from our start, in its own terms.
     reference.converged_, reference.lower_bound_ = False, -np.inf
@@ -194,7 +199,7 @@ def test_predictive_is_scipys_mixture_of_student_t(float64):
     np.testing.assert_allclose(np.einsum("kji,kjl->kil", whitening, whitening), precisions, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("precise", "tolerance"), [(True, 1e-12), (False, 3e-6)])
+@pytest.mark.parametrize(("precise", "tolerance"), [(True, 1e-12), (False, 2e-6)])
 def test_predictive_masses_are_those_of_student_t(precise, tolerance):
     """Also with as many degrees of freedom as a component with all rows has."""
     with jax.enable_x64(precise):
@@ -212,7 +217,9 @@ def test_predictive_draws_have_its_cell_masses():
     law = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), some_law(dim=1))
     edges = np.linspace(-6, 6, 13)
     edges[0], edges[-1] = -1e25, 1e25
-    masses = np.exp(normal_wishart.predictive(law)[0]) @ np.exp(normal_wishart.predictive_log_masses(law, edges))
+    parts = normal_wishart.predictive(law)[0], normal_wishart.predictive_log_masses(law, edges)
+    weights, each = (np.exp(np.asarray(values, np.float64)) for values in parts)
+    masses = weights @ each
     n = 20_000
     drawn = np.asarray(normal_wishart.predictive_draw(jax.random.key(8), law, n))[:, 0]
     counts = np.histogram(drawn, edges)[0]
@@ -289,10 +296,13 @@ def settings_of(family, **settings):
 
 def test_summed_out_the_bound_of_gradients_is_no_lower_than_that_of_coordinate_ascent(make_config):
     model_vb, vb, _, x = trained(make_config, "VBGMM", 100, 64)
-    model_bb, bb, info, _ = trained(make_config, "BBVI", 3000, 64, learning_rate=3e-3, average=0.0)
+    # The average of noisy steps about the best q: what they are off by themselves is of the size of what is compared.
+    model_bb, bb, info, _ = trained(
+        make_config, "BBVI", 2000, 64, learning_rate=1e-2, n_gradient_draws=8, average=0.995
+    )
     assert model_vb.width == model_bb.width == 3
     found = {}
-    for name, law in (("VBGMM", vbgmm.law_of(vb.params)), ("BBVI", bbvi.law_of(bb.params))):
+    for name, law in (("VBGMM", vbgmm.law_of(vb.params)), ("BBVI", bbvi.law_of(bb.average))):
         found[name] = normal_wishart.bounds(jax.random.key(2), law, vb.prior, x, None, 3000)
         # Jensen: with the assignments in q the bound is lower, whatever q is.
         assert found[name].summed_out - found[name].with_assignments > -4 * found[name].standard_error
@@ -300,9 +310,9 @@ def test_summed_out_the_bound_of_gradients_is_no_lower_than_that_of_coordinate_a
     assert difference > -4 * math.hypot(found["BBVI"].standard_error, found["VBGMM"].standard_error)
     # And so no lower than the bound that VBGMM climbs.
     assert found["BBVI"].summed_out - found["VBGMM"].with_assignments > -4 * found["BBVI"].standard_error
-    # What steps report estimates the same bound: a mean of 500 minibatches.
+    # What steps report estimates the same bound, at weights that are off by their noise: 0.01 nats a row at most.
     last = np.asarray(info.loss)[-500:]
-    assert abs(last.mean() + found["BBVI"].summed_out) < 5 * last.std() / math.sqrt(500) + 5e-3
+    assert abs(last.mean() + found["BBVI"].summed_out) < 5 * last.std() / math.sqrt(500) + 0.01
 
 
 def test_course_holds_both_bounds_at_its_marks(make_config):
