@@ -52,7 +52,7 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
     dim = 1 if one_hot else codec.event_shape[0]
     n_each = 3 + dim + dim * (dim + 1) // 2
     width = solve_width(lambda n_components: n_components * n_each, config.parameter_budget)
-    mixtures.check_rows(target, width, "components", fewest=2)
+    mixtures.check_rows(target, width, "components", settings.n_rows, fewest=dim + 1)
     freedom = settings.degrees_of_freedom_prior
     if freedom and freedom <= dim - 1:
         raise UserError(
@@ -108,7 +108,7 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
-        views={"variational_elbo": View("bounds", view)},
+        views={"variational_elbo": View("bounds", view, info_fields=("components",))},
         batches_per_step=None,
         n_data_rows=settings.n_rows,
     )
@@ -131,14 +131,26 @@ def no_course(dtype: Any) -> jax.Array:
 
 
 def followed(
-    state: Any, law: Law, x: jax.Array, weights: jax.Array | None, seeds: jax.Array, n_draws: int
+    state: Any,
+    law: Law,
+    rows: Callable[[], tuple[jax.Array, jax.Array | None]],
+    seeds: jax.Array,
+    n_draws: int,
 ) -> jax.Array:
-    """The state's course with both bounds of its law in it, if this is a step before which they are evaluated."""
+    """The state's course with both bounds of its law in it, if this is a step before which they are evaluated.
+
+    Args:
+      state: has `prior`, `course` and `n_done`.
+      law: q of the parameters.
+      rows: () -> all positions [n, D] and their weights [n]; called where they are needed.
+      seeds: what `key_of` makes the draws' key of.
+      n_draws: draws of the parameters.
+    """
     marks = jnp.asarray(MARKS)
     place = jnp.minimum(jnp.searchsorted(marks, state.n_done), len(MARKS) - 1)
 
     def evaluated():
-        found = normal_wishart.bounds(key_of(seeds), law, state.prior, x, weights, n_draws)
+        found = normal_wishart.bounds(key_of(seeds), law, state.prior, *rows(), n_draws)
         return state.course.at[place].set(jnp.stack(found))
 
     return jax.lax.cond(marks[place] == state.n_done, evaluated, lambda: state.course)

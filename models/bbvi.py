@@ -136,15 +136,13 @@ def build(config: Any, target: Any) -> Model:
         gradient = jax.tree.map(lambda leaf: leaf / n, gradient)
         updates, opt_state = optimiser.update(gradient, state.opt_state)
         law = law_of(state.params)
-        x, weights = shared.rows_of(batch)
-        course = bayesian_mixture.followed(
-            state, law, x, weights, jax.random.uniform(key_bounds, (2,)), settings.n_draws
-        )
+        seeds = jax.random.uniform(key_bounds, (2,))
+        course = bayesian_mixture.followed(state, law, lambda: shared.rows_of(batch), seeds, settings.n_draws)
         params = optax.apply_updates(state.params, updates)
         left = normal_wishart.n_components(law, n)
         return State(params, opt_state, state.prior, course, state.n_done + 1), Info(loss / n, left)
 
-    model = shared.model._replace(init=init, noise=noise, step=step, info_units={"components": "components"})
+    model = shared.model._replace(init=init, noise=noise, step=step)
     return averaged(model, settings.average)
 
 

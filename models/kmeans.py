@@ -82,7 +82,7 @@ def build(config: Any, target: Any) -> Model:
     codec = target.codec
     dim = 1 if codec.one_hot else codec.event_shape[0]
     width = solve_width(lambda n_centres: n_centres * (dim + 1), config.parameter_budget)
-    mixtures.check_rows(target, width, "centres")
+    mixtures.check_rows(target, width, "centres", settings.n_rows)
 
     def rows_of(batch):
         return mixtures.spread(batch, target) if codec.one_hot else (batch, None)

@@ -22,9 +22,9 @@ import prng
 from errors import UserError
 
 LOG_2PI = math.log(2 * math.pi)
-# Numbers [components, rows] of a block, and the fewest and most rows of one. Timed on one core with 16 and 256
-# components: smaller ones leave the vectors empty, larger ones the second-level cache.
-_BLOCK_NUMBERS, _FEWEST_ROWS, _MOST_ROWS = 2**16, 64, 2**12
+# Numbers [components, rows] of a block, and the fewest and most rows of one: smaller ones are mostly calls, larger ones
+# leave the second-level cache.
+_BLOCK_NUMBERS, _FEWEST_ROWS, _MOST_ROWS = 2**15, 128, 2**12
 # Edges of cells without an end: their square is no longer finite, and a normal density there is 0.
 _FAR = 1e25
 _SAMPLING_ROW = 256
@@ -120,15 +120,15 @@ def _blocks(x: jax.Array, weights: jax.Array | None, n_components: int) -> tuple
 
 
 def _log_components(constant, centres, whitening, shape, columns):
-    """Log components [K, B] of columns [D, B], without anything of that size but the result."""
-    dim = len(columns)
-    offsets = jnp.einsum("kij,kj->ki", whitening, centres, precision="highest")
-    square = 0.0
-    for i in range(dim):
-        # Whitened before it is squared: a sum of xᵢxⱼ times precisions would lose a narrow component's digits.
-        z = sum(whitening[:, i, j, None] * columns[None, j] for j in range(i + 1)) - offsets[:, i, None]
-        square = square + z * z
-    return constant[:, None] + shape(square)
+    """Log components [K, B] of columns [D, B]."""
+    dim, n_components = len(columns), len(constant)
+    offsets = jnp.einsum("kij,kj->ik", whitening, centres, precision="highest").reshape(-1, 1)
+    table = jnp.concatenate([whitening.transpose(1, 0, 2).reshape(-1, dim), -offsets], axis=1)
+    # Whitened before it is squared: a sum of xᵢxⱼ times precisions would lose a narrow component's digits. And by one
+    # product, behind which the compiler does not look: it would else compute all of this again for every use of it.
+    ones = jnp.ones_like(columns[:1])
+    z = jnp.matmul(table, jnp.concatenate([columns, ones]), precision="highest").reshape(dim, n_components, -1)
+    return constant[:, None] + shape(sum(part * part for part in z))
 
 
 def log_density(
@@ -331,19 +331,25 @@ def cell_moments(mean: jax.Array, deviation: jax.Array, edges: jax.Array) -> Cel
     return CellMoments(log_mass, first, jnp.clip(second, first**2, reach**2))
 
 
-def check_rows(target: Any, width: int, what: str, fewest: int = 1) -> None:
-    """Raises a UserError where a fixed training set has fewer rows than there are components to place on them.
+def check_rows(target: Any, width: int, what: str, n_rows: int, fewest: int = 1) -> None:
+    """Raises a UserError where a data set has fewer rows than there are components to place on them, or than `fewest`.
 
-    With bins rows may be placed anywhere in theirs, and `fewest` rows are enough.
+    Args:
+      target: its fixed training set is the data set; without one, n_rows are drawn. With bins rows may lie anywhere in
+        theirs, and need not be as many.
+      width: the number of components.
+      what: they are called.
+      n_rows: as the family's setting says.
+      fewest: rows that any fit needs.
     """
-    if target.train_rows is None:
-        return
-    if len(target.train_rows) < fewest:
-        raise UserError(f"one training row has no covariance: at least {fewest} are needed; raise N_SAMPLES_TRAIN")
-    if not target.n_bins and len(target.train_rows) < width:
+    fixed = target.train_rows is not None
+    n = len(target.train_rows) if fixed else n_rows
+    more = "give more training rows" if fixed else "raise n_rows"
+    if n < fewest:
+        raise UserError(f"{n} rows are too few for a covariance: at least {fewest} are needed; {more}")
+    if not target.n_bins and n < width:
         raise UserError(
-            f"this PARAMETER_BUDGET makes {width} {what}, more than the {len(target.train_rows)} training rows; "
-            "lower it, or give more rows"
+            f"this PARAMETER_BUDGET makes {width} {what}, more than the {n} rows to fit them to; lower it, or {more}"
         )
 
 

@@ -95,14 +95,12 @@ def build(config: Any, target: Any) -> Model:
     def step(state, batch, noise):
         x, weights = shared.rows_of(batch)
         law = law_of(state.params)
-        course = bayesian_mixture.followed(state, law, x, weights, noise, settings.n_draws)
+        course = bayesian_mixture.followed(state, law, lambda: (x, weights), noise, settings.n_draws)
         params, loss = vb_step(state.params, state.prior, x, weights)
         left = normal_wishart.n_components(law, len(batch))
         return State(params, state.prior, course, state.n_done + 1), Info(loss, left)
 
-    return shared.model._replace(
-        init=init, noise=noise, step=step, max_steps=settings.max_iter, info_units={"components": "components"}
-    )
+    return shared.model._replace(init=init, noise=noise, step=step, max_steps=settings.max_iter)
 
 
 def law_of(params: Params) -> Law:
