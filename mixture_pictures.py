@@ -48,6 +48,9 @@ def clustering(
         if part.diverged:
             figures.words_in(ax, figures.DIVERGED, part.colour)
     _likelihoods(panels[-1], parts)
+    if target.dim == 2:
+        # As its neighbours are.
+        panels[-1].set_box_aspect(1)
     handles = [Line2D([], [], color="#707070", lw=1, ls="-" if target.dim == 2 else ":")]
     handles[0].set_label("borders of what is assigned to one component")
     of_components = "components: means, and 2 deviations from them" if target.dim == 2 else "components, and their sum"
@@ -141,8 +144,6 @@ def _likelihoods(ax: Axes, parts: Mapping[str, Contribution]) -> None:
             ax.plot([], [], color=part.colour, lw=2.2, ls=dashes, label=name)
     if values:
         ax.legend(loc="lower right")
-    # Its neighbours are square.
-    ax.set_box_aspect(1)
 
 
 @figures.styled
