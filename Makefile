@@ -26,6 +26,7 @@ quality: $(ENV)/.run-installed
 # Twenty minutes on two idle cores, the roofline's four at the end among them. PyTorch has an environment of its own: the suite does not depend on it.
 performance: $(ENV)/.run-installed $(TORCH)/.installed
 	$(ENV)/bin/python -m performance.compare --torch-python $(TORCH)/bin/python $(ARGS)
+	$(ENV)/bin/python -m performance.em
 	$(ENV)/bin/python -m performance.roofline
 
 # About half an hour on two cores; what an earlier run measured is kept. Apart from `performance`, whose ratios it

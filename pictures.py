@@ -434,6 +434,10 @@ _OF_ONE: Mapping[str, tuple[str, Callable[..., tuple[str, tuple]]]] = {
 # Kind of a view to which several families may contribute -> module.function that draws it, of (path, contributions,
 # scene, floors, title): a `scenes.Contribution` for every family that shows it under one picture name, the target, and
 # per followed metric the floor's mean, low and high.
-SHARED: dict[str, str] = {"critic": "critics.critic_vs_wasserstein"}
+SHARED: dict[str, str] = {
+    "critic": "critics.critic_vs_wasserstein",
+    "clustering": "mixture_pictures.clustering",
+    "bounds": "mixture_pictures.bounds",
+}
 # Those of them that with bins show the total variation of the samples, too.
 _OF_MASSES = ("critic",)

@@ -15,6 +15,7 @@ import checkpoint
 import parts
 import results
 import storage
+import trust
 from errors import UserError
 from sweep_plan import Cell, Plan
 

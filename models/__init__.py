@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from models import gan, histogram, kde, rbm, vae, wgan, wgan_gp
+from models import bbvi, gan, gmm, histogram, kde, kmeans, rbm, vae, vbgmm, wgan, wgan_gp
 from models.base import Model, is_on
 
 MODELS = {
@@ -14,6 +14,10 @@ MODELS = {
     "WGAN_GP": wgan_gp,
     "HISTOGRAM": histogram,
     "KDE": kde,
+    "GMM": gmm,
+    "KMEANS": kmeans,
+    "VBGMM": vbgmm,
+    "BBVI": bbvi,
 }
 
 

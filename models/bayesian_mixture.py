@@ -1,0 +1,156 @@
+"""What both ways to fit a Bayesian Gaussian mixture share: its model of the data, and how their bounds are followed."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from budget import solve_width
+from errors import UserError, check_range
+from models import mixtures, normal_wishart
+from models.base import Model, View
+from models.normal_wishart import Law
+
+# The steps before which both bounds are evaluated: each a quarter more than the last.
+MARKS = np.unique(np.round(1.25 ** np.arange(76)).astype(np.int64) - 1).astype(np.int32)
+
+
+class Shared(NamedTuple):
+    """The parts of a family that its way of fitting does not change."""
+
+    width: int  # components
+    rows_of: Callable[[jax.Array], tuple[jax.Array, jax.Array | None]]  # events -> positions [n, D], weights [n]
+    model: Model  # without init, noise and step
+
+
+def check_settings(family: str, settings: Any) -> None:
+    """Raises a UserError unless the settings that both ways have can be run."""
+    check_range(f"{family}.weight_concentration_prior", settings.weight_concentration_prior, low=0)
+    check_range(f"{family}.mean_precision_prior", settings.mean_precision_prior, above=0)
+    check_range(f"{family}.degrees_of_freedom_prior", settings.degrees_of_freedom_prior, low=0)
+    check_range(f"{family}.n_draws", settings.n_draws, low=2)
+    check_range(f"{family}.n_rows", settings.n_rows, low=2, high=2**23)
+
+
+def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: Callable[[Any], Law]) -> Shared:
+    """Sizes the mixture and closes what samples and scores it over the law of its parameters.
+
+    Args:
+      family: its name.
+      config: the run's configuration.
+      target: the distribution to learn.
+      settings: the family's own.
+      law_of: (state) -> the law q of the parameters.
+
+    Raises:
+      UserError: as `vbgmm.build`.
+    """
+    codec = target.codec
+    one_hot = codec.one_hot
+    dim = 1 if one_hot else codec.event_shape[0]
+    n_each = 3 + dim + dim * (dim + 1) // 2
+    width = solve_width(lambda n_components: n_components * n_each, config.parameter_budget)
+    mixtures.check_rows(target, width, "components", settings.n_rows, fewest=dim + 1)
+    freedom = settings.degrees_of_freedom_prior
+    if freedom and freedom <= dim - 1:
+        raise UserError(
+            f"{family}.degrees_of_freedom_prior = {freedom:g} must be above {dim - 1} in {dim} dimensions; "
+            f"the nearest whole number is {dim}"
+        )
+    edges = mixtures.bin_edges(target) if one_hot else None
+
+    def rows_of(events):
+        return mixtures.spread(events, target) if one_hot else (events, None)
+
+    def log_cells(law):
+        log_weights = normal_wishart.predictive(law)[0]
+        return jax.nn.logsumexp(log_weights[:, None] + normal_wishart.predictive_log_masses(law, edges), axis=0)
+
+    def sample(key, state, n):
+        law = law_of(state)
+        if one_hot:
+            return jax.nn.one_hot(jax.random.categorical(key, log_cells(law), shape=(n,)), target.n_bins)
+        return normal_wishart.predictive_draw(key, law, n)
+
+    def sample_mean(key, state, n):
+        law = law_of(state)
+        component = mixtures.draw_components(key, normal_wishart.predictive(law)[0], n)
+        return (jnp.exp(normal_wishart.predictive_log_masses(law, edges)) if one_hot else law.means)[component]
+
+    @jax.jit
+    def log_prob(state, x):
+        law = law_of(state)
+        return x @ log_cells(law) if one_hot else normal_wishart.predictive_log_density(law, x)
+
+    def view(state):
+        """Both bounds at the marks that training has come to, nats a row, and the components left."""
+        known = jnp.searchsorted(jnp.asarray(MARKS), state.n_done, side="left")
+        place = jnp.minimum(jnp.arange(len(MARKS)), jnp.maximum(known - 1, 0))
+        law = law_of(state)
+        return {
+            "step": jnp.asarray(MARKS, jnp.float32)[place],
+            "with_assignments": state.course[place, 0],
+            "summed_out": state.course[place, 1],
+            "standard_error": state.course[place, 2],
+            "components": normal_wishart.n_components(law, jnp.sum(law.concentration)),
+        }
+
+    model = Model(
+        name=family,
+        n_params=width * n_each,
+        width=width,
+        init=None,
+        noise=None,
+        step=None,
+        sample=sample,
+        sample_mean=sample_mean,
+        log_prob=log_prob,
+        log_prob_kind="exact",
+        views={"variational_elbo": View("bounds", view, info_fields=("components",))},
+        batches_per_step=None,
+        n_data_rows=settings.n_rows,
+    )
+    return Shared(width, rows_of, model)
+
+
+def seeds(key: jax.Array) -> jax.Array:
+    """What `key_of` makes a key of, [2]: a noise is made of numbers, and gamma variables take as many as they need."""
+    return jax.random.uniform(key, (2,))
+
+
+def key_of(seeds: jax.Array) -> jax.Array:
+    """A key out of two uniform numbers of 23 random bits each."""
+    return jax.random.wrap_key_data((seeds * 2**23).astype(jnp.uint32))
+
+
+def no_course(dtype: Any) -> jax.Array:
+    """The course before training, [M, 3]."""
+    return jnp.zeros((len(MARKS), 3), dtype)
+
+
+def followed(
+    state: Any,
+    law: Law,
+    rows: Callable[[], tuple[jax.Array, jax.Array | None]],
+    seeds: jax.Array,
+    n_draws: int,
+) -> jax.Array:
+    """The state's course with both bounds of its law in it, if this is a step before which they are evaluated.
+
+    Args:
+      state: has `prior`, `course` and `n_done`.
+      law: q of the parameters.
+      rows: () -> all positions [n, D] and their weights [n]; called where they are needed.
+      seeds: what `key_of` makes the draws' key of.
+      n_draws: draws of the parameters.
+    """
+    marks = jnp.asarray(MARKS)
+    place = jnp.minimum(jnp.searchsorted(marks, state.n_done), len(MARKS) - 1)
+
+    def evaluated():
+        found = normal_wishart.bounds(key_of(seeds), law, state.prior, *rows(), n_draws)
+        return state.course.at[place].set(jnp.stack(found))
+
+    return jax.lax.cond(marks[place] == state.n_done, evaluated, lambda: state.course)

@@ -1,0 +1,201 @@
+"""Bayesian Gaussian mixture by stochastic gradients of a reparameterised bound: "black box" variational inference.
+
+The priors and the form of q, Dirichlet × Normal–Wishart, are VBGMM's; the assignments, which have no derivative, are
+summed out of the model. The bound is then tighter,
+
+    L' = E_q[Σₙ ln Σₖ πₖ N(xₙ; μₖ, Λₖ⁻¹)] − KL(q ‖ p),
+
+and its best q at least as good by it as VBGMM's. The expectation is estimated from draws of the parameters that are
+differentiable functions of q's, gamma variables by implicit differentiation, and from a minibatch of rows that counts
+N/B times; the KL is exact. Adam follows the gradient with respect to logarithms of what is positive. Rows are a fixed
+set, as everything about a posterior needs one, and the minibatches are drawn from it.
+
+What counts as trainable are the variational parameters: of every component 3 + D + D(D+1)/2 numbers. With bins the rows
+of each lie evenly over it. Samples and densities are those of the posterior predictive, as VBGMM's.
+
+References:
+  Ranganath, Gerrish and Blei, Black Box Variational Inference, 2014.
+  Kingma and Welling, Auto-Encoding Variational Bayes, 2014 (reparameterisation).
+  Figurnov, Mohamed and Mnih, Implicit Reparameterization Gradients, 2018.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from errors import check_range
+from models import bayesian_mixture, mixtures, normal_wishart
+from models.base import Model, averaged
+from models.normal_wishart import Law
+
+TRACEABLE = ("learning_rate",)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of black-box variational inference."""
+
+    learning_rate: float = 1e-2  # of Adam
+    n_gradient_draws: int = 1  # draws of the parameters for one gradient
+    weight_concentration_prior: float = 0.0  # α₀ of every component; 0: 1/K
+    mean_precision_prior: float = 1.0  # β₀
+    degrees_of_freedom_prior: float = 0.0  # ν₀; 0: the number of coordinates
+    n_draws: int = 8  # of the parameters, for the bound without assignments
+    n_rows: int = 8192  # size of the data set where there is none but fresh draws
+    average: float = 0.999  # decay of the averaged variational parameters that sample; 0: off
+
+    def __post_init__(self):
+        check_range("BBVI.learning_rate", self.learning_rate, above=0)
+        check_range("BBVI.n_gradient_draws", self.n_gradient_draws, low=1)
+        check_range("BBVI.average", self.average, low=0, below=1)
+        bayesian_mixture.check_settings("BBVI", self)
+
+
+class Params(NamedTuple):
+    """The variational parameters, free to be any numbers."""
+
+    log_concentration: jax.Array  # ln α [K]
+    log_mean_precision: jax.Array  # ln β [K]
+    log_excess: jax.Array  # ln(ν − D + 1) [K]
+    means: jax.Array  # m [K, D]
+    factors: jax.Array  # [K, D(D+1)/2] lower triangles of A, W = Aᵀ A, with the logarithm of the diagonal
+
+
+class State(NamedTuple):
+    """What training carries."""
+
+    params: Params
+    opt_state: Any
+    prior: Law
+    course: jax.Array  # [M, 3] both bounds and an error at `bayesian_mixture.MARKS`; 0 where none has been
+    n_done: jax.Array  # [] int32
+
+
+class Noise(NamedTuple):
+    """The randomness of one step."""
+
+    rows: jax.Array  # [B] uniform: which rows are the minibatch
+    within: jax.Array  # [B] uniform: with bins, where in its bin each lies
+    seeds: jax.Array  # [2] uniform, from which the key of the draws is made
+
+
+class Info(NamedTuple):
+    """Scalars of one step."""
+
+    loss: jax.Array  # the negative bound L' that the minibatch and the draws estimate, nats a row
+    components: jax.Array  # that are left: those that expect at least one row
+
+
+def build(config: Any, target: Any) -> Model:
+    """Sizes the mixture for the budget, as VBGMM.
+
+    Args:
+      config: the run's configuration; `config.bbvi` is this family's `Config`.
+      target: the distribution to learn; its codec fixes the event shape.
+
+    Raises:
+      UserError: as `vbgmm.build`.
+    """
+    settings: Config = config.bbvi
+    codec = target.codec
+    shared = bayesian_mixture.shared_parts("BBVI", config, target, settings, lambda state: law_of(state.params))
+    optimiser = optax.adam(settings.learning_rate)
+
+    def init(key, data):
+        x, weights = shared.rows_of(data)
+        prior = normal_wishart.prior_of(x, weights, shared.width, settings)
+        params = params_of(normal_wishart.start_of(key, x, weights, prior))
+        return State(params, optimiser.init(params), prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0))
+
+    def noise(key):
+        keys = jax.random.split(key, 3)
+        rows, within = (jax.random.uniform(each, (config.batch_size,)) for each in keys[:2])
+        return Noise(rows, within, bayesian_mixture.seeds(keys[2]))
+
+    def minibatch(batch, noise):
+        rows = batch[jnp.minimum((noise.rows * len(batch)).astype(jnp.int32), len(batch) - 1)]
+        return mixtures.within_bins(rows, noise.within, target) if codec.one_hot else rows
+
+    def step(state, batch, noise):
+        n = len(batch)
+        key_gradient, key_bounds = jax.random.split(bayesian_mixture.key_of(noise.seeds))
+        rows = minibatch(batch, noise)
+
+        def expected(key, params):
+            return n * jnp.mean(normal_wishart.log_likelihood(normal_wishart.draw(key, law_of(params)), rows))
+
+        def cost(params):
+            return normal_wishart.kl(law_of(params), state.prior)
+
+        loss, gradient = bound_gradient(key_gradient, state.params, expected, cost, settings.n_gradient_draws)
+        # A row's share: the size of a gradient then does not depend on how many rows there are.
+        gradient = jax.tree.map(lambda leaf: leaf / n, gradient)
+        updates, opt_state = optimiser.update(gradient, state.opt_state)
+        law = law_of(state.params)
+        seeds = jax.random.uniform(key_bounds, (2,))
+        course = bayesian_mixture.followed(state, law, lambda: shared.rows_of(batch), seeds, settings.n_draws)
+        params = optax.apply_updates(state.params, updates)
+        left = normal_wishart.n_components(law, n)
+        return State(params, opt_state, state.prior, course, state.n_done + 1), Info(loss / n, left)
+
+    model = shared.model._replace(init=init, noise=noise, step=step)
+    return averaged(model, settings.average)
+
+
+def bound_gradient(
+    key: jax.Array,
+    params: Any,
+    expected: Callable[[jax.Array, Any], jax.Array],
+    cost: Callable[[Any], jax.Array],
+    n_draws: int,
+) -> tuple[jax.Array, Any]:
+    """A negative variational bound, cost − E[expected], and its gradient by the parameters of q, from n_draws draws.
+
+    Args:
+      key: a key for all draws.
+      params: of q, any pytree.
+      expected: (key, params) -> what the bound has the expectation of, at one draw from q that is a differentiable
+        function of its parameters.
+      cost: (params) -> KL(q ‖ p), or the negative entropy of q where `expected` has the prior in it.
+      n_draws: draws.
+    """
+
+    def objective(params):
+        each = jax.vmap(lambda key: expected(key, params))(jax.random.split(key, n_draws))
+        return cost(params) - jnp.mean(each)
+
+    return jax.value_and_grad(objective)(params)
+
+
+def law_of(params: Params) -> Law:
+    """The law in the form that `normal_wishart` takes."""
+    n_components, dim = params.means.shape
+    rows, columns = mixtures.triangle(dim)
+    entries = jnp.where(rows == columns, jnp.exp(params.factors), params.factors)
+    factors = jnp.zeros((n_components, dim, dim), params.means.dtype).at[:, rows, columns].set(entries)
+    return Law(
+        jnp.exp(params.log_concentration),
+        jnp.exp(params.log_mean_precision),
+        jnp.exp(params.log_excess) + (dim - 1),
+        params.means,
+        factors,
+    )
+
+
+def params_of(law: Law) -> Params:
+    """The free parameters of a law."""
+    dim = law.means.shape[1]
+    rows, columns = mixtures.triangle(dim)
+    lower = mixtures.lower_of(law.factors)
+    return Params(
+        jnp.log(law.concentration),
+        jnp.log(law.mean_precision),
+        jnp.log(law.degrees_of_freedom - (dim - 1)),
+        law.means,
+        # The logarithm is asked of the diagonal alone: what lies beside it may be negative.
+        jnp.where(rows == columns, jnp.log(jnp.where(rows == columns, lower, 1)), lower),
+    )

@@ -1,0 +1,278 @@
+"""Gaussian mixture fitted by expectation–maximisation; the budget decides the number of components.
+
+One training step is one iteration over the whole data set: responsibilities rₙₖ ∝ wₖ N(xₙ; μₖ, Σₖ), then the weights,
+means and covariances that maximise the expected log-likelihood. Covariances keep to a floor: no eigenvalue ("diag": no
+variance) lies below `variance_floor`. Σ is the maximiser under that condition, the weighted scatter whose smaller
+eigenvalues are raised to the floor, so that the likelihood rises at every iteration; adding a constant to the diagonal,
+the other custom, does not have that property.
+
+Several starts are carried along and take their iterations side by side; the one with the largest likelihood is the
+model. With bins the model is a mixture over the line whose cell probabilities are the Gaussians', the end cells with
+the tails, and EM is that of grouped data: moments are those of a Gaussian truncated to each cell, and the likelihood of
+the bins is what rises.
+
+References:
+  Dempster, Laird and Rubin, Maximum Likelihood from Incomplete Data via the EM Algorithm, 1977.
+  Bishop, Pattern Recognition and Machine Learning, 2006, §9.2.
+  McLachlan and Jones, Fitting Mixture Models to Grouped and Truncated Data via the EM Algorithm, 1988.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from budget import solve_width
+from errors import check_range
+from models import mixtures
+from models.base import Model, count_params
+from models.mixture_views import clustering_view
+
+# In units of an event, squared.
+TRACEABLE = ("variance_floor",)
+# Rows that a component needs to have moved: below, its mean would be a quotient of what rounding has left.
+_FEWEST_ROWS = 1e-6
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the GMM."""
+
+    covariance_type: Literal["full", "diag", "spherical"] = "full"  # in 1-D they are the same
+    n_init: int = 3  # starts, by k-means++; the one with the largest likelihood is the model
+    max_iter: int = 100  # EM iterations, one a training step
+    variance_floor: float = 1e-5  # smallest eigenvalue of a covariance, in units of an event squared
+    n_rows: int = 32_768  # size of the data set where there is none but fresh draws
+
+    def __post_init__(self):
+        check_range("GMM.n_init", self.n_init, low=1)
+        check_range("GMM.max_iter", self.max_iter, low=1)
+        check_range("GMM.variance_floor", self.variance_floor, above=0)
+        check_range("GMM.n_rows", self.n_rows, low=1, high=2**24)
+
+
+class Params(NamedTuple):
+    """Trainable weights."""
+
+    log_odds: jax.Array  # [K − 1] ln of each weight over the last
+    means: jax.Array  # [K, D]
+    covariances: jax.Array  # [K, D(D+1)/2] lower triangles; "diag": [K, D]; "spherical": [K, 1]
+
+
+class State(NamedTuple):
+    """What training carries."""
+
+    params: Params  # of the best start
+    starts: Params  # of all, [n_init, …]
+    course: jax.Array  # [max_iter] the best start's loss before every iteration; 0 where none has been
+    n_done: jax.Array  # [] int32
+
+
+class Info(NamedTuple):
+    """Scalars of one step."""
+
+    loss: jax.Array  # negative mean log-likelihood of the rows before the iteration, nats
+
+
+def build(config: Any, target: Any) -> Model:
+    """Sizes the mixture for the budget: K − 1 weights, K D means and the covariances' free numbers.
+
+    Args:
+      config: the run's configuration; `config.gmm` is this family's `Config`.
+      target: the distribution to learn; its codec fixes the event shape.
+
+    Raises:
+      UserError: the budget is below a single Gaussian, or makes more components than a fixed training set has rows.
+    """
+    settings: Config = config.gmm
+    codec = target.codec
+    dim = 1 if codec.one_hot else codec.event_shape[0]
+    kind = settings.covariance_type
+    n_scales = {"full": dim * (dim + 1) // 2, "diag": dim, "spherical": 1}[kind]
+
+    def shapes(n_components):
+        return Params(*map(jnp.zeros, [(n_components - 1,), (n_components, dim), (n_components, n_scales)]))
+
+    def count(n_components):
+        return n_components * (1 + dim + n_scales) - 1
+
+    width = solve_width(count, config.parameter_budget)
+    mixtures.check_rows(target, width, "components", settings.n_rows)
+    edges = mixtures.bin_edges(target) if codec.one_hot else None
+
+    def one_iteration(params, batch):
+        if codec.one_hot:
+            return em_step_grouped(params, jnp.sum(batch, axis=0), edges, settings.variance_floor)
+        return em_step(params, batch, kind, settings.variance_floor)
+
+    def init(key, data):
+        rows, weights = mixtures.spread(data, target) if codec.one_hot else (data, None)
+
+        def start(key):
+            return initial(key, rows, width, kind, settings.variance_floor, weights)
+
+        starts = jax.lax.map(start, jax.random.split(key, settings.n_init))
+        best = jax.tree.map(lambda leaf: leaf[0], starts)
+        return State(best, starts, jnp.zeros(settings.max_iter, data.dtype), jnp.int32(0))
+
+    def noise(key):
+        del key
+        return ()
+
+    def step(state, batch, noise):
+        del noise
+        starts, losses = jax.lax.map(functools.partial(one_iteration, batch=batch), state.starts)
+        best = jnp.argmin(losses)
+        params = jax.tree.map(lambda leaf: leaf[best], starts)
+        course = state.course.at[state.n_done].set(losses[best])
+        return State(params, starts, course, state.n_done + 1), Info(losses[best])
+
+    def log_masses(params):
+        log_weights, means, covariances = natural(params, kind)
+        cells = mixtures.cell_moments(means[:, 0], jnp.sqrt(covariances[:, 0, 0]), jnp.asarray(edges, means.dtype))
+        return log_weights, cells.log_mass
+
+    def sample(key, state, n):
+        if codec.one_hot:
+            log_weights, log_mass = log_masses(state.params)
+            of_cells = jax.nn.logsumexp(log_weights[:, None] + log_mass, axis=0)
+            return jax.nn.one_hot(jax.random.categorical(key, of_cells, shape=(n,)), len(of_cells))
+        log_weights, means, covariances = natural(state.params, kind)
+        return mixtures.draw_normal(key, n, log_weights, means, mixtures.cholesky(covariances))[0]
+
+    def sample_mean(key, state, n):
+        if codec.one_hot:
+            log_weights, log_mass = log_masses(state.params)
+            return jnp.exp(log_mass)[mixtures.draw_components(key, log_weights, n)]
+        log_weights, means, _ = natural(state.params, kind)
+        return means[mixtures.draw_components(key, log_weights, n)]
+
+    @jax.jit
+    def log_prob(state, x):
+        if codec.one_hot:
+            log_weights, log_mass = log_masses(state.params)
+            return x @ jax.nn.logsumexp(log_weights[:, None] + log_mass, axis=0)
+        return mixtures.log_density(*gaussians(state.params, kind), x)
+
+    def components(state):
+        return natural(state.params, kind)
+
+    return Model(
+        name="GMM",
+        n_params=count_params(shapes(width)),
+        width=width,
+        init=init,
+        noise=noise,
+        step=step,
+        sample=sample,
+        sample_mean=sample_mean,
+        log_prob=log_prob,
+        log_prob_kind="exact",
+        views={"gmm_vs_kmeans": clustering_view(target, components, log_prob)},
+        loss_reference=mixtures.loss_reference(target),
+        batches_per_step=None,
+        n_data_rows=settings.n_rows,
+        max_steps=settings.max_iter,
+    )
+
+
+def natural(params: Params, kind: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Log weights [K], means [K, D] and covariance matrices [K, D, D]."""
+    log_odds = jnp.concatenate([params.log_odds, jnp.zeros_like(params.means[:1, 0])])
+    dim = params.means.shape[1]
+    if kind == "full":
+        covariances = mixtures.symmetric(params.covariances, dim)
+    else:
+        covariances = params.covariances[:, :, None] * jnp.eye(dim, dtype=params.means.dtype)[None]
+    return jax.nn.log_softmax(log_odds), params.means, covariances
+
+
+def from_natural(log_weights: jax.Array, means: jax.Array, covariances: jax.Array, kind: str) -> Params:
+    """The trainable numbers of log weights [K], means [K, D] and covariance matrices [K, D, D] of that kind."""
+    if kind == "full":
+        free = mixtures.lower_of(covariances)
+    else:
+        free = jnp.diagonal(covariances, axis1=-2, axis2=-1)[:, : 1 if kind == "spherical" else None]
+    return Params(log_weights[:-1] - log_weights[-1], means, free)
+
+
+def gaussians(params: Params, kind: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The components in the form that `mixtures` takes: constants [K], centres [K, D], whitening [K, D, D]."""
+    log_weights, means, covariances = natural(params, kind)
+    whitening = mixtures.inverse_lower(mixtures.cholesky(covariances))
+    return mixtures.normal_constant(log_weights, whitening), means, whitening
+
+
+def initial(
+    key: jax.Array, x: jax.Array, n_components: int, kind: str, floor: Any, weights: jax.Array | None = None
+) -> Params:
+    """Centres by k-means++ on rows x [n, D], equal weights, and the rows' variance about their centres for all."""
+    dim = x.shape[1]
+    centres = mixtures.k_means_plus_plus(key, x, n_components, weights)
+    variance = jnp.maximum(mixtures.mean_square_distance(x, centres, weights) / dim, floor)
+    covariances = jnp.tile(variance * jnp.eye(dim, dtype=x.dtype)[None], (n_components, 1, 1))
+    return from_natural(jnp.zeros(n_components, x.dtype), centres, covariances, kind)
+
+
+def em_step(params: Params, x: jax.Array, kind: str, floor: Any) -> tuple[Params, jax.Array]:
+    """One iteration over rows x [n, D]; the parameters after it and the loss before it, in nats a row."""
+    sums = mixtures.expectation(*gaussians(params, kind), x)
+    new = _maximised(params, sums, len(x), kind, floor)
+    return new, -sums.log_total / len(x)
+
+
+def em_step_grouped(params: Params, counts: jax.Array, edges: Any, floor: Any) -> tuple[Params, jax.Array]:
+    """One iteration over how many rows [J] lie between edges [J + 1]; as `em_step`, the loss is that of the cells."""
+    log_weights, means, covariances = natural(params, "full")
+    deviation = jnp.sqrt(covariances[:, 0, 0])
+    cells = mixtures.cell_moments(means[:, 0], deviation, jnp.asarray(edges, means.dtype))
+    log_each = log_weights[:, None] + cells.log_mass
+    log_cell = jax.nn.logsumexp(log_each, axis=0)
+    expected = jnp.exp(log_each - log_cell[None]) * counts[None]
+    n_each = jnp.sum(expected, axis=1)
+    # From the old mean on, in its own deviations: a narrow component far from 0 keeps its digits.
+    per_row = 1 / jnp.maximum(n_each, _FEWEST_ROWS)
+    shift = jnp.sum(expected * cells.first, axis=1) * per_row
+    square = jnp.sum(expected * (cells.second - 2 * shift[:, None] * cells.first + shift[:, None] ** 2), axis=1)
+    moved = n_each > _FEWEST_ROWS
+    new_means = means[:, 0] + jnp.where(moved, deviation * shift, 0)
+    variances = jnp.where(moved, jnp.maximum(deviation**2 * square * per_row, floor), deviation**2)
+    n = jnp.sum(counts)
+    new = from_natural(mixtures.log_shares(n_each, n), new_means[:, None], variances[:, None, None], "full")
+    return new, -jnp.sum(jnp.where(counts > 0, counts * log_cell, 0)) / n
+
+
+def _maximised(params: Params, sums: mixtures.Sums, n: int, kind: str, floor: Any) -> Params:
+    """The M-step."""
+    dim = params.means.shape[1]
+    moved = (sums.counts > _FEWEST_ROWS)[:, None]
+    per_row = (1 / jnp.maximum(sums.counts, _FEWEST_ROWS))[:, None]
+    means = jnp.where(moved, sums.first * per_row, params.means)
+    rows, columns = mixtures.triangle(dim)
+    scatter = sums.second * per_row - means[:, rows] * means[:, columns]
+    if kind == "full":
+        free = _raised(scatter, dim, floor)
+    else:
+        variances = scatter[:, rows == columns]
+        free = jnp.maximum(variances if kind == "diag" else jnp.mean(variances, axis=1, keepdims=True), floor)
+    return Params(
+        _odds(mixtures.log_shares(sums.counts, n)),
+        means,
+        jnp.where(moved, free, params.covariances),
+    )
+
+
+def _odds(log_weights: jax.Array) -> jax.Array:
+    return log_weights[:-1] - log_weights[-1]
+
+
+def _raised(lower: jax.Array, dim: int, floor: Any) -> jax.Array:
+    """Lower triangles [K, D(D+1)/2] with all eigenvalues below the floor raised to it."""
+    if dim == 1:
+        return jnp.maximum(lower, floor)
+    values, vectors = jnp.linalg.eigh(mixtures.symmetric(lower, dim))
+    raised = jnp.einsum("kij,kj,klj->kil", vectors, jnp.maximum(values, floor), vectors, precision="highest")
+    # What is above it stays as it was, bit for bit.
+    return jnp.where(jnp.min(values, axis=1, keepdims=True) < floor, mixtures.lower_of(raised), lower)

@@ -1,0 +1,210 @@
+"""k-means as the limit of EM, sampled as balls of one variance around its centres.
+
+Of a mixture of Gaussians with one shared variance σ² EM's assignments become those to the nearest centre as σ → 0, and
+its update of the means Lloyd's. The centres found that way become a model with what they leave over: each cluster's
+share of the rows is its weight, and the mean squared distance to the nearest centre over the dimension is σ².
+
+Several starts are carried along; the one with the smallest inertia is the model. With bins the rows of each lie evenly
+over it, and the cell probabilities are the balls', the end cells with the tails.
+
+References:
+  Lloyd, Least Squares Quantization in PCM, 1982.
+  Bishop, Pattern Recognition and Machine Learning, 2006, §9.3.2 (the limit).
+  Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, 2007.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from budget import solve_width
+from errors import check_range
+from models import mixtures
+from models.base import Model
+from models.mixture_views import clustering_view
+
+TRACEABLE = ("variance_floor",)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of k-means."""
+
+    n_init: int = 3  # starts, by k-means++; the one with the smallest inertia is the model
+    max_iter: int = 100  # Lloyd's iterations, one a training step
+    variance_floor: float = 1e-5  # smallest variance of the balls, in units of an event squared
+    n_rows: int = 32_768  # size of the data set where there is none but fresh draws
+
+    def __post_init__(self):
+        check_range("KMEANS.n_init", self.n_init, low=1)
+        check_range("KMEANS.max_iter", self.max_iter, low=1)
+        check_range("KMEANS.variance_floor", self.variance_floor, above=0)
+        check_range("KMEANS.n_rows", self.n_rows, low=1, high=2**24)
+
+
+class Params(NamedTuple):
+    """Trainable weights."""
+
+    log_odds: jax.Array  # [K − 1] ln of each cluster's share over the last one's
+    centres: jax.Array  # [K, D]
+    variance: jax.Array  # [1]
+
+
+class State(NamedTuple):
+    """What training carries."""
+
+    params: Params  # of the best start
+    starts: Params  # of all, [n_init, …]
+    course: jax.Array  # [max_iter] the best start's loss before every iteration; 0 where none has been
+    n_done: jax.Array  # [] int32
+
+
+class Info(NamedTuple):
+    """Scalars of one step, of the best start before it."""
+
+    loss: jax.Array  # negative mean log-likelihood under the balls, nats
+    inertia: jax.Array  # mean squared distance to the nearest centre: what falls
+
+
+def build(config: Any, target: Any) -> Model:
+    """Sizes k-means for the budget: K D coordinates of centres, K − 1 shares and one variance.
+
+    Args:
+      config: the run's configuration; `config.kmeans` is this family's `Config`.
+      target: the distribution to learn; its codec fixes the event shape.
+
+    Raises:
+      UserError: the budget is below a single ball, or makes more centres than a fixed training set has rows.
+    """
+    settings: Config = config.kmeans
+    codec = target.codec
+    dim = 1 if codec.one_hot else codec.event_shape[0]
+    width = solve_width(lambda n_centres: n_centres * (dim + 1), config.parameter_budget)
+    mixtures.check_rows(target, width, "centres", settings.n_rows)
+
+    def rows_of(batch):
+        return mixtures.spread(batch, target) if codec.one_hot else (batch, None)
+
+    def init(key, data):
+        rows, weights = rows_of(data)
+
+        def start(key):
+            centres = mixtures.k_means_plus_plus(key, rows, width, weights)
+            equal = Params(jnp.zeros(width - 1, rows.dtype), centres, jnp.ones(1, rows.dtype))
+            counts, inertia, _ = assign(equal, rows, weights)
+            return Params(_log_odds(counts), centres, _variance(inertia, dim, settings.variance_floor))
+
+        starts = jax.lax.map(start, jax.random.split(key, settings.n_init))
+        first = jax.tree.map(lambda leaf: leaf[0], starts)
+        return State(first, starts, jnp.zeros(settings.max_iter, rows.dtype), jnp.int32(0))
+
+    def noise(key):
+        del key
+        return ()
+
+    def step(state, batch, noise):
+        del noise
+        rows, weights = rows_of(batch)
+        starts, inertias = jax.lax.map(
+            lambda params: lloyd_step(params, rows, weights, settings.variance_floor), state.starts
+        )
+        best = jnp.argmin(inertias)
+        before, params = (jax.tree.map(lambda leaf: leaf[best], each) for each in (state.starts, starts))
+        log_each = log_prob_of(before, batch) if codec.one_hot else mixtures.log_density(*balls(before), rows)
+        loss = -jnp.mean(log_each)
+        course = state.course.at[state.n_done].set(loss)
+        return State(params, starts, course, state.n_done + 1), Info(loss, inertias[best])
+
+    edges = mixtures.bin_edges(target) if codec.one_hot else None
+
+    def log_masses(params):
+        deviation = jnp.broadcast_to(jnp.sqrt(params.variance), (width,))
+        return mixtures.cell_moments(params.centres[:, 0], deviation, jnp.asarray(edges, deviation.dtype)).log_mass
+
+    def log_cells(params):
+        return jax.nn.logsumexp(natural(params)[0][:, None] + log_masses(params), axis=0)
+
+    def log_prob_of(params, x):
+        return x @ log_cells(params) if codec.one_hot else mixtures.log_density(*balls(params), x)
+
+    def sample(key, state, n):
+        if codec.one_hot:
+            drawn = jax.random.categorical(key, log_cells(state.params), shape=(n,))
+            return jax.nn.one_hot(drawn, target.n_bins)
+        log_weights, centres, covariances = natural(state.params)
+        return mixtures.draw_normal(key, n, log_weights, centres, mixtures.cholesky(covariances))[0]
+
+    def sample_mean(key, state, n):
+        component = mixtures.draw_components(key, natural(state.params)[0], n)
+        return (jnp.exp(log_masses(state.params)) if codec.one_hot else state.params.centres)[component]
+
+    @jax.jit
+    def log_prob(state, x):
+        return log_prob_of(state.params, x)
+
+    return Model(
+        name="KMEANS",
+        n_params=width * (dim + 1),
+        width=width,
+        init=init,
+        noise=noise,
+        step=step,
+        sample=sample,
+        sample_mean=sample_mean,
+        log_prob=log_prob,
+        log_prob_kind="exact",
+        views={"gmm_vs_kmeans": clustering_view(target, lambda state: natural(state.params), log_prob)},
+        info_units={"inertia": "squared distance"},
+        loss_reference=mixtures.loss_reference(target),
+        batches_per_step=None,
+        n_data_rows=settings.n_rows,
+        max_steps=settings.max_iter,
+    )
+
+
+def natural(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Log weights [K], centres [K, D] and covariance matrices [K, D, D] of the balls."""
+    n_centres, dim = params.centres.shape
+    log_odds = jnp.concatenate([params.log_odds, jnp.zeros_like(params.variance)])
+    covariance = params.variance[:, None] * jnp.eye(dim, dtype=params.variance.dtype)
+    return jax.nn.log_softmax(log_odds), params.centres, jnp.tile(covariance[None], (n_centres, 1, 1))
+
+
+def balls(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The balls in the form that `mixtures` takes: constants [K], centres [K, D], whitening [K, D, D]."""
+    log_weights, centres, covariances = natural(params)
+    whitening = mixtures.inverse_lower(mixtures.cholesky(covariances))
+    return mixtures.normal_constant(log_weights, whitening), centres, whitening
+
+
+def assign(params: Params, x: jax.Array, weights: jax.Array | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Rows x [n, D] to their nearest centres: counts [K], inertia [] (a mean), sums of the rows [K, D]."""
+    n_centres, dim = params.centres.shape
+    unit = jnp.tile(jnp.eye(dim, dtype=x.dtype)[None], (n_centres, 1, 1))
+    sums = mixtures.expectation(jnp.zeros(n_centres, x.dtype), params.centres, unit, x, weights, hard=True)
+    # A log component is minus half the squared distance.
+    return sums.counts, -2 * sums.log_total / jnp.sum(sums.counts), sums.first
+
+
+def lloyd_step(params: Params, x: jax.Array, weights: jax.Array | None, floor: Any) -> tuple[Params, jax.Array]:
+    """One iteration over rows x [n, D] with weights [n]; the parameters after it and the inertia before it.
+
+    A centre without rows stays where it is.
+    """
+    counts, inertia, first = assign(params, x, weights)
+    mean = first / jnp.maximum(counts, 1e-6)[:, None]
+    centres = jnp.where((counts > 1e-6)[:, None], mean, params.centres)
+    # What the same rows have about their own mean is less by its distance from where the centre was, squared.
+    moved = jnp.sum(counts * jnp.sum((centres - params.centres) ** 2, axis=1)) / jnp.sum(counts)
+    return Params(_log_odds(counts), centres, _variance(inertia - moved, x.shape[1], floor)), inertia
+
+
+def _log_odds(counts: jax.Array) -> jax.Array:
+    log_shares = mixtures.log_shares(counts, jnp.sum(counts))
+    return log_shares[:-1] - log_shares[-1]
+
+
+def _variance(inertia: jax.Array, dim: int, floor: Any) -> jax.Array:
+    return jnp.maximum(inertia / dim, floor)[None]

@@ -1,0 +1,66 @@
+"""What pictures show of a mixture of Gaussians: its components, which of them has what, and how well it fits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models import mixtures
+from models.base import View
+
+# Points of an ellipse, and standard deviations from a component's mean to it.
+_N_POINTS, _OUTLINE = 48, 2.0
+
+
+def clustering_view(
+    target: Any,
+    natural: Callable[[Any], tuple[jax.Array, jax.Array, jax.Array]],
+    log_prob: Callable[[Any, jax.Array], jax.Array],
+) -> View:
+    """A mixture of Gaussians as a clustering, in data space.
+
+    Args:
+      target: what it was trained on.
+      natural: (state) -> log weights [K], means [K, D] and covariance matrices [K, D, D] of positions.
+      log_prob: (state, events) -> [n] nats.
+
+    Returns:
+      The view of kind "clustering" of a State with the `course` of its loss [T], nats, of which `n_done` are known. Its
+      arrays: weights [K]; means [K, D]; outlines [K, P, D], two deviations from the mean; `assignment` [G], the number
+      of the most probable component over `target.grid()`; `loss` [T], held where there was no more iteration, and
+      `n_iterations`; and of the rows `inertia`, the mean squared distance (units of x, squared) to the mean of the
+      component that each is assigned to, and `log_likelihood`, their mean in nats.
+    """
+    codec = target.codec
+    decode = (lambda x: x) if codec.one_hot else codec.decode
+
+    def positions(events):
+        return codec.decode(events) if codec.one_hot else events
+
+    @jax.jit
+    def arrays(state, rows):
+        log_weights, means, covariances = natural(state)
+        factors = mixtures.cholesky(covariances)
+        whitening = mixtures.inverse_lower(factors)
+        components = mixtures.normal_constant(log_weights, whitening), means, whitening
+        dim = means.shape[1]
+        angle = np.linspace(0, 2 * np.pi, _N_POINTS, dtype=np.float32)
+        circle = jnp.asarray(np.stack([np.cos(angle), np.sin(angle)][:dim], axis=-1))
+        outlines = means[:, None] + _OUTLINE * jnp.einsum("kij,pj->kpi", factors, circle, precision="highest")
+        _, events = target.grid()
+        of_rows = mixtures.nearest(*components, positions(rows))
+        known = jnp.minimum(jnp.arange(len(state.course)), jnp.maximum(state.n_done - 1, 0))
+        return {
+            "weights": jnp.exp(log_weights),
+            "means": decode(means),
+            "outlines": decode(outlines.reshape(-1, dim)).reshape(outlines.shape),
+            "assignment": mixtures.nearest(*components, positions(events)).astype(jnp.float32),
+            "loss": state.course[known] + codec.log_volume,
+            "n_iterations": state.n_done.astype(jnp.float32),
+            "inertia": jnp.mean(jnp.sum((decode(positions(rows)) - decode(means)[of_rows]) ** 2, axis=1)),
+            "log_likelihood": jnp.mean(log_prob(state, rows)) - codec.log_volume,
+        }
+
+    return View("clustering", arrays, needs_rows=True)

@@ -1,0 +1,135 @@
+"""Bayesian Gaussian mixture by mean-field variational inference: coordinate ascent on q(Z) q(π) Π q(μₖ, Λₖ).
+
+One training step is one pass over the whole data set: the responsibilities that are best for the law of the parameters,
+then the law that is best for them. The bound on ln p(X), with every constant, rises at every pass. Components that no
+row needs fall back to their prior and carry next to no weight, so that the number left over is found and not set;
+with few of them a large budget does not overfit. Samples and densities are those of the posterior predictive, a mixture
+of Student's t laws.
+
+What counts as trainable are the variational parameters: of every component α, β, ν, m and W, 3 + D + D(D+1)/2 numbers.
+The priors are read off the data: π ~ Dir(1/K, …), W⁻¹ the rows' covariance, m their mean. With bins the rows of each
+lie evenly over it, and cell probabilities are the predictive's, the end cells with the tails.
+
+Reference: Bishop, Pattern Recognition and Machine Learning, 2006, §10.2.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from errors import check_range
+from models import bayesian_mixture, mixtures, normal_wishart
+from models.base import Model
+from models.normal_wishart import Law
+
+TRACEABLE = ()
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the variational mixture."""
+
+    max_iter: int = 200  # passes, one a training step
+    weight_concentration_prior: float = 0.0  # α₀ of every component; 0: 1/K
+    mean_precision_prior: float = 1.0  # β₀
+    degrees_of_freedom_prior: float = 0.0  # ν₀; 0: the number of coordinates
+    n_draws: int = 8  # of the parameters, for the bound without assignments
+    n_rows: int = 8192  # size of the data set where there is none but fresh draws
+
+    def __post_init__(self):
+        check_range("VBGMM.max_iter", self.max_iter, low=1)
+        bayesian_mixture.check_settings("VBGMM", self)
+
+
+class Params(NamedTuple):
+    """The variational parameters."""
+
+    concentration: jax.Array  # α [K]
+    mean_precision: jax.Array  # β [K]
+    degrees_of_freedom: jax.Array  # ν [K]
+    means: jax.Array  # m [K, D]
+    inverse_scale: jax.Array  # W⁻¹ [K, D(D+1)/2], lower triangles
+
+
+class State(NamedTuple):
+    """What training carries."""
+
+    params: Params
+    prior: Law
+    course: jax.Array  # [M, 3] both bounds and an error at `bayesian_mixture.MARKS`; 0 where none has been
+    n_done: jax.Array  # [] int32
+
+
+class Info(NamedTuple):
+    """Scalars of one step."""
+
+    loss: jax.Array  # the negative bound before the pass, nats a row
+    components: jax.Array  # that are left: those that expect at least one row
+
+
+def build(config: Any, target: Any) -> Model:
+    """Sizes the mixture for the budget, which every component takes 3 + D + D(D+1)/2 of.
+
+    Args:
+      config: the run's configuration; `config.vbgmm` is this family's `Config`.
+      target: the distribution to learn; its codec fixes the event shape.
+
+    Raises:
+      UserError: the budget is below one component, or makes more than a fixed training set has rows, or a prior has
+        too few degrees of freedom.
+    """
+    settings: Config = config.vbgmm
+    shared = bayesian_mixture.shared_parts("VBGMM", config, target, settings, lambda state: law_of(state.params))
+
+    def init(key, data):
+        x, weights = shared.rows_of(data)
+        prior = normal_wishart.prior_of(x, weights, shared.width, settings)
+        params = params_of(normal_wishart.start_of(key, x, weights, prior))
+        return State(params, prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0))
+
+    def noise(key):
+        return bayesian_mixture.seeds(key)
+
+    def step(state, batch, noise):
+        x, weights = shared.rows_of(batch)
+        law = law_of(state.params)
+        course = bayesian_mixture.followed(state, law, lambda: (x, weights), noise, settings.n_draws)
+        params, loss = vb_step(state.params, state.prior, x, weights)
+        left = normal_wishart.n_components(law, len(batch))
+        return State(params, state.prior, course, state.n_done + 1), Info(loss, left)
+
+    return shared.model._replace(init=init, noise=noise, step=step, max_steps=settings.max_iter)
+
+
+def law_of(params: Params) -> Law:
+    """The law in the form that `normal_wishart` takes."""
+    inverse = mixtures.symmetric(params.inverse_scale, params.means.shape[1])
+    return Law(*params[:4], mixtures.inverse_lower(mixtures.cholesky(inverse)))
+
+
+def params_of(law: Law) -> Params:
+    """The variational parameters of a law."""
+    return Params(*law[:4], mixtures.lower_of(normal_wishart.scatter_of(law.factors)))
+
+
+def vb_step(params: Params, prior: Law, x: jax.Array, weights: jax.Array | None) -> tuple[Params, jax.Array]:
+    """One pass over rows x [n, D] with weights [n]; the parameters after it and the negative bound before it a row.
+
+    The bound is the one for the best responsibilities, in which the entropies and expectations of the assignments
+    collapse to Σₙ ln Σₖ ρₙₖ. Responsibilities then law: Bishop 10.46–10.49, 10.58 and 10.60–10.63.
+    """
+    law = law_of(params)
+    sums = mixtures.expectation(*normal_wishart.log_expectations(law), x, weights)
+    n = jnp.sum(sums.counts)
+    loss = (normal_wishart.kl(law, prior) - sums.log_total) / n
+    precision = prior.mean_precision + sums.counts
+    means = (prior.mean_precision[:, None] * prior.means + sums.first) / precision[:, None]
+    rows, columns = mixtures.triangle(x.shape[1])
+    inverse = mixtures.lower_of(normal_wishart.scatter_of(prior.factors)) + sums.second
+    inverse += prior.mean_precision[:, None] * prior.means[:, rows] * prior.means[:, columns]
+    inverse -= precision[:, None] * means[:, rows] * means[:, columns]
+    return Params(
+        prior.concentration + sums.counts, precision, prior.degrees_of_freedom + sums.counts, means, inverse
+    ), loss
