@@ -1,6 +1,7 @@
 """Settings and fixtures that every test shares."""
 
 import dataclasses
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -57,6 +58,12 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
+
+def pytest_sessionfinish(session):
+    """Leaves what has been compiled out of the last garbage collections, which would outlast a worker's time to end."""
+    if hasattr(session.config, "workerinput"):
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
