@@ -238,7 +238,7 @@ def loss_curves(
     """Draws what each family minimises and reports, a panel a family: the losses differ in kind.
 
     Args:
-      curves: per family its fields; `loss` is drawn thickest.
+      curves: per family its fields; `loss` is drawn thickest. None of a family that is not trained.
       references: per family a value and its label, drawn as a dotted line.
       units: per family and field that is not in nats, what the legend says of it.
     """
@@ -247,6 +247,11 @@ def loss_curves(
     notes = {family: figures.diverged_note(fields.values()).strip(" ()") for family, fields in curves.items()}
     blank = " " if any(notes.values()) else ""
     for ax, (family, fields) in zip(panels, curves.items(), strict=True):
+        if not fields:
+            figures.header(ax, family, blank, colours[family])
+            figures.words_in(ax, "nothing to train", colours[family]).set(fontsize=14)
+            ax.set(xticks=[], yticks=[])
+            continue
         fields = {name: figures.without_start(curve) for name, curve in fields.items()}
         courses = {name: course(curve.values, diverged_is_infinite=False) for name, curve in fields.items()}
         reference = references.get(family, (None,))[0]
@@ -271,7 +276,7 @@ def loss_curves(
         figures.step_axis(ax, fields.values())
         figures.words_after(ax, [*fields.values()], colours[family])
         in_nats = any(name not in (units or {}).get(family, {}) for name in fields)
-        ax.set_ylabel("nats, mean over the interval" if in_nats or not fields else "mean over the interval")
+        ax.set_ylabel("nats, mean over the interval" if in_nats else "mean over the interval")
         figures.legend_below(ax, 4.2)
     figures.save(fig, path)
 

@@ -56,6 +56,8 @@ def cost_quality(
         _OPERATIONS: {family: cost.operations for family, cost in drawn.items() if (cost.operations or 0) > 0},
     }
     shown = {label: totals for label, totals in known.items() if totals} or {_SECONDS: {}}
+    # What is not trained has no place on an axis of costs: it is there before all others begin.
+    free = [family for family, cost in drawn.items() if cost.seconds == 0 and cost.operations == 0]
     levels = {name: value for name, value in externals.items() if value is not None and np.isfinite(value)}
     scores = [[cost.kld for cost in drawn.values()], [median for _, median in ways.values()], [*levels.values()]]
     limits = figures.log_limits(scores, floors.get("kld"))
@@ -70,6 +72,9 @@ def cost_quality(
             figures.floor_band(ax, floors["kld"], limits[0])
         for name, value in levels.items():
             figures.external_line(ax, value, colours[name], limits[0])
+        for family in free:
+            level = np.clip(_median(drawn[family].kld), limits[0], limits[1] * 100)
+            ax.axhline(level, color=colours[family], lw=2, ls=scenes.dash_of(colours[family]), zorder=2.8)
         for family, total in totals.items():
             share, median = ways[family]
             ax.plot(total * share, np.clip(median, limits[0], limits[1] * 100), color=colours[family], lw=1.6,
@@ -91,6 +96,7 @@ def cost_quality(
     for family, cost in points.items():
         unknown = [label for label in known if family in drawn and family not in known[label]]
         note = f"{' and '.join(_WORDS[label] for label in unknown)} unknown" if unknown else ""
+        note = "nothing to train" if family in free else note
         style = {"marker": "X", "ms": 9, "ls": "none"}
         if family in drawn:
             style = {"marker": scenes.marker_of(colours[family]), "ms": 10, "lw": 1.6,

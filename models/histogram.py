@@ -77,10 +77,13 @@ def build(config: Any, target: Any) -> Model:
 
     Returns:
       The model. Its width is the number of cells an axis, or with bins that of free probabilities.
+
+    Raises:
+      UserError: the budget is below 1.
     """
     settings: Config = config.histogram
     if target.codec.one_hot:
-        width = min(config.parameter_budget, target.n_bins - 1)
+        width = min(solve_width(lambda width: width, config.parameter_budget), target.n_bins - 1)
         cells = _groups(target.n_bins, width + 1)
     else:
         width = solve_width(lambda width: width**target.dim, config.parameter_budget)

@@ -62,11 +62,11 @@ def build(config: Any, target: Any) -> Model:
       The model. Its width is the number of rows.
 
     Raises:
-      UserError: the budget is below the D + 1 rows that have a covariance.
+      UserError: the budget is below a single row, whose kernel is a spike; only D + 1 rows have a covariance.
     """
     settings: Config = config.kde
     codec, dim = target.codec, target.dim
-    n_rows = solve_width(lambda more: (dim + more) * dim, config.parameter_budget) + dim
+    n_rows = solve_width(lambda n_rows: n_rows * dim, config.parameter_budget)
     if target.train_rows is not None:
         n_rows = min(n_rows, len(target.train_rows))
     edges = Cells(target.box, target.n_bins, closed=True).edges[0][1:-1] if codec.one_hot else None

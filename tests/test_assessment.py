@@ -83,6 +83,10 @@ def test_operations_of_one_step_are_the_compilers_count():
         # The product, and one addition an entry of the sum.
         assert cost.operations_per_step == pytest.approx(2 * rows * n * n + rows * n, rel=0.01)
         assert cost.memory_bytes is None
+    # What is not trained has seen its rows at once.
+    still = model(1)._replace(max_steps=0, n_data_rows=55)
+    assert step_cost(still, feed)[:2] == (0.0, 55)
+    assert step_cost(still, feed._replace(rows=jnp.ones((77, n))))[:2] == (0.0, 77)
     whole = step_cost(model(None), feed._replace(rows=jnp.ones((77, n))))
     assert whole.rows_per_step == 77
 

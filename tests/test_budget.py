@@ -1,4 +1,5 @@
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +107,10 @@ def test_families_get_the_width_whose_leaves_are_closest(
     def leaves_at(width):
         """Not what the family reports of itself, but what it initialises when it is told a width."""
         with monkeypatch.context() as patch:
-            patch.setattr(MODELS[family], "solve_width", lambda count, budget: width)
+            # In the family's file, or in one that it shares with others.
+            for module in [each for name, each in sys.modules.items() if name.startswith("models.")]:
+                if hasattr(module, "solve_width"):
+                    patch.setattr(module, "solve_width", lambda count, budget: width)
             return leaves(build(1))
 
     smallest = leaves_at(1)
@@ -117,5 +121,7 @@ def test_families_get_the_width_whose_leaves_are_closest(
         assert model.n_params == leaves(model) == leaves_at(model.width)
         # Counts grow with the width, so what is closest among the neighbours is closest of all.
         around = range(max(1, model.width - 1), model.width + 2)
-        assert [leaves_at(width) for width in around] == sorted({leaves_at(width) for width in around})
+        # Or do not, where a family has no use for more.
+        counts = [leaves_at(width) for width in around]
+        assert [*dict.fromkeys(counts)] == sorted(set(counts))
         assert model.width == min(around, key=lambda width: (abs(leaves_at(width) - budget), width))

@@ -378,6 +378,16 @@ def test_loss_curves_say_what_is_not_in_nats(tmp_path, shown):
     assert collisions(shown[0]) == []
 
 
+def test_what_is_not_trained_has_no_losses(tmp_path, shown):
+    curves = {"A": {"loss": course_of()}, "B": {}}
+    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, "title", units={"A": {"loss": "a unit"}})
+    words = texts(shown[0])
+    assert words.count("nothing to train") == 1
+    assert words.count("loss (a unit)") == 1
+    assert words.count("mean over the interval") == 1
+    assert collisions(shown[0]) == []
+
+
 def test_loss_curves_note_diverged_seeds(tmp_path, shown):
     curves = {"A": {"loss": course_of()}, "B": {"loss": course_of()}}
     curves["A"]["loss"].values[0, 4:] = np.nan

@@ -359,6 +359,9 @@ def test_costs_and_held_out_rows_have_their_tables(made, capsys):
     row = capsys.readouterr().out.splitlines()[-1]
     for value in ("1 k", "16", "2.0 s", "1.0 s", "512", "1.0 MiB"):
         assert value in row
+    still = COST._replace(operations_per_step=0.0, rows_per_step=2**17)
+    console.cost_table({"RBM": results.cost_of(run, still, config.n_eval_samples)})
+    assert "131 k in all" in capsys.readouterr().out.splitlines()[-1]
     console.held_out_table([assessed(judge, run)], {"train": 0.0, "held_out": 0.5})
     table = capsys.readouterr().out.splitlines()
     assert table[0].split("  ")[0].strip() == ""

@@ -39,6 +39,19 @@ def draw_costs(tmp_path, points, externals=None, floors=FLOORS):
     return opened(tmp_path / "c.png")
 
 
+@pytest.mark.parametrize("others", [0, 2])
+def test_what_is_not_trained_is_a_level_over_all_costs(tmp_path, others, shown):
+    points = {name: cost._replace(seconds=0.0, operations=0.0) if i == 0 else cost
+              for i, (name, cost) in enumerate(costs(1 + others).items())}  # fmt: skip
+    draw_costs(tmp_path, points)
+    fig, name = shown[0], NAMES[0]
+    assert len(fig.axes) == (2 if others else 1)
+    for ax in fig.axes:
+        assert level_lines(ax)[COLOURS[name]] == pytest.approx(np.median(points[name].kld))
+    assert f"{name} (nothing to train)" in texts(fig)
+    assert collisions(fig) == []
+
+
 @pytest.mark.parametrize("n_families", [1, 3])
 @pytest.mark.parametrize("external", [[], EXTERNAL])
 @pytest.mark.parametrize("sizes", [{}, {"n_seeds": 1}, {"n_evaluations": 2}])
