@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 import figures
 import plotting
@@ -42,7 +43,7 @@ def clustering(
             line = (
                 f"{len(arrays['weights'])} components · inertia {float(arrays['inertia']):.3g}\n"
                 f"mean log-likelihood {float(arrays['log_likelihood']):.3f} nats"
-            )
+            ).replace("-", "−")
         heads.append((figures.header(ax, name, line, part.colour), [line]))
         (_in_line if target.dim == 1 else _in_plane)(ax, part, target)
         if part.diverged:
@@ -51,7 +52,15 @@ def clustering(
     if target.dim == 2:
         # As its neighbours are.
         panels[-1].set_box_aspect(1)
-    handles = [Line2D([], [], color="#707070", lw=1, ls="-" if target.dim == 2 else ":")]
+    handles = [
+        Line2D(
+            [],
+            [],
+            color="#CCCCCC" if target.dim == 2 else "#707070",
+            lw=2 if target.dim == 2 else 1,
+            ls="-" if target.dim == 2 else ":",
+        )
+    ]
     handles[0].set_label("borders of what is assigned to one component")
     of_components = "components: means, and 2 deviations from them" if target.dim == 2 else "components, and their sum"
     colour = next(iter(parts.values())).colour
@@ -92,7 +101,7 @@ def _borders_in_plane(ax: Axes, axes: list[np.ndarray], labels: np.ndarray) -> N
     border = np.zeros(labels.shape, bool)
     border[:-1] |= labels[1:] != labels[:-1]
     border[:, :-1] |= labels[:, 1:] != labels[:, :-1]
-    shade = np.ma.masked_where(~border, np.full(labels.shape, 0.62))
+    shade = np.ma.masked_where(~border, np.full(labels.shape, 0.8))
     ax.pcolormesh(*axes, shade.T, cmap="gray", vmin=0, vmax=1, shading="nearest", zorder=0.5, rasterized=True)
 
 
@@ -190,6 +199,8 @@ def bounds(
     ax.plot([], [], color=TARGET_COLOUR, lw=2.2, label="assignments summed out (± 2 standard errors)")
     ax.plot([], [], color=TARGET_COLOUR, lw=2.2, ls=(0, (5, 2)), label="assignments in q")
     ax.set(xscale="log", xlabel="1 + training steps", ylabel="lower bound on ln p(X), nats a row")
+    # A power of ten would ask for mathematical letters, which are off.
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", " ")))
     figures.figure_legend(fig, {line.get_label(): line for line in ax.get_legend_handles_labels()[0]})
     gone = [name for name, part in parts.items() if part.diverged]
     if gone:
