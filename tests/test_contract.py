@@ -38,7 +38,8 @@ class Spec(NamedTuple):
 
 
 EVENTS = (("1D_TRIMODAL", 0), ("1D_TRIMODAL", 6), ("2D_GMM", 0))
-SPECS = [Spec(family, *event, depth) for family, event, depth in itertools.product(MODELS, EVENTS, (1, 2))]
+# One layer and two in turn, over families as well as over events.
+SPECS = [Spec(family, *event, 1 + (i + j) % 2) for i, family in enumerate(MODELS) for j, event in enumerate(EVENTS)]
 # The families take turns, so that each meets three layers, and several of the targets that are not among EVENTS.
 SPECS += [Spec(family, *event, 3) for family, event in zip(MODELS, itertools.cycle(EVENTS))]
 SPECS += [
