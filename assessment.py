@@ -39,6 +39,7 @@ class Assessment(NamedTuple):
     memorisation: Sequence[Mapping[str, float]] = ()  # per seed W₁ to training and to held-out rows, where there are
     external: bool = False
     estimated: bool = False  # kl_exact rests on a density that is itself an estimate
+    rival: bool = False  # a trivial model that every other should beat
 
 
 class Closing(NamedTuple):
@@ -141,6 +142,7 @@ def assess(
             floors=judge.floors,
             diverged_at_step=run.diverged_at_step,
             estimated=run.model.log_prob_kind == "estimate",
+            rival=run.model.rival,
         )
         for run in runs
     ]
@@ -163,6 +165,32 @@ def assess(
             )
         )
     return assessments
+
+
+def losses_to_rivals(assessments: Sequence[Assessment], floor: Floor) -> dict[str, str]:
+    """What is worse than a trivial model of the same run -> a remark that says so, such as "▼ loses to HISTOGRAM".
+
+    It is if its median KLD is larger than the rival's and lies above the floor's range: within that range it cannot be
+    told from a perfect model, and of two such which is larger is chance. The KLD, and not the exact divergence, since
+    every family has one. Rivals are not compared with each other, nor are samples of another size.
+
+    Args:
+      assessments: of one run; those without a KLD have no remark.
+      floor: that of the KLD.
+    """
+
+    def median(entry):
+        return float(np.median(np.where(np.isfinite(entry.scores["kld"]), entry.scores["kld"], np.inf)))
+
+    medians = {entry.name: median(entry) for entry in assessments if entry.rival}
+    remarks = {}
+    for entry in assessments:
+        comparable = entry.floors.get("kld") == floor and entry.scores.get("kld") is not None
+        if comparable and not entry.rival and (own := median(entry)) > floor.high:
+            better = [name for name, value in medians.items() if value < own]
+            if better:
+                remarks[entry.name] = f"▼ loses to {' and '.join(better)}"
+    return remarks
 
 
 def close(

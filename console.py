@@ -15,7 +15,7 @@ from tqdm import tqdm
 import metrics
 import streams
 import wording
-from assessment import Assessment
+from assessment import Assessment, losses_to_rivals
 from evaluation import Floor, Judge
 from models.base import Model
 from training import Evaluation
@@ -171,13 +171,13 @@ def _beating(text: str, total: int | None, layout: str, initial: int = 0) -> Ite
 
 def final_table(assessments: Sequence[Assessment], judge: Judge) -> None:
     """The metrics that were followed, and the exact divergence, with their spread over seeds; and the floor."""
-    rows = []
+    rows, remarks = [], losses_to_rivals(assessments, judge.floors["kld"])
     for entry in assessments:
         row = {"": entry.name, "parameters": "?" if entry.n_params is None else entry.n_params}
         for name in (*judge.floors, "kl_exact"):
             row[_heading(name)] = _summary(entry, name)
         row["seeds"] = diverged(entry.diverged_at_step) or origin(entry) or str(len(entry.diverged_at_step))
-        rows.append(row)
+        rows.append(row | ({"remark": remarks.get(entry.name, "")} if remarks else {}))
     known = any(entry.scores.get("kl_exact") is not None for entry in assessments)
     rows += _floor_rows(assessments, judge.floors, {_heading("kl_exact"): "0" if known else "none"})
     say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))

@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -20,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
+import scenes
 import storage
 from lettering import drawable, fitted, shortened, text_width, wrapped
 
@@ -28,7 +28,6 @@ FLOOR_COLOUR = "#8C8C8C"
 DENSITY_MAP = "viridis"
 DIVERGED = "diverged"  # what stands where a model's data would be
 DPI = 120
-FRAME_MS, LAST_FRAME_MS = 200, 2500
 LONGEST_HEAD = 32  # letters over a panel; a longer name is cut
 EXTERNAL_DASH = (0, (6, 2.5))  # of lines for samples that no family here has made
 CONTOUR_SHARES = (0.9, 0.5, 0.1)  # of the target's mass, enclosed by its contours
@@ -44,6 +43,8 @@ STYLE = {
     "legend.fontsize": 11.5,
     "legend.title_fontsize": 11,
     "legend.frameon": False,
+    # Room for a dash on both sides of a marker.
+    "legend.handlelength": 3.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -147,10 +148,41 @@ def colour_bar(ax: Axes, mesh: Any, label: str, extend: str = "neither") -> Any:
 
 
 def band(ax: Axes, steps: np.ndarray, three: Sequence[np.ndarray], colour: Any, label: str, **style: Any) -> None:
-    """Draws a `course`: the median as a line, the range pale behind it."""
+    """Draws a `course`: the median as a line, the range pale behind it; `shade` is how opaque that is."""
     median, low, high = three
-    ax.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0, zorder=2)
-    ax.plot(steps, median, color=colour, label=label, marker="o" if len(steps) < 4 else "", ms=4, **style)
+    ax.fill_between(steps, low, high, color=colour, alpha=style.pop("shade", 0.18), lw=0, zorder=2)
+    dots = {"marker": "o", "ms": 4} if len(steps) < 4 else {}
+    ax.plot(steps, median, color=colour, label=label, **{**dots, **style})
+
+
+def line_of(colour: str, n_points: int, n_families: int) -> dict[str, Any]:
+    """How `band` draws a family's line where it meets others: its dash, its marker here and there, and a shade that
+    many of them do not make opaque.
+
+    Args:
+      colour: the family's.
+      n_points: of the line.
+      n_families: in the panel.
+    """
+    every = max(1, n_points // 6)
+    # Not all at the same points, where lines that lie upon each other would hide their markers.
+    first = scenes.place_of(colour) * every // len(scenes.PALETTE) % every
+    return {
+        "ls": scenes.dash_of(colour),
+        "markevery": (first, every),
+        "shade": min(0.18, 0.8 / n_families),
+        **_dots(colour),
+    }
+
+
+def entry_of(colour: str) -> Line2D:
+    """What a legend shows of `line_of`."""
+    return Line2D([], [], color=colour, lw=2.2, ls=scenes.dash_of(colour), **_dots(colour))
+
+
+def _dots(colour: str) -> dict[str, Any]:
+    marker = scenes.marker_of(colour)
+    return {"marker": marker, "ms": 9 if marker in "*P" else 7, "mec": "white", "mew": 0.7}
 
 
 def floor_band(ax: Axes, floor: Sequence[float], low: float) -> None:
@@ -204,17 +236,21 @@ def unseen_note(heights: np.ndarray, inside: float, top: float, expected: float)
     return " · ".join(parts)
 
 
-def contours(ax: Axes, axes: Sequence[np.ndarray], density: np.ndarray, colour: str) -> None:
-    """Draws the lines that enclose CONTOUR_SHARES of the mass."""
-    levels = enclosing_levels(density, CONTOUR_SHARES)
+def contours(ax: Axes, axes: Sequence[np.ndarray], density: np.ndarray, colour: str, shares: Sequence[float]) -> None:
+    """Draws the lines that enclose these shares of the mass."""
+    # Of a density that is level, as inside a square, the line runs where it ends.
+    levels = np.unique(np.minimum(enclosing_levels(density, shares), 0.999 * density.max()))
     if len(levels):
-        ax.contour(*axes, density.T, levels=levels, colors=colour, linewidths=1.2, alpha=0.9)
+        width = 1.2 if len(shares) > 1 else 0.8
+        ax.contour(*axes, density.T, levels=levels, colors=colour, linewidths=width, alpha=0.9)
 
 
-def contour_handle(what: str, colour: str) -> Line2D:
+def contour_handle(what: str, colour: str, shares: Sequence[float]) -> Line2D:
     """What a legend says of `contours`."""
-    shares = ", ".join(f"{100 * share:.0f}" for share in CONTOUR_SHARES)
-    return Line2D([], [], color=colour, lw=1.5, label=f"contours: {shares} % of the {what}")
+    percents = ", ".join(f"{100 * share:.0f}" for share in shares)
+    return Line2D(
+        [], [], color=colour, lw=1.5, label=f"contour{'s' if len(shares) > 1 else ''}: {percents} % of the {what}"
+    )
 
 
 def smoothed(density: np.ndarray) -> np.ndarray:
@@ -264,6 +300,11 @@ def diverged_note(curves: Iterable[Any]) -> str:
 def lost_seeds(lost: int, n_seeds: int) -> str:
     """Such as "1 of 4 seeds diverged"."""
     return f"{lost} of {n_seeds} seeds diverged" if n_seeds > 1 else DIVERGED
+
+
+def remarked(label: str, remark: str | None) -> str:
+    """A legend's label with what there is to say of it."""
+    return f"{label} {remark}" if remark else label
 
 
 def log_limits(courses: Sequence[Sequence[np.ndarray]], floor: tuple[float, ...] | None) -> tuple[float, float]:
@@ -360,7 +401,7 @@ def step_axis(ax: Axes, curves: Iterable[Any]) -> None:
 def figure_legend(fig: Figure, entries: Mapping[str, Any], heading: str | None = None) -> None:
     """A legend of label → handle under all panels; the picture grows with one that is long."""
     width, size = fig.get_figwidth(), matplotlib.rcParams["legend.fontsize"]
-    labels = [fitted(drawable(label), width - 5 * size / 72, size) for label in entries]
+    labels = [fitted(drawable(label), width - 6 * size / 72, size) for label in entries]
     # Before version 3.10 Matplotlib leaves out what begins with an underscore.
     labels = [f"\u2009{label}" if label.startswith("_") else label for label in labels]
     columns = _legend_columns(labels, width)
@@ -411,40 +452,6 @@ def save_image(image: Image.Image, path: str | Path) -> None:
         image.save(temporary, "PNG", compress_level=4, dpi=(DPI, DPI))
 
 
-def save_gif(images: Sequence[Image.Image], shades: Sequence[str], path: str | Path) -> None:
-    """Writes one animation of all images; `shades` are colours that must not change."""
-    palette = _shared_palette(images, shades)
-    indexed = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    durations = [FRAME_MS] * (len(indexed) - 1) + [LAST_FRAME_MS]
-    # Optimised, a frame holds only the pixels that changed, the others transparent: 0.15 MB instead of 0.52 for 20
-    # frames of four 1-D panels, without loss.
-    more = {"append_images": indexed[1:], "duration": durations, "loop": 0, "optimize": True}
-    with storage.replaced_by(path) as temporary:
-        indexed[0].save(temporary, "GIF", save_all=True, **more)
-
-
-def _shared_palette(images: Sequence[Image.Image], shades: Sequence[str]) -> Image.Image:
-    """One palette for all frames, or the same colour would flicker from frame to frame.
-
-    What carries meaning (paper, ink, the families, the density map) keeps its exact colour; the rest is adapted.
-    """
-    fixed = [to_rgb(str(grey)) for grey in np.linspace(0, 1, 18)]
-    for shade in (*shades, FLOOR_COLOUR):
-        fixed += [tuple(1 - share * (1 - c) for c in to_rgb(shade)) for share in (1, 0.6, 0.3)]
-    fixed += [tuple(colour[:3]) for colour in matplotlib.colormaps[DENSITY_MAP](np.linspace(0, 1, 64))]
-    fixed = np.round(255 * np.array([to_rgb(TARGET_COLOUR), *fixed])).astype(int)
-    chosen = [images[i] for i in sorted({0, len(images) // 2, len(images) - 1})]
-    sheet = Image.fromarray(np.concatenate([np.asarray(image)[::2, ::2] for image in chosen]))
-    # One of the 256 is left for transparency.
-    adapted = sheet.quantize(255 - len(fixed), method=Image.Quantize.MEDIANCUT).getpalette()
-    adapted = np.reshape(adapted, (-1, 3))
-    # Pillow looks colours up in steps of four, so that an adapted near-white would win over white itself.
-    apart = np.abs(adapted[:, None] - fixed[None]).max(axis=-1).min(axis=1) > 8
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([fixed, adapted[apart]])[:255].ravel().tolist())
-    return palette
-
-
 def _legend_columns(labels: Sequence[str], width: float) -> int:
     """How many columns of a legend fit into `width` inches; a legend fills its columns one after the other."""
     size = matplotlib.rcParams["legend.fontsize"]
@@ -452,7 +459,7 @@ def _legend_columns(labels: Sequence[str], width: float) -> int:
     for label in labels:
         usual, measured = 0.58 * max(map(len, label.split("\n"))) * size / 72, text_width(label, size)
         # Of words like ours the guess is as good as the measure.
-        widths.append((measured if measured > 1.1 * usual else usual) + 4.5 * size / 72)
+        widths.append((measured if measured > 1.1 * usual else usual) + 5.5 * size / 72)
     for columns in range(len(labels), 1, -1):
         if sum(column.max() for column in np.array_split(widths, columns)) <= width:
             return columns

@@ -4,7 +4,9 @@ Edit a constant below and run `python3 generative_models_GAN_VAE_RBM_benchmarks.
 the command line (`--target-type 1D_BETA --num-bins 0`; `--help` lists all). Pictures and numbers go to OUT_DIR.
 """
 
-TARGET_TYPE = "1D_TRIMODAL"  # 1D_BIMODAL, 1D_TRIMODAL, 1D_QUADMODAL, 1D_BETA, 1D_POISSON, 2D_MIX_GAUSS, 2D_GMM, CUSTOM
+# 1D_BIMODAL, 1D_TRIMODAL, 1D_QUADMODAL, 1D_BETA, 1D_POISSON, 2D_MIX_GAUSS, 2D_GMM, 2D_RING, 2D_GRID, 2D_MOONS,
+# 2D_CIRCLES, 2D_SPIRALS, 2D_PINWHEEL, 2D_CHECKERBOARD or CUSTOM
+TARGET_TYPE = "1D_TRIMODAL"  # the distribution to learn
 PARAMETER_BUDGET = 1600  # trainable weights of a family, all its networks together
 NUM_BINS = 20  # one-hot cells of a 1-D target; 0: continuous
 SNAPSHOT_PERCENT = 5  # % of the training between two timeline pictures: 1, 2, 4, 5, 10, 20, 25, 50 or 100

@@ -4,6 +4,7 @@ A call is a name and plain arrays, so that it can be sent to another process; th
 where one is carried out.
 """
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy as np
 import console
 import metrics
 import scenes
-from assessment import Assessment
+from assessment import Assessment, losses_to_rivals
 from evaluation import Judge
 from models import MODELS
+from models.base import View
 from results import history_of
 from sensitivity import Sensitivity
 from targets import Target, kld_cells
@@ -29,6 +31,7 @@ LOSSES = "loss_curves.png"
 COSTS = "cost_quality.png"
 SENSITIVITY = "kld_sensitivity.png"
 TIMELINE_GIF = "timeline.gif"
+N_VIEW_ROWS = 2_000  # of the target's events, for views that ask for them
 
 
 class Drawing(NamedTuple):
@@ -54,7 +57,7 @@ def names(config: Any, runs: Sequence[Run]) -> list[str]:
     """The files that `drawings` write."""
     if not runs:
         return [HISTOGRAM, SENSITIVITY]
-    views = [f"{name}.png" for run in runs for name in run.model.views]
+    views = [f"{name}.png" for name in dict.fromkeys(name for run in runs for name in run.model.views)]
     timeline = [timeline_name(percent) for percent in _reached(config, runs)]
     timeline += [TIMELINE_GIF] if timeline else []
     return [DASHBOARD, HISTOGRAM, LOSSES, COSTS, SENSITIVITY, *views, *timeline]
@@ -119,6 +122,7 @@ def drawings(
                 scores[name] = _lost_at(lost[name])
         return samples, scores
 
+    worse = losses_to_rivals(assessments, judge.floors["kld"])
     how = " · samples of the middle seed, scores: medians" if config.num_seeds > 1 and runs else ""
     add(
         "plotting.comparison_hist",
@@ -130,7 +134,10 @@ def drawings(
         heading + how,
         floors_text=floors_text,
         heights={entry.name: entry.masses for entry in external if entry.masses is not None},
-        remarks={entry.name: _lost_of(entry) for entry in assessments if _has_median(entry)},
+        remarks={
+            e.name: " · ".join(filter(None, (_lost_of(e) if _has_median(e) else "", worse.get(e.name))))
+            for e in assessments
+        },
     )
     families = {labels[name]: np.asarray(values) for name, values in grid.entries.items()}
     add(
@@ -169,6 +176,7 @@ def drawings(
         heading,
         wasserstein_label="W₁ (units of x)" if target.dim == 1 else "sliced W₁ (units of x)",
         externals={labels[entry.name]: {name: value_of(entry, name) for name in judge.floors} for entry in external},
+        remarks=worse,
     )
     points = {}
     for run in runs:
@@ -189,6 +197,7 @@ def drawings(
         floors,
         colours,
         heading,
+        remarks=worse,
     )
 
     middle = " · the middle seed" if config.num_seeds > 1 else ""
@@ -212,17 +221,67 @@ def drawings(
     units = {field: unit for run in runs for field, unit in run.model.info_units.items()}
     add("plotting.loss_curves", folder / LOSSES, losses, colours, references, heading, units=units)
 
-    for run in runs:
-        name = run.model.name
-        for picture, view in run.model.views.items():
-            arrays = dict(jax.device_get(view.arrays(run.states[shown[name]])))
-            what, call = _VIEWS[view.kind]
-            gone = ""
-            if lost[name] is not None:
-                arrays[what], gone = np.full_like(arrays[what], np.nan), f" · {_lost_at(lost[name])}"
-            function, args = call(arrays, curves(run, view.info_fields), scene, target, colours[name])
-            add(function, folder / f"{picture}.png", *args, f"{name} · {heading}{middle}{gone}")
+    rows = functools.cache(lambda: view_rows(config, target))
+    for picture, parts in _views_of(runs).items():
+        contributions = {}
+        for run, view in parts:
+            name = run.model.name
+            state = run.states[shown[name]]
+            arrays = {} if view.arrays is None else view.arrays(state, *([rows()] if view.needs_rows else []))
+            contributions[name] = scenes.Contribution(
+                arrays={key: np.asarray(value) for key, value in jax.device_get(arrays).items()},
+                curves=curves(run, view.info_fields),
+                scores=curves(run, judge.floors),
+                colour=colours[name],
+                diverged=lost[name] is not None,
+            )
+        gone = [name for name, part in contributions.items() if part.diverged]
+        words = [_lost_at(lost[name]) if len(parts) == 1 else f"{name} {_lost_at(lost[name])}" for name in gone]
+        head = " · ".join([" and ".join(contributions), heading + middle, *words])
+        kind = parts[0][1].kind
+        if kind in SHARED:
+            parts_drawn = {name: _without_arrays_of(part) for name, part in contributions.items()}
+            add(SHARED[kind], folder / f"{picture}.png", parts_drawn, scene, floors, head)
+        else:
+            ((name, part),) = contributions.items()
+            what, call = _OF_ONE[kind]
+            arrays = part.arrays
+            if part.diverged:
+                arrays = arrays | {what: np.full_like(arrays[what], np.nan)}
+            function, args = call(arrays, part.curves, scene, target, part.colour)
+            add(function, folder / f"{picture}.png", *args, head)
     return sorted(calls, key=lambda call: call.function != "plotting.timeline")
+
+
+def view_rows(config: Any, target: Target) -> jax.Array:
+    """The target's events [2 000, *event] that a view with `needs_rows` is given: the same for all families."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 4)
+    return jax.jit(lambda key: target.codec.encode(target.sample(key, N_VIEW_ROWS)))(key)
+
+
+def _views_of(runs: Sequence[Run]) -> dict[str, list[tuple[Run, View]]]:
+    """Picture name -> the families that contribute to it, with what each shows.
+
+    Raises:
+      ValueError: families share a picture whose kind is drawn of one alone, or do not agree on its kind.
+    """
+    found: dict[str, list[tuple[Run, View]]] = {}
+    for run in runs:
+        for picture, view in run.model.views.items():
+            found.setdefault(picture, []).append((run, view))
+    for picture, parts in found.items():
+        kinds = {view.kind for _, view in parts}
+        if len(kinds) > 1 or (len(parts) > 1 and not kinds <= set(SHARED)):
+            families = " and ".join(run.model.name for run, _ in parts)
+            raise ValueError(f"{families} cannot share the picture {picture!r} of {' and '.join(sorted(kinds))}")
+    return found
+
+
+def _without_arrays_of(part: scenes.Contribution) -> scenes.Contribution:
+    """A contribution as it may be shown: nothing is drawn of the weights of a seed that has diverged."""
+    if not part.diverged:
+        return part
+    return part._replace(arrays={key: np.full(np.shape(value), np.nan) for key, value in part.arrays.items()})
 
 
 def _reached(config: Any, runs: Sequence[Run]) -> dict[int, int]:
@@ -292,9 +351,14 @@ def target_picture(target: Target, judge: Judge, config: Any) -> scenes.TargetPi
     points, _ = target.grid()
     axes = [np.unique(np.asarray(points)[:, axis]) for axis in range(target.dim)]
     per_cell = bool(target.n_bins) or target.discrete
-    density = None
+    density, fine = None, axes
     if target.log_prob is not None and not per_cell:
-        density = np.exp(target.log_prob(np.asarray(points, np.float64))).reshape([len(axis) for axis in axes])
+        if target.dim == 2:
+            # Three points a deviation of the narrowest feature, or its contours would depend on where points fall.
+            n = [np.clip(3 * np.ptp(side) / (target.scale or np.inf), 100, 400) for side in target.box]
+            fine = [np.linspace(*side, int(points)) for side, points in zip(target.box, n, strict=True)]
+        nodes = np.stack(np.meshgrid(*fine, indexing="ij"), axis=-1).reshape(-1, target.dim)
+        density = np.exp(target.log_prob(nodes)).reshape([len(axis) for axis in fine])
     return scenes.TargetPicture(
         name=target.name,
         box=target.box,
@@ -304,18 +368,19 @@ def target_picture(target: Target, judge: Judge, config: Any) -> scenes.TargetPi
         axes=axes,
         density=density,
         binned=per_cell,
+        density_axes=fine,
     )
 
 
 def _latent_sweep(arrays, curves, scene, target, colour):
     del curves, scene, colour
     coordinates = ["x"] if target.dim == 1 else [f"x{subscript}" for subscript in "₁₂"[: target.dim]]
-    return "plotting.latent_sweep", (arrays["z"], arrays["mean"], coordinates)
+    return "family_pictures.latent_sweep", (arrays["z"], arrays["mean"], coordinates)
 
 
 def _discriminator(arrays, curves, scene, target, colour):
     d_map = _on_axes(arrays["d"], scene)
-    return "plotting.discriminator", (curves, float(arrays["equilibrium"]), scene.axes, d_map, scene, colour)
+    return "family_pictures.discriminator", (curves, float(arrays["equilibrium"]), scene.axes, d_map, scene, colour)
 
 
 def _energy(arrays, curves, scene, target, colour):
@@ -327,17 +392,22 @@ def _energy(arrays, curves, scene, target, colour):
     elif target.log_prob is not None:
         target_energy = _on_axes(-target.log_prob(np.asarray(arrays["x"], np.float64)), scene)
     energy = _on_axes(arrays["energy"], scene)
-    return "plotting.energy_landscape", (scene.axes, energy, target_energy, scene, colour)
+    return "family_pictures.energy_landscape", (scene.axes, energy, target_energy, scene, colour)
 
 
 def _on_axes(values: np.ndarray, scene: scenes.TargetPicture) -> np.ndarray:
     return np.asarray(values).reshape([len(axis) for axis in scene.axes])
 
 
-# A view's kind -> which of its arrays is the model's, and what makes the function that draws it and the arguments
-# between the path and the title.
-_VIEWS: Mapping[str, tuple[str, Callable[..., tuple[str, tuple]]]] = {
+# Kind of a view that shows one family -> which of its arrays is the model's, and what makes the function that draws it
+# and the arguments between the path and the title.
+_OF_ONE: Mapping[str, tuple[str, Callable[..., tuple[str, tuple]]]] = {
     "latent_sweep": ("mean", _latent_sweep),
     "discriminator": ("d", _discriminator),
     "energy": ("energy", _energy),
 }
+
+# Kind of a view to which several families may contribute -> module.function that draws it, of (path, contributions,
+# scene, floors, title): a `scenes.Contribution` for every family that shows it under one picture name, the target, and
+# per followed metric the floor's mean, low and high.
+SHARED: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Every picture, from arrays alone: nothing here samples, trains, needs a display or knows a family by its name.
+"""The dashboards, from arrays alone: nothing here samples, trains, needs a display or knows a family by its name.
 
 One look throughout: the target is near-black, its floor grey, a family keeps its colour in every picture; titles stand
 on the left, legends below the data. Everywhere `path` is the PNG to write, `colours` maps a family to its colour, and
@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patches import Patch
 from PIL import Image
 
+import animation
 import figures
 from figures import DENSITY_MAP, DIVERGED, FLOOR_COLOUR, TARGET_COLOUR
 from scenes import Curve, TargetPicture
 
-ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape shows
 # What is on its way to divergence may take an axis so much further than all else does: as a factor of a log axis, and
 # in lengths of a linear one.
 _MOST_FACTOR, _MOST_LENGTHS = 100.0, 2.0
+_MOST_POINTS = 100  # an axis, that a density takes whose features are wide enough for several contours
 
 
 def course(values: np.ndarray, diverged_is_infinite: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,6 +99,7 @@ def metrics_comparison(
     *,
     wasserstein_label: str = "W₁ (units of x)",
     externals: Mapping[str, Mapping[str, float | None]] | None = None,
+    remarks: Mapping[str, str] | None = None,
 ) -> None:
     """Draws KLD (left) and Wasserstein distance (right) against the training step, on log scales.
 
@@ -107,9 +108,10 @@ def metrics_comparison(
       floors: per metric the mean, low and high that samples of the target itself score.
       wasserstein_label: the right panel's axis label; in 2-D the distance is another one.
       externals: per set of samples from elsewhere what it scores in each metric; None where it has no score.
+      remarks: what the legend says behind a name, such as "▼ loses to HISTOGRAM".
     """
-    externals = externals or {}
-    fig = figures.new(12.5, 5.4, title)
+    externals, remarks = externals or {}, remarks or {}
+    fig = figures.new(12.5, 5.4 if len(curves) <= 5 else 6.6, title)
     panels = fig.subplots(1, 2)
     n_seeds = max((len(c.values) for metrics in curves.values() for c in metrics.values()), default=1)
     crossed = False
@@ -133,7 +135,8 @@ def metrics_comparison(
         for family, curve in shown.items():
             # What is infinite leaves through the top; what is zero runs along the bottom.
             three = [np.clip(values, low, high * 100) for values in courses[family]]
-            figures.band(ax, curve.steps, three, colours[family], family, lw=2.2, zorder=3)
+            line = figures.line_of(colours[family], len(curve.steps), len(shown))
+            figures.band(ax, curve.steps, three, colours[family], family, lw=2.2, zorder=3, **line)
             last = last_finite(curve)
             if len(last):
                 crossed = True
@@ -144,15 +147,16 @@ def metrics_comparison(
         figures.log_ticks(ax.yaxis)
         ax.set_ylabel(label)
         figures.step_axis(ax, shown.values())
-    entries = {
-        family + figures.diverged_note(metrics.values()): Line2D([], [], color=colours[family], lw=2.6)
-        for family, metrics in curves.items()
-    }
+    entries = {}
+    for family, metrics in curves.items():
+        label = figures.remarked(family + figures.diverged_note(metrics.values()), remarks.get(family))
+        entries[label] = figures.entry_of(colours[family])
     if crossed:
         entries["a seed diverges"] = Line2D([], [], color="#606060", marker="X", ms=9, ls="none")
     for name, lacks in unscored.items():
         note = f", no {lacks[0] if len(lacks) == 1 else 'score'}" if lacks else ""
-        entries[f"{name} (external{note})"] = figures.external_entry(colours[name])
+        label = figures.remarked(f"{name} (external{note})", remarks.get(name))
+        entries[label] = figures.external_entry(colours[name])
     if floors:
         entries |= figures.floor_entry()
     heading = f"line: median over {n_seeds} seeds · shaded: their range" if n_seeds > 1 else "one seed"
@@ -218,46 +222,7 @@ def timeline(
     for (name, *_), image in zip(frames, drawn, strict=True):
         figures.save_image(image, Path(folder) / name)
         images.append(image)
-    figures.save_gif(images, [colours[family] for family in frames[0][2]], Path(folder) / gif_name)
-
-
-@figures.styled
-def latent_sweep(
-    path: str | Path, z: np.ndarray, mean: np.ndarray, coordinate_names: Sequence[str], title: str
-) -> None:
-    """Draws E[x|z] over two latent coordinates, a panel for every coordinate of x.
-
-    Args:
-      z: [G], the values of both z₁ and z₂.
-      mean: [G (z₂), G (z₁), D] in units of x; all NaN of a model that has diverged.
-      coordinate_names: D labels of the coordinates of x.
-    """
-    n = len(coordinate_names)
-    fig = figures.new(max(6.6, 5.9 * n), 5.9, title)
-    lost = np.isnan(mean).all()
-    ink = "#808080" if lost else "white"
-    for i, (ax, name) in enumerate(zip(np.ravel(fig.subplots(1, n)), coordinate_names, strict=True)):
-        values = np.asarray(mean)[..., i]
-        if lost:
-            figures.words_in(ax, DIVERGED, TARGET_COLOUR)
-        else:
-            mesh = ax.pcolormesh(z, z, values, cmap=DENSITY_MAP, shading="gouraud")
-            figures.colour_bar(ax, mesh, f"E[{name}|z]")
-        if np.ptp(values) > 0:
-            ax.contour(z, z, values, levels=MaxNLocator(9).tick_values(values.min(), values.max()), colors="white",
-                       linewidths=0.7, alpha=0.65, linestyles="solid")  # fmt: skip
-        for radius in (1, 2):
-            ax.add_patch(Circle((0, 0), radius, fill=False, ec=ink, lw=1.8, ls="--"))
-            ax.annotate(f"{radius}σ", (0, radius), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
-                        color=ink, fontsize=12, fontweight="bold")  # fmt: skip
-        ax.set(xlabel="z₁", ylabel="z₂", aspect="equal", xlim=(z[0], z[-1]), ylim=(z[0], z[-1]))
-        ax.grid(False)
-    grey = {"color": "#808080"}
-    entries = {"1 and 2 σ of the prior": Line2D([], [], ls="--", lw=1.8, **grey)}
-    if not lost:
-        entries["equal E[x|z]"] = Line2D([], [], lw=0.9, **grey)
-    figures.figure_legend(fig, entries)
-    figures.save(fig, path)
+    animation.save_gif(images, [colours[family] for family in frames[0][2]], Path(folder) / gif_name)
 
 
 @figures.styled
@@ -309,135 +274,6 @@ def loss_curves(
     figures.save(fig, path)
 
 
-@figures.styled
-def discriminator(
-    path: str | Path,
-    curves: Mapping[str, Curve],
-    equilibrium: float,
-    axes: list[np.ndarray],
-    d_map: np.ndarray,
-    target: TargetPicture,
-    colour: str,
-    title: str,
-) -> None:
-    """Draws what a discriminator says: its means over training (left) and D(x) over data space at the end (right).
-
-    Args:
-      curves: `d_real` and `d_fake`, the mean D on target rows and on generated ones.
-      equilibrium: what D says everywhere once the generator equals the target.
-      axes: per coordinate the points of d_map.
-      d_map: [G] or [Gx, Gy], D(x); all NaN of a model that has diverged.
-      target: drawn in pale under D(x), or as contours over it.
-    """
-    fig = figures.new(12.5, 5.4, title)
-    left, right = fig.subplots(1, 2)
-    line = {"color": "#606060", "ls": "--", "lw": 1.6, "zorder": 4}
-    level = f"equilibrium s/2 = {equilibrium:.3g}"
-    courses, drawn = [], []
-    # The second line is narrower, so that both are seen where they meet.
-    for what, shade, lw in (("real", TARGET_COLOUR, 3.6), ("fake", colour, 1.8)):
-        drawn.append(figures.without_start(curves[f"d_{what}"]))
-        label = f"mean D on {what}{figures.diverged_note(drawn[-1:])}"
-        courses.append(course(drawn[-1].values, diverged_is_infinite=False))
-        figures.band(left, drawn[-1].steps, courses[-1], shade, label, lw=lw)
-    left.axhline(equilibrium, label=level, **line)
-    left.set_ylabel("D, a probability")
-    figures.step_axis(left, drawn)
-    figures.words_after(left, drawn, colour)
-    figures.robust_limits(left, [v for three in courses for v in three], equilibrium, narrowest=0.1)
-    figures.legend_below(left, 6)
-    lost = np.isnan(d_map).all()
-    if lost:
-        figures.words_in(right, DIVERGED, colour)
-    if target.dim == 1:
-        figures.probability_limits(right, [d_map], equilibrium)
-        bottom, top = right.get_ylim()
-        heights = _outline(target)
-        scaled = bottom + heights / heights.max() * (top - bottom) * 0.4
-        backdrop = {"color": "#DDDDDD", "lw": 0, "label": "target (not to scale)", "zorder": 1}
-        if target.density is None:
-            right.stairs(scaled, target.edges[0], baseline=bottom, fill=True, **backdrop)
-        else:
-            right.fill_between(target.axes[0], bottom, scaled, **backdrop)
-        if not lost:
-            _line_or_steps(right, axes[0], d_map, target, color=colour, lw=2.2, label="D(x) at the end", zorder=3)
-        right.axhline(equilibrium, label=level, **line)
-        right.set(ylabel="D(x)", xlabel="x", xlim=target.box[0], ylim=(bottom, top))
-        figures.round_ticks(right.xaxis)
-        figures.legend_below(right, 6)
-    else:
-        if not lost:
-            reach = max(float(np.nanmax(np.abs(np.nan_to_num(d_map, nan=equilibrium) - equilibrium))), 0.05)
-            norm = Normalize(equilibrium - reach, equilibrium + reach)
-            mesh = right.pcolormesh(*axes, d_map.T, cmap="RdBu_r", norm=norm, shading="gouraud")
-            bar = figures.colour_bar(right, mesh, "D(x) at the end · white: equilibrium")
-            # Colours are symmetric about the equilibrium, but no probability lies outside [0, 1].
-            bar.ax.set_ylim(max(norm.vmin, min(0.0, np.nanmin(d_map))), min(norm.vmax, max(1.0, np.nanmax(d_map))))
-        _contours(right, target, TARGET_COLOUR)
-        figures.plane(right, target.box)
-        figures.legend_below(right, 6, [_contour_handle(target, TARGET_COLOUR)])
-    figures.save(fig, path)
-
-
-@figures.styled
-def energy_landscape(
-    path: str | Path,
-    axes: list[np.ndarray],
-    energy: np.ndarray,
-    target_energy: np.ndarray | None,
-    target: TargetPicture,
-    colour: str,
-    title: str,
-) -> None:
-    """Draws a model's energy −ln q against the target's −ln p, both normalised, in nats.
-
-    Args:
-      axes: per coordinate the points of the energies.
-      energy: [G] or [Gx, Gy], −ln q; all NaN of a model that has diverged.
-      target_energy: the same of the target; it may hold +∞, or be None.
-      target: gives the box and the bins.
-    """
-    energy = np.asarray(energy, np.float64)
-    lost = np.isnan(energy).all()
-    both = [energy] if target_energy is None else [energy, np.asarray(target_energy, np.float64)]
-    low, high, cut = figures.energy_limits(both, ENERGY_SPAN)
-    whose = "the target's lowest" if target_energy is not None else "the lowest"
-    note = f"cut {ENERGY_SPAN:g} nats above {whose}" if cut else ""
-    unit = "nats per bin" if target.binned else "nats"
-    if target.dim == 1:
-        fig = figures.new(9, 5.6, title)
-        ax = fig.subplots()
-        label = f"model: {'diverged' if lost else '−ln q(x)'}"
-        _line_or_steps(ax, axes[0], energy, target, color=colour, lw=2.4, label=label, zorder=3)
-        if lost:
-            figures.words_in(ax, DIVERGED, colour)
-        if target_energy is not None:
-            _line_or_steps(ax, axes[0], both[1], target, color=TARGET_COLOUR, lw=1.7, ls="--",
-                           label="target: −ln p(x)", zorder=4)  # fmt: skip
-        ax.set(xlabel="x", ylabel=f"energy ({unit})", xlim=target.box[0], ylim=(low, high))
-        figures.round_ticks(ax.xaxis)
-        figures.header(ax, "", note, colour)
-        figures.figure_legend(fig, {line.get_label(): line for line in ax.get_legend_handles_labels()[0]})
-    else:
-        fig, panels, _ = figures.grid(len(both), 4.4, title, False)
-        names = [("model: −ln q(x)", colour), ("target: −ln p(x)", TARGET_COLOUR)]
-        for ax, values, (name, shade) in zip(panels, both, names, strict=False):
-            figures.plane(ax, target.box)
-            if values is energy and lost:
-                figures.words_in(ax, DIVERGED, shade)
-                # Names stand at one height.
-                figures.header(ax, name, " " if note else "", shade)
-                continue
-            clipped = np.clip(np.nan_to_num(values, nan=high, posinf=high), low, high)
-            mesh = ax.pcolormesh(*axes, clipped.T, cmap=DENSITY_MAP + "_r", vmin=low, vmax=high, shading="gouraud")
-            levels = np.arange(np.ceil(low), high, 1.0 if high - low < 8 else 2.0)
-            ax.contour(*axes, clipped.T, levels=levels, colors=TARGET_COLOUR, linewidths=0.7, alpha=0.7)
-            figures.header(ax, name, note, shade)
-            if ax is panels[-1]:
-                figures.colour_bar(ax, mesh, f"energy ({unit})", "max" if cut else "neither")
-    figures.save(fig, path)
-
-
 def _comparison_images(
     frames: Sequence[tuple[str, Mapping[str, np.ndarray], Mapping[str, str]]],
     target: TargetPicture,
@@ -451,8 +287,9 @@ def _comparison_images(
     known = {name: _known_heights(masses, target) for name, masses in (exactly or {}).items()}
     families = [*frames[0][1], *known]
     cells = [{family: cell_heights(x, target) for family, x in samples.items()} | known for _, samples, _ in frames]
-    exact, outline = _heights(target.masses, target), _outline(target)
-    tallest = float(max(exact.max(), outline.max()))
+    exact, outline = _heights(target.masses, target), outline_of(target)
+    # A plane shows no density but that of its cells.
+    tallest = float(max(exact.max(), outline.max() if target.dim == 1 else 0.0))
     peak = max((heights.max() for frame in cells for heights, _ in frame.values()), default=0.0)
     # A collapsed model's spike must not flatten everyone else: cut it, and say so in the panel's head.
     top = max(tallest, min(peak, 1.6 * tallest)) * (1.06 if target.dim == 1 else 1.0)
@@ -468,7 +305,12 @@ def _comparison_images(
 
     flat = target.dim == 1
     labelled = [f"{title} — {label}" if label else title for label, _, _ in frames]
-    fig, panels, columns = figures.grid(1 + len(families), 2.9, max(labelled, key=len), flat)
+    side = 2.9
+    fig, panels, columns = figures.grid(1 + len(families), side, max(labelled, key=len), flat)
+    across, along = np.ptp(target.box, axis=1) if not flat else (1.0, 1.0)
+    if along < across <= 1.5 * along:
+        # Panels keep the proportions of the plane: what lies lower needs less room.
+        fig.set_figheight(fig.get_figheight() - side * (1 - along / across) * -(-len(panels) // columns))
     what = "probability per bin" if target.binned else "probability density"
     movers, heads, words = {}, {}, {}
     for i, (ax, family) in enumerate(zip(panels, [None, *families], strict=True)):
@@ -476,12 +318,12 @@ def _comparison_images(
         if flat:
             colour = FLOOR_COLOUR if family is None else colours[family]
             movers[family] = ax.stairs(heights, target.edges[0], fill=True, color=colour, alpha=0.6, lw=0, zorder=2)
-            _line_or_steps(ax, target.axes[0], outline, target, color=TARGET_COLOUR, lw=1.8, zorder=3)
+            line_or_steps(ax, target.axes[0], outline, target, color=TARGET_COLOUR, lw=1.8, zorder=3)
             ax.set(xlim=(target.edges[0][0], target.edges[0][-1]), ylim=(0, top))
             figures.round_ticks(ax.xaxis)
         else:
             movers[family] = ax.pcolormesh(*target.edges, heights.T, cmap=DENSITY_MAP, vmin=0, vmax=top)
-            _contours(ax, target, "white")
+            draw_contours(ax, target, "white")
             figures.plane(ax, target.box)
         figures.outer_labels(ax, i, len(panels), columns, "x" if flat else "x₁", what if flat else "x₂")
         # Where the families' scores stand stands the floor's.
@@ -499,7 +341,7 @@ def _comparison_images(
     else:
         last = panels[min(columns, len(panels)) - 1]
         figures.colour_bar(last, movers[None], what, "max" if peak > top else "neither")
-        contour = _contour_handle(target, "#707070")
+        contour = target_contour(target, "#707070")
         figures.figure_legend(fig, {contour.get_label(): contour}, f"colours: {shown}" if known else None)
 
     # Solved once, with the longest title and room for every note: frames must not move against each other.
@@ -528,7 +370,8 @@ def _known_heights(masses: np.ndarray, target: TargetPicture) -> tuple[np.ndarra
     return _heights(masses, target), float(masses.sum())
 
 
-def _line_or_steps(ax: Axes, x: np.ndarray, y: np.ndarray, target: TargetPicture, **style: Any) -> None:
+def line_or_steps(ax: Axes, x: np.ndarray, y: np.ndarray, target: TargetPicture, **style: Any) -> None:
+    """Draws a function of x, or of the cells where that is what is known."""
     y = np.where(np.isfinite(y), y, np.nan)
     if target.density is None and len(y) == len(target.edges[0]) - 1:
         ax.stairs(y, target.edges[0], baseline=None, **style)
@@ -536,20 +379,33 @@ def _line_or_steps(ax: Axes, x: np.ndarray, y: np.ndarray, target: TargetPicture
         ax.plot(x, y, **style)
 
 
-def _contours(ax: Axes, target: TargetPicture, colour: str) -> None:
-    axes, density = target.axes, target.density
+def draw_contours(ax: Axes, target: TargetPicture, colour: str) -> None:
+    """Draws a 2-D target as lines around shares of its mass."""
+    axes, density = target.density_axes or target.axes, target.density
     if density is None:
         # Cells of a finite table are too ragged for lines.
         axes = [(edges[1:] + edges[:-1]) / 2 for edges in target.edges]
         density = figures.smoothed(_heights(target.masses, target))
-    figures.contours(ax, axes, density, colour)
+    figures.contours(ax, axes, density, colour, _shares(target))
 
 
-def _contour_handle(target: TargetPicture, colour: str) -> Line2D:
-    return figures.contour_handle("target" if target.density is not None else "target, smoothed", colour)
+def target_contour(target: TargetPicture, colour: str) -> Line2D:
+    """What a legend says of `draw_contours`."""
+    inside = np.ravel(target.density)[np.ravel(target.density) > 0] if target.density is not None else np.arange(2)
+    if len(inside) and np.ptp(inside) <= 1e-9 * inside.max():
+        return Line2D([], [], color=colour, lw=1.5, label="contour: edge of the target")
+    what = "target" if target.density is not None else "target, smoothed"
+    return figures.contour_handle(what, colour, _shares(target))
 
 
-def _outline(target: TargetPicture) -> np.ndarray:
+def _shares(target: TargetPicture) -> tuple[float, ...]:
+    """Of the mass inside each contour: of narrow features, where lines would lie upon each other, the outermost."""
+    narrow = max(map(len, target.density_axes or [[]])) > _MOST_POINTS
+    return figures.CONTOUR_SHARES[:1] if narrow else figures.CONTOUR_SHARES
+
+
+def outline_of(target: TargetPicture) -> np.ndarray:
+    """The heights of a 1-D target's line: its density, or what its cells hold."""
     return _heights(target.masses, target) if target.density is None else target.density
 
 

@@ -202,6 +202,7 @@ def report(
             "name": target.name,
             "dim": target.dim,
             "entropy": target.entropy,
+            "log_prob_kind": target.log_prob_kind,
             "box": target.box,
             "discretisation_error": judge.discretisation_error,
             "split": _split(target, config),

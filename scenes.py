@@ -5,16 +5,20 @@ sent to another process.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-# Okabe and Ito's palette without black (the target) and yellow (unreadable on white), then three of Paul Tol's and a
-# brown, for ten in all.
+# Okabe and Ito's palette without black (the target) and yellow (unreadable on white), then three of Paul Tol's, a
+# brown and a violet, for eleven in all.
 PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
-    "#56B4E9", "#332288", "#882255", "#999933", "#6B4A2B",
+    "#56B4E9", "#332288", "#882255", "#999933", "#6B4A2B", "#9933FF",
 )  # fmt: skip
+# So many colours cannot all be told apart without colour vision: lines differ in their dashes as well, and points in
+# their shapes. "^", "v" and "X" say that something lies outside or has diverged.
+_DASHES = ("-", "-", "-", (0, (4, 1.4)), (0, (7, 1.4, 1.4, 1.4)), (0, (1.3, 1.1)))
+_MARKERS = ("o", "s", "D", "P", "p", "*", "<", ">", "d", "h", "8")
 
 
 class TargetPicture(NamedTuple):
@@ -25,9 +29,10 @@ class TargetPicture(NamedTuple):
     edges: list[np.ndarray]  # per axis, the cell boundaries that samples are histogrammed over
     masses: np.ndarray  # the exact mass of every cell, [K] or [Kx, Ky], without overflow
     closed: bool  # samples outside go into the end cells (bins)
-    axes: list[np.ndarray]  # per axis, the points at which the density is known
+    axes: list[np.ndarray]  # per axis, the points at which families' views are known, and the density unless it says
     density: np.ndarray | None  # exact density there, [G] or [Gx, Gy]; None: the masses are drawn
     binned: bool  # heights are probabilities per bin, not densities
+    density_axes: list[np.ndarray] | None = None  # other points for the density, fine enough for narrow features
 
     @property
     def dim(self) -> int:
@@ -40,6 +45,16 @@ class Curve(NamedTuple):
 
     steps: np.ndarray  # [E]
     values: np.ndarray  # [S, E], NaN where a seed has diverged
+
+
+class Contribution(NamedTuple):
+    """What one family shows in a picture that several may share."""
+
+    arrays: Mapping[str, np.ndarray]  # from its view, of the middle seed; all NaN where that one has diverged
+    curves: Mapping[str, Curve]  # the view's fields of Info, each value a mean over the interval that ends at its step
+    scores: Mapping[str, Curve]  # every followed metric (kld in nats, wasserstein in units of x), from step 0 on
+    colour: str
+    diverged: bool  # the middle seed has
 
 
 class CostPicture(NamedTuple):
@@ -72,8 +87,28 @@ def family_colours(names: Sequence[str], externals: Sequence[str] = ()) -> dict[
     return {name: _palette_colour(i) for i, name in enumerate(dict.fromkeys([*names, *externals]))}
 
 
+def place_of(colour: str) -> int:
+    """Which of all families' colours it is; 0 for any other colour."""
+    return _PLACES.get(colour, 0)
+
+
+def dash_of(colour: str) -> Any:
+    """The line style, as Matplotlib takes it, that goes with a family's colour; solid for any other colour."""
+    place = place_of(colour)
+    return _DASHES[place if place < 3 else 3 + place % 3]
+
+
+def marker_of(colour: str) -> str:
+    """The marker that goes with a family's colour; a circle for any other colour."""
+    return _MARKERS[place_of(colour) % len(_MARKERS)]
+
+
 def _palette_colour(i: int) -> str:
     """The palette's colours, and then the same once more, darker."""
     darker = 0.62 ** (i // len(PALETTE))
     channels = bytes.fromhex(PALETTE[i % len(PALETTE)][1:])
     return "#" + "".join(f"{round(darker * channel):02X}" for channel in channels)
+
+
+# Of a colour, the position that it has been given for.
+_PLACES = {_palette_colour(i): i for i in range(8 * len(PALETTE))}

@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 import figures
+import scenes
 from figures import FLOOR_COLOUR, TARGET_COLOUR
 from plotting import course
 from scenes import CostPicture, Curve, Sensitivity
@@ -33,6 +34,8 @@ def cost_quality(
     floors: Mapping[str, tuple[float, float, float]],
     colours: Mapping[str, str],
     title: str,
+    *,
+    remarks: Mapping[str, str] | None = None,
 ) -> None:
     """Draws the KLD against the time (left) and the operations (right) that it took, on log scales.
 
@@ -42,7 +45,9 @@ def cost_quality(
       points: per family its costs and its KLD.
       externals: per set of samples from elsewhere its KLD (nats), None where it has none. What they cost is unknown.
       floors: under `kld` the mean, low and high that samples of the target itself score; the rest is ignored.
+      remarks: what the legend says behind a name, such as "▼ loses to HISTOGRAM".
     """
+    remarks = remarks or {}
     # Who has diverged altogether has a cost, but no place on the other axis.
     drawn = {family: cost for family, cost in points.items() if np.isfinite(cost.kld).any()}
     ways = {family: _way(cost.course) for family, cost in drawn.items()}
@@ -68,7 +73,7 @@ def cost_quality(
         for family, total in totals.items():
             share, median = ways[family]
             ax.plot(total * share, np.clip(median, limits[0], limits[1] * 100), color=colours[family], lw=1.6,
-                    alpha=0.75, zorder=3)  # fmt: skip
+                    ls=scenes.dash_of(colours[family]), alpha=0.75, zorder=3)  # fmt: skip
             _ending(ax, total, drawn[family].kld, colours[family], limits)
         cheapest = min(totals, key=totals.__getitem__, default=None)
         # The budget that every family here has had: where the others' lines cross it they can be compared.
@@ -86,21 +91,26 @@ def cost_quality(
     for family, cost in points.items():
         unknown = [label for label in known if family in drawn and family not in known[label]]
         note = f"{' and '.join(_WORDS[label] for label in unknown)} unknown" if unknown else ""
-        style = {"marker": "o", "ms": 10, "lw": 1.6} if family in drawn else {"marker": "X", "ms": 9, "ls": "none"}
-        entries[_named(family, cost.kld, note)] = Line2D([], [], color=colours[family], mec="white", **style)
+        style = {"marker": "X", "ms": 9, "ls": "none"}
+        if family in drawn:
+            style = {"marker": scenes.marker_of(colours[family]), "ms": 10, "lw": 1.6,
+                     "ls": scenes.dash_of(colours[family])}  # fmt: skip
+        label = figures.remarked(_named(family, cost.kld, note), remarks.get(family))
+        entries[label] = Line2D([], [], color=colours[family], mec="white", **style)
     for name in externals:
-        entries[f"{name} ({'cost unknown' if name in levels else 'no KLD'})"] = figures.external_entry(colours[name])
+        label = f"{name} ({'cost unknown' if name in levels else 'no KLD'})"
+        entries[figures.remarked(label, remarks.get(name))] = figures.external_entry(colours[name])
     if "kld" in floors:
         entries |= figures.floor_entry()
     if compared:
         entries["equal cost: what the cheapest took"] = Line2D([], [], **_MARK)
-    markers = {_marker(_median(cost.kld)) for cost in drawn.values()}
+    markers = {_marker(_median(cost.kld), "") for cost in drawn.values()}
     for marker, meaning in (("^", "the median seed has diverged"), ("v", "the median is no more than 0")):
         if marker in markers:
             entries[meaning] = Line2D([], [], color="#606060", marker=marker, ms=10, ls="none")
     n_seeds = max((len(cost.kld) for cost in points.values()), default=1)
     end = (
-        f"circle: median of {n_seeds} seeds at the end, with their range · dots: every seed"
+        f"large: median of {n_seeds} seeds at the end, with their range · dots: every seed"
         if n_seeds > 1
         else "one seed"
     )
@@ -156,7 +166,9 @@ def kld_sensitivity(
             # What is infinite leaves through the top; what is zero runs along the bottom.
             three = [np.clip(values, limits[0], limits[1] * 100) for values in courses[name][e]]
             if len(cells) > 1:
-                style = {"ls": figures.EXTERNAL_DASH, "lw": 2.0} if name in grid.externals else {"lw": 2.2}
+                style = {"ls": figures.EXTERNAL_DASH, "lw": 2.0}
+                if name not in grid.externals:
+                    style = {"lw": 2.2, **figures.line_of(colours[name], 1, len(families))}
                 figures.band(ax, cells, three, colours[name], name, zorder=3, **style)
             elif name in grid.externals:
                 figures.external_line(ax, three[0][0], colours[name], limits[0])
@@ -164,7 +176,7 @@ def kld_sensitivity(
                 # One point is no line, and points at one place would hide one another.
                 x = cells * 1.25 ** (2 * (i + 1) / (len(families) + 1) - 1)
                 ax.vlines(x, *three[1:], color=colours[name], lw=2.2, zorder=3)
-                ax.plot(x, three[0], "o", color=colours[name], ms=9, mec="white", zorder=3)
+                ax.plot(x, three[0], scenes.marker_of(colours[name]), color=colours[name], ms=9, mec="white", zorder=3)
         title_style = {"loc": "left", "color": TARGET_COLOUR}
         if own_epsilon[e]:
             ax.axvline(grid.chosen[0], **_MARK)
@@ -177,7 +189,7 @@ def kld_sensitivity(
     entries = {}
     for name, values in families.items():
         external = name in grid.externals
-        line = figures.external_entry(colours[name]) if external else Line2D([], [], color=colours[name], lw=2.6)
+        line = figures.external_entry(colours[name]) if external else figures.entry_of(colours[name])
         lost = "" if np.isfinite(values).any() else ", no KLD"
         entries[f"{name} (external{lost})" if external else _named(name, values, "")] = line
     entries |= figures.floor_entry()
@@ -204,9 +216,9 @@ def _median(kld: np.ndarray) -> float:
     return float(np.median(np.where(np.isfinite(kld), kld, np.inf)))
 
 
-def _marker(median: float) -> str:
-    """A circle; what a log axis cannot show points out of it."""
-    return "^" if np.isinf(median) else "v" if median <= 0 else "o"
+def _marker(median: float, usual: str) -> str:
+    """The usual marker; what a log axis cannot show points out of it."""
+    return "^" if np.isinf(median) else "v" if median <= 0 else usual
 
 
 def _ending(ax: Axes, total: float, kld: np.ndarray, colour: str, limits: tuple[float, float]) -> None:
@@ -215,8 +227,8 @@ def _ending(ax: Axes, total: float, kld: np.ndarray, colour: str, limits: tuple[
     finite = np.clip(kld[np.isfinite(kld)], low, high)
     median = _median(kld)
     ax.vlines(total, finite.min(), high if np.isinf(median) else finite.max(), color=colour, lw=2.2, zorder=4)
-    ax.plot(total, np.clip(median, low, high), _marker(median), color=colour, ms=10, mec="white", mew=1, zorder=5,
-            clip_on=False)  # fmt: skip
+    marker = _marker(median, scenes.marker_of(colour))
+    ax.plot(total, np.clip(median, low, high), marker, color=colour, ms=10, mec="white", mew=1, zorder=5, clip_on=False)
     if len(kld) > 1:
         beside = ax.transData + ScaledTranslation(10 / 72, 0, ax.figure.dpi_scale_trans)
         ax.plot(np.full(len(finite), total), finite, "o", color=colour, ms=4.5, mec="white", mew=0.4, zorder=5,

@@ -74,10 +74,11 @@ def _prepare(parent: int) -> None:
     # Ctrl-C reaches every process of a terminal; this one ends when nobody needs it any more.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    import family_pictures
     import plotting
     import scorecards
 
-    del plotting, scorecards
+    del family_pictures, plotting, scorecards
 
 
 def _nothing() -> None:

@@ -1,21 +1,25 @@
 """Target distributions, each with everything about it that is known exactly."""
 
-import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
 import scipy.stats
-from scipy.optimize import elementwise
 
-import prng
-from cells import Cells, Codec, binning, identity, row_masses, standardising
+import shapes
+from cells import Cells, binning, identity, row_masses, standardising
+from distribution import Modes as Modes
+from distribution import Target as Target
+from distribution import masses_from_cdf
 from errors import UserError, unknown_choice
+from mixtures import even_mixture
+from mixtures import gaussian_mixture as gaussian_mixture
+from mixtures import sample_mixture as sample_mixture
 from tables import MIN_ROWS, check_columns, read_rows, split_rows
 
 POISSON_RATE = 4
@@ -25,52 +29,6 @@ DEFAULT_MIXTURE = (
     ((1.5, 1.5), (1.5, -1.5), (-1.5, 1.5), (-1.5, -1.5)),
     (((0.5, 0.4), (0.4, 0.5)), ((0.5, -0.4), (-0.4, 0.5)), ((0.5, 0.0), (0.0, 0.5)), ((0.2, 0.0), (0.0, 0.8))),
 )
-
-
-class Modes(NamedTuple):
-    """The components of a mixture of Gaussians."""
-
-    weights: np.ndarray  # [M], sum 1
-    means: np.ndarray  # [M, D]
-    covariances: np.ndarray  # [M, D, D]
-
-
-class Target(NamedTuple):
-    """A distribution in data space, with every exact quantity it has. Exact ones are float64 on the host."""
-
-    name: str
-    dim: int
-    box: np.ndarray  # [D, 2]: the range of bins, histogram cells and plots
-    codec: Codec
-    sample: Callable[[jax.Array, int], jax.Array]  # (key, n) -> [n, D]
-    cell_masses: Callable[[Cells], np.ndarray]  # exact probabilities, in the order of Cells.index
-    log_prob: Callable[[np.ndarray], np.ndarray] | None = None  # [n, D] -> [n], nats
-    cdf: Callable[[np.ndarray], np.ndarray] | None = None  # 1-D: [...] -> [...]
-    quantile: Callable[[np.ndarray], np.ndarray] | None = None  # 1-D: the inverse of cdf
-    quadrature: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None  # nodes [G, D] and weights [G] of ∫ · dx
-    modes: Modes | None = None
-    entropy: float | None = None  # nats: differential, or of the probabilities where the target is discrete
-    discrete: bool = False  # log_prob is a probability, not a density
-    train_rows: np.ndarray | None = None  # [N, D]: a fixed training set; None: fresh draws
-    held_out_rows: np.ndarray | None = None  # [M, D]: beside train_rows, rows that no family trains on
-    empirical: bool = False  # CUSTOM: nothing is known but its rows, and the held-out ones are what is compared with
-    n_bins: int = 0
-
-    def as_compared(self, x: jax.Array) -> jax.Array:
-        """Rows [n, D] as every score sees them: with bins encoded and hard-decoded, so that like meets like."""
-        return self.codec.decode(self.codec.encode(x)) if self.n_bins else x
-
-    def grid(self) -> tuple[jax.Array, jax.Array]:
-        """Points over the box in data space [G, D] and the events there: the bins, 400 points, or 100 × 100."""
-        if self.n_bins:
-            axes = Cells(self.box, self.n_bins, closed=True).centres
-        elif self.discrete:
-            axes = [np.arange(self.box[0, 0] + 0.5, self.box[0, 1])]
-        else:
-            axes = [np.linspace(low, high, 400 if self.dim == 1 else 100) for low, high in self.box]
-        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dim)
-        x = jnp.asarray(points, jnp.float32)
-        return x, jax.jit(self.codec.encode)(x)
 
 
 def make_target(config: Any) -> Target:
@@ -124,92 +82,6 @@ def kld_cells(target: Target, n_per_axis: int) -> Cells:
     return Cells(target.box, n_per_axis or (50 if target.dim == 1 else 30), closed=False)
 
 
-def sample_mixture(key: jax.Array, n: int, weights: jax.Array, means: jax.Array, factors: jax.Array) -> jax.Array:
-    """Draws [n, D] from a mixture of Gaussians.
-
-    Args:
-      key: a PRNG key.
-      n: how many.
-      weights: [M], sum 1.
-      means: [M, D].
-      factors: [M, D, D], lower Cholesky factors of the covariances.
-    """
-    key_mode, key_noise = jax.random.split(key)
-    # One uniform a row, where `randint` and `categorical` take more of what bounds training; and a product with one-hot
-    # columns, which is exact, where looking up a row at a time is slow.
-    bounds = jnp.cumsum(jnp.asarray(weights, jnp.float32))[:-1]
-    mode = jnp.sum(jax.random.uniform(key_mode, (1, n)) >= bounds[:, None], axis=0)
-    one_hot = jax.nn.one_hot(mode, len(weights), axis=0)
-    dim = means.shape[1]
-    normal = prng.normal(key_noise, (dim, n))
-    # Exact on every device: some GPUs round the factors of a product unless told not to.
-    exactly = functools.partial(jnp.matmul, precision="highest")
-    mean = exactly(jnp.asarray(means, jnp.float32).T, one_hot)
-    factor = exactly(jnp.asarray(factors, jnp.float32).reshape(-1, dim * dim).T, one_hot)
-    return (mean + jnp.sum(factor.reshape(dim, dim, n) * normal[None], axis=1)).T
-
-
-def gaussian_mixture(name: str, modes: Modes, box: np.ndarray | None = None) -> Target:
-    """A mixture of Gaussians in one or two dimensions.
-
-    Args:
-      name: what pictures call it.
-      modes: its components.
-      box: [D, 2]; None, in 1-D: from the quantile at 0.001 to that at 0.999.
-    """
-    factors = np.linalg.cholesky(modes.covariances)
-    dim = modes.means.shape[1]
-    laws = [scipy.stats.multivariate_normal(*mode) for mode in zip(modes.means, modes.covariances, strict=True)]
-
-    def log_prob(x):
-        each = np.stack([law.logpdf(x).reshape(len(x)) for law in laws], axis=-1)
-        return scipy.special.logsumexp(each, axis=-1, b=modes.weights)
-
-    mixture = Target(
-        name=name,
-        dim=dim,
-        box=box,
-        codec=identity(dim),
-        sample=lambda key, n: sample_mixture(key, n, modes.weights, modes.means, factors),
-        cell_masses=lambda cells: _mixture_masses_2d(modes, cells),
-        log_prob=log_prob,
-        quadrature=lambda: _mixture_quadrature(modes),
-        modes=modes,
-        entropy=_entropy(log_prob, modes),
-    )
-    if dim == 2:
-        return mixture
-    locations, deviations = modes.means[:, 0], factors[:, 0, 0]
-    reach = np.array([(locations - 12 * deviations).min(), (locations + 12 * deviations).max()])
-
-    def cdf(x):
-        return scipy.stats.norm.cdf(np.asarray(x, np.float64)[..., None], locations, deviations) @ modes.weights
-
-    def quantile(u):
-        u = np.asarray(u, np.float64)
-        root = elementwise.find_root(
-            lambda x, u: cdf(x) - u,
-            (np.full_like(u, reach[0]), np.full_like(u, reach[1])),
-            args=(u,),
-            tolerances={"xatol": 1e-14, "xrtol": 1e-15, "fatol": 0, "frtol": 0},
-        )
-        return root.x
-
-    return mixture._replace(
-        box=quantile(np.array([[0.001, 0.999]])) if box is None else box,
-        cell_masses=lambda cells: _masses_from_cdf(cdf, cells),
-        cdf=cdf,
-        quantile=quantile,
-    )
-
-
-def _even_mixture(name: str, means: Any, deviation: float, box: np.ndarray | None = None) -> Target:
-    """Equal weights and one variance for all components and directions; means [M, D]."""
-    means = np.asarray(means, np.float64)
-    covariances = np.tile(deviation**2 * np.eye(means.shape[1]), (len(means), 1, 1))
-    return gaussian_mixture(name, Modes(np.full(len(means), 1 / len(means)), means, covariances), box)
-
-
 def _beta(name: str) -> Target:
     low, high, alpha, beta = -2.5, 2.5, 2, 5
     law = scipy.stats.beta(alpha, beta, loc=low, scale=high - low)
@@ -226,8 +98,9 @@ def _beta(name: str) -> Target:
         box=np.array([[low, high]]),
         codec=identity(1),
         sample=sample,
-        cell_masses=lambda cells: _masses_from_cdf(law.cdf, cells),
+        cell_masses=lambda cells: masses_from_cdf(law.cdf, cells),
         log_prob=lambda x: law.logpdf(x[:, 0]),
+        log_prob_kind="exact",
         cdf=law.cdf,
         quantile=law.ppf,
         quadrature=lambda: _interval_quadrature(low, high),
@@ -252,13 +125,30 @@ def _poisson(name: str, n_cells: int) -> Target:
         box=np.array([[lowest - 0.5, lowest - 0.5 + n_cells]]),
         codec=identity(1),
         sample=sample,
-        cell_masses=lambda cells: _masses_from_cdf(law.cdf, cells),
+        cell_masses=lambda cells: masses_from_cdf(law.cdf, cells),
         log_prob=lambda x: law.logpmf(x[:, 0]),
+        log_prob_kind="exact",
         cdf=law.cdf,
         quantile=law.ppf,
         entropy=float(law.entropy()),
         discrete=True,
     )
+
+
+def _ring(name: str) -> Target:
+    """Eight Gaussians of σ = 0.1 at equal distances on a circle of radius 2."""
+    angles = 2 * np.pi * np.arange(8) / 8
+    means = 2 * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    return even_mixture(name, means, 0.1, np.array([[-2.5, 2.5]] * 2))
+
+
+def _grid(name: str) -> Target:
+    """25 Gaussians of σ = 0.05 at {−4, −2, 0, 2, 4}² (Lin et al., PacGAN: The Power of Two Samples in GANs, 2018).
+
+    Every mode lies where four of the KLD's 30 × 30 cells meet, so that all look alike.
+    """
+    means = list(itertools.product((-4, -2, 0, 2, 4), repeat=2))
+    return even_mixture(name, means, 0.05, np.array([[-5.0, 5.0]] * 2))
 
 
 def _numbers(what: str, values: Any, entry: tuple[int, ...]) -> np.ndarray:
@@ -337,92 +227,27 @@ def _custom(config: Any) -> Target:
 
 # Every target by its name in the config block; each entry makes one from the run's configuration.
 TARGETS: dict[str, Callable[[Any], Target]] = {
-    "1D_BIMODAL": lambda config: _even_mixture("1D_BIMODAL", [[-1.5], [1.5]], 0.4),
-    "1D_TRIMODAL": lambda config: _even_mixture("1D_TRIMODAL", [[-2], [0], [2]], 0.35),
-    "1D_QUADMODAL": lambda config: _even_mixture("1D_QUADMODAL", [[-2.5], [-0.8], [0.8], [2.5]], 0.3),
+    "1D_BIMODAL": lambda config: even_mixture("1D_BIMODAL", [[-1.5], [1.5]], 0.4),
+    "1D_TRIMODAL": lambda config: even_mixture("1D_TRIMODAL", [[-2], [0], [2]], 0.35),
+    "1D_QUADMODAL": lambda config: even_mixture("1D_QUADMODAL", [[-2.5], [-0.8], [0.8], [2.5]], 0.3),
     "1D_BETA": lambda config: _beta("1D_BETA"),
     "1D_POISSON": lambda config: _poisson("1D_POISSON", config.num_bins or config.kld_cells),
-    "2D_MIX_GAUSS": lambda config: _even_mixture(
+    "2D_MIX_GAUSS": lambda config: even_mixture(
         "2D_MIX_GAUSS", list(itertools.product((1.5, -1.5), repeat=2)), 0.5, np.array([[-3.5, 3.5]] * 2)
     ),
     "2D_GMM": _edited_mixture,
+    "2D_RING": lambda config: _ring("2D_RING"),
+    "2D_GRID": lambda config: _grid("2D_GRID"),
+    "2D_MOONS": lambda config: shapes.moons("2D_MOONS"),
+    "2D_CIRCLES": lambda config: shapes.circles("2D_CIRCLES"),
+    "2D_SPIRALS": lambda config: shapes.spirals("2D_SPIRALS"),
+    "2D_PINWHEEL": lambda config: shapes.pinwheel("2D_PINWHEEL"),
+    "2D_CHECKERBOARD": lambda config: shapes.checkerboard("2D_CHECKERBOARD"),
     "CUSTOM": _custom,
 }
-
-
-def _masses_from_cdf(cdf: Callable[[np.ndarray], np.ndarray], cells: Cells) -> np.ndarray:
-    edges = cells.edges[0]
-    if cells.closed:
-        return np.diff(np.concatenate([[0.0], cdf(edges[1:-1]), [1.0]]))
-    inside = np.diff(cdf(edges))
-    return np.concatenate([inside, [cdf(edges[0]), 1 - cdf(edges[-1])]])
-
-
-def _mixture_masses_2d(modes: Modes, cells: Cells) -> np.ndarray:
-    """Cell masses of a 2-D mixture: Gauss–Legendre over x of the exact conditional masses in y.
-
-    Cells are cut to nine standard deviations about a component and into pieces no wider than the scale on which the
-    integrand changes, so that sixteen nodes a piece are exact to rounding for narrow and for correlated components.
-    """
-    x_edges, y_edges = cells.edges
-    nodes, weights = np.polynomial.legendre.leggauss(16)
-    masses = np.zeros((cells.n_per_axis, cells.n_per_axis))
-    for weight, mean, covariance in zip(*modes, strict=True):
-        deviation = math.sqrt(covariance[0, 0])
-        slope = covariance[0, 1] / covariance[0, 0]
-        spread = math.sqrt(covariance[1, 1] - slope * covariance[0, 1])
-        edges = np.clip(x_edges, mean[0] - 9 * deviation, mean[0] + 9 * deviation)
-        scale = deviation if slope == 0 else min(deviation, spread / abs(slope))
-        for i, (low, high) in enumerate(itertools.pairwise(edges)):
-            if low == high:
-                continue
-            pieces = np.linspace(low, high, math.ceil((high - low) / scale) + 1)
-            half = (pieces[1] - pieces[0]) / 2
-            x = (pieces[:-1] + half)[:, None] + half * nodes  # [pieces, 16]
-            density = scipy.stats.norm.pdf(x, mean[0], deviation) * half * weights
-            y_mean = mean[1] + slope * (x - mean[0])
-            below = scipy.special.ndtr((y_edges - y_mean[..., None]) / spread)  # [pieces, 16, n + 1]
-            masses[i] += weight * np.diff(np.tensordot(density, below, axes=2))
-    return np.concatenate([masses.ravel(), [max(0.0, 1 - masses.sum())]])
 
 
 def _interval_quadrature(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """Gauss–Legendre on an interval; it never meets the ends, where a log density may be infinite."""
     nodes, weights = np.polynomial.legendre.leggauss(800)
     return (low + (high - low) * (nodes[:, None] + 1) / 2), weights * (high - low) / 2
-
-
-def _mixture_quadrature(modes: Modes, refine: int = 1, reach: float = 7.0) -> tuple[np.ndarray, np.ndarray]:
-    """A trapezoid rule over every component's ± 7 σ, at a spacing of a third of the narrowest σ in any direction.
-
-    It converges geometrically; what limits it is the logarithm of the mixture between its components, to 1e-7 nats for
-    the 2-D targets here (measured against cross-entropies known exactly). At most 20 001 nodes in 1-D and 401 an axis
-    in 2-D.
-    """
-    deviations = np.sqrt(np.diagonal(modes.covariances, axis1=1, axis2=2))
-    low, high = (modes.means - reach * deviations).min(0), (modes.means + reach * deviations).max(0)
-    dim = len(low)
-    # In 1-D a finer rule costs nothing, and a model may be rougher than the target.
-    spacing = math.sqrt(np.linalg.eigvalsh(modes.covariances).min()) / (refine * (3 if dim > 1 else 50))
-    most = 20_001 if dim == 1 else 401
-    axes = [np.linspace(a, b, min(most, math.ceil((b - a) / spacing) + 1)) for a, b in zip(low, high, strict=True)]
-    nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dim)
-    return nodes, np.full(len(nodes), math.prod(axis[1] - axis[0] for axis in axes))
-
-
-def _entropy(log_prob: Callable[[np.ndarray], np.ndarray], modes: Modes) -> float:
-    """−∫ p ln p of a mixture by the trapezoid rule, which converges faster than any power for such integrands.
-
-    Every component's share is on a grid of its own, in units of its deviations: a narrow one is not lost beside a wide.
-    """
-    dim = modes.means.shape[1]
-    axis = np.linspace(-9, 9, 181)
-    nodes = np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
-    shares = np.prod(scipy.stats.norm.pdf(nodes) * (axis[1] - axis[0]), axis=-1)
-    factors = np.linalg.cholesky(modes.covariances)
-    return -float(
-        sum(
-            weight * (shares @ log_prob(mean + nodes @ factor.T))
-            for weight, mean, factor in zip(modes.weights, modes.means, factors, strict=True)
-        )
-    )

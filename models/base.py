@@ -17,9 +17,11 @@ _MOST_PACKED = 2**15
 class View(NamedTuple):
     """What a picture of a family's own shows, as arrays of one trained state."""
 
-    kind: str  # what `pictures` draws it as: "latent_sweep", "discriminator" or "energy"
-    arrays: Callable[..., dict]  # (state) -> dict of arrays in data space
+    kind: str  # what `pictures` draws it as. Where that is one of its SHARED kinds, families that show it under one
+    # picture name share the picture
+    arrays: Callable[..., dict] | None = None  # (state) -> dict of arrays in data space; None: curves alone are shown
     info_fields: tuple[str, ...] = ()  # fields of Info that this picture shows over training; not among the losses then
+    needs_rows: bool = False  # `arrays` takes (state, rows), a fixed draw of the target's events [n, *event]
 
 
 class Model(NamedTuple):
@@ -54,6 +56,7 @@ class Model(NamedTuple):
     batches_per_step: int | None = 1  # minibatches a step consumes; above 1 they are stacked; None: the whole data set
     step_counted: Callable[..., Any] | None = None  # an update of the same operations without a loop, whose body the
     # compiler counts once; None: `step` has no loop
+    rival: bool = False  # a trivial model that every other should beat
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train
     numbers: Mapping[str, float] = {}  # settings that compiled programs take as arguments, from `models.build`
     with_numbers: Callable[..., "Model"] | None = None  # (numbers, traced or not) -> this model with those instead

@@ -1,34 +1,46 @@
-"""One table of what every family reaches: all seven synthetic targets, binned and continuous where both exist.
+"""Tables of what every family reaches: all synthetic targets, binned and continuous where both exist, two budgets.
 
-Every row is a run of the benchmark itself with the default settings, four seeds and 1 600 parameters; beside it
-2D_GMM at 310 parameters with one hidden layer and 100 000 steps, scored once more by a two-sample KLD. What ends above
-five times its floor is trained again with ten times the budget: if that closes the gap it was capacity, else training.
+Every entry is a run of the benchmark itself with the default settings: 20 000 steps, four seeds, 310 and 1 600
+parameters. Beside them is 2D_GMM at 310 parameters with one hidden layer and 100 000 steps, scored once more by a
+two-sample KLD. With `--tenfold` what ends above five times its floor at 1 600 parameters is trained again with ten
+times as many: if that closes the gap it was capacity, else training.
 
-    python3 -m studies.quality           # runs what is missing; writes results_classical_benchmarks/quality.{json,md}
-    python3 -m studies.quality --show    # prints the table of the last runs
+    python3 -m studies.quality                        # runs what is missing of all registered families
+    python3 -m studies.quality --targets 2D_GRID --models GAN WGAN_GP
+    python3 -m studies.quality --show                 # prints the tables of the last runs
+
+Results are in results_classical_benchmarks/quality.{json,md}. They grow row by row and family by family: what is there
+is not run again, and a run that was killed goes on in results_quality/.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
+from models import MODELS
+from targets import TARGETS
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "generative_models_GAN_VAE_RBM_benchmarks.py"
 OUTPUT = ROOT / "results_classical_benchmarks" / "quality"
-ONE_DIMENSION = ("1D_BIMODAL", "1D_TRIMODAL", "1D_QUADMODAL", "1D_BETA", "1D_POISSON")
-FAMILIES = ("GAN", "VAE", "RBM")
+RUNS = ROOT / "results_quality"  # of what has not finished
+SCHEMA = 2
+BUDGETS = (310, 1600)
+N_BINS = 20
+N_STEPS, N_SEEDS = 20_000, 4
 FACTOR = 5  # an entry above so many floors is looked into, with ten times the budget
 # Two seeds are enough for that question, and 8 000 hidden units in long chains would take hours.
 TENFOLD = ["--num-seeds", "2", "--rbm.sample-steps", "200", "--rbm.sample-steps-training", "1"]
 TWO_SAMPLE = "2D_GMM at 310"
+TWO_SAMPLE_FAMILIES = ("GAN", "VAE", "RBM")
 # Its settings that are not the defaults: a longer training of a smaller model rewards a learned σ and a discriminator
 # that is both faster and more penalised. Of the GAN's, 13 settings were tried on this target.
 TWO_SAMPLE_SETTINGS = [
@@ -38,39 +50,78 @@ TWO_SAMPLE_SETTINGS = [
 
 
 def cases() -> dict[str, list[str]]:
-    """Row of the table -> arguments of its run."""
-    common = ["--n-evaluations", "4", "--snapshot-percent", "25", "--num-seeds", "4", "--parameter-budget", "1600"]
-    rows = {f"{name}, 20 bins": ["--target-type", name, "--num-bins", "20", *common] for name in ONE_DIMENSION}
-    # A Poisson target has no density: it exists with bins alone.
-    for name in (*ONE_DIMENSION[:-1], "2D_MIX_GAUSS", "2D_GMM"):
-        rows[f"{name}, continuous"] = ["--target-type", name, "--num-bins", "0", *common]
-    rows[TWO_SAMPLE] = [
-        *("--target-type", "2D_GMM", "--num-bins", "0", "--n-evaluations", "4", "--snapshot-percent", "25"),
-        *("--num-seeds", "4", "--parameter-budget", "310", "--hidden-layers", "1", "--n-steps", "100000"),
-        *TWO_SAMPLE_SETTINGS,
-    ]
+    """Target of a row -> arguments of its runs, without budget and families."""
+    common = ["--n-evaluations", "4", "--snapshot-percent", "25"]
+    common += ["--num-seeds", str(N_SEEDS), "--n-steps", str(N_STEPS)]
+    names = [name for name in TARGETS if name != "CUSTOM"]
+    rows = {
+        f"{name}, {N_BINS} bins": ["--target-type", name, "--num-bins", str(N_BINS), *common]
+        for name in names
+        if name.startswith("1D")
+    }
+    for name in names:
+        # A Poisson target has no density: it exists with bins alone.
+        if name != "1D_POISSON":
+            rows[f"{name}, continuous" if name.startswith("1D") else name] = [
+                *("--target-type", name, "--num-bins", "0", *common)
+            ]
+    return rows
+
+
+def row_name(case: str, budget: int) -> str:
+    """What a case is called at one of the budgets."""
+    return f"{case} · {budget}"
+
+
+def missing(results: Mapping[str, Any], case: str, families: Sequence[str]) -> list[str]:
+    """The families that a case has not been run for at all its budgets."""
+    rows = [results["rows"].get(row_name(case, budget), {"models": {}}) for budget in BUDGETS]
+    return [name for name in families if any(name not in row["models"] for row in rows)]
+
+
+def run_case(case: str, arguments: list[str], families: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """A case at every budget: budget -> what the tables show of its families.
+
+    It is one sweep, which draws no pictures, and which goes on where it was if it was killed.
+    """
+    folder = RUNS / "-".join([case.replace(", ", "-").replace(" ", "_"), *families])
+    sweep = ["--sweep", f"PARAMETER_BUDGET={','.join(map(str, BUDGETS))}", "--no-sweep-pictures"]
+    _script([*arguments, "--models", *families, *sweep], folder)
+    rows = {budget: _read(folder / f"PARAMETER_BUDGET={budget}", arguments) for budget in BUDGETS}
+    shutil.rmtree(folder)
     return rows
 
 
 def run(arguments: list[str]) -> dict[str, Any]:
     """One run of the benchmark: of every family what the table shows."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(SCRIPT), *arguments, "--out-dir", folder]
-        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-        report = json.loads((Path(folder) / "metrics.json").read_text())
-        with np.load(Path(folder) / "samples.npz") as samples:
-            arrays = dict(samples.items())
+    folder = RUNS / "single"
+    shutil.rmtree(folder, ignore_errors=True)
+    _script(arguments, folder)
+    row = _read(folder, arguments)
+    shutil.rmtree(folder)
+    return row
+
+
+def _script(arguments: list[str], folder: Path) -> None:
+    command = [sys.executable, str(SCRIPT), *arguments, "--out-dir", str(folder)]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def _read(folder: Path, arguments: list[str]) -> dict[str, Any]:
+    report = json.loads((folder / "metrics.json").read_text())
     kept = {
         name: {
             "n_params": model["n_params"],
             "kl_kind": model["log_prob_kind"],
             "train_seconds": model["train_seconds"],
             "diverged_at_step": model["diverged_at_step"],
-            **{metric: model["final"][metric] for metric in ("kld", "wasserstein", "kl_exact")},
+            **{metric: model["final"][metric] for metric in ("kld", "wasserstein", "kl_exact", "modes_covered")},
         }
         for name, model in report["models"].items()
     }
     if report["target"]["name"] == "2D_GMM":
+        with np.load(folder / "samples.npz") as samples:
+            arrays = dict(samples.items())
         # One sample of the target would lend its own luck to all.
         references = _draws_of_2d_gmm(20)
         for name, model in kept.items():
@@ -103,25 +154,29 @@ def far_above(row: Mapping[str, Any], name: str) -> bool:
 
 def tables(results: Mapping[str, Any]) -> str:
     """All that was measured, as Markdown."""
-    head = ["target", *(f"{name} {what}" for name in FAMILIES for what in ("exact KL", "KLD")), "KLD floor"]
-    rows = []
-    for case, row in results["rows"].items():
-        floor = row["floor"]["kld"]["mean"]
-        cells = []
-        for name in FAMILIES:
-            model = row["models"][name]
-            kl = "none" if model["kl_exact"] is None else _number(model["kl_exact"]["median"])
-            kld = model["kld"]["median"]
-            cells += [("≈ " if model["kl_kind"] == "estimate" else "") + kl]
-            cells += [_with_multiple(kld, floor) if far_above(row, name) else _number(kld)]
-        rows.append([case, *cells, _number(floor)])
-    text = tabulate(rows, head, tablefmt="github", disable_numparse=True)
-    if TWO_SAMPLE in results["rows"]:
-        row = results["rows"][TWO_SAMPLE]["models"]
-        scores = [[name, _number(row[name]["two_sample_kld"]["median"])] for name in FAMILIES]
+    parts = []
+    for budget in BUDGETS:
+        rows = {case: results["rows"].get(row_name(case, budget)) for case in cases()}
+        rows = {case: row for case, row in rows.items() if row}
+        names = [name for name in MODELS if any(name in row["models"] for row in rows.values())]
+        if rows:
+            floors = {case: row["floor"]["kld"]["mean"] for case, row in rows.items()}
+            relative = [
+                [case, *(_entry(row, name, "kld", floors[case]) for name in names), _number(floors[case])]
+                for case, row in rows.items()
+            ]
+            exact = [[case, *(_entry(row, name, "kl_exact") for name in names)] for case, row in rows.items()]
+            parts.append(_markdown(relative, [f"{budget} parameters: KLD / floor", *names, "floor (nats)"]))
+            parts.append(_markdown(exact, [f"{budget} parameters: exact KL (nats)", *names]))
+            grid = rows.get("2D_GRID")
+            if grid:
+                covered = [["2D_GRID", *(_entry(grid, name, "modes_covered") for name in names)]]
+                parts.append(_markdown(covered, [f"{budget} parameters: modes covered of 25", *names]))
+    if results["two_sample"]:
+        row = results["two_sample"]["models"]
+        scores = [[name, _number(row[name]["two_sample_kld"]["median"])] for name in row]
         scores.append(["two samples of the target", _number(results["two_sample_floor"])])
-        head = [f"{TWO_SAMPLE}, settings of its own", "two-sample KLD"]
-        text += "\n\n" + tabulate(scores, head, tablefmt="github", disable_numparse=True)
+        parts.append(_markdown(scores, [f"{TWO_SAMPLE}, settings of its own", "two-sample KLD"]))
     if results["tenfold"]:
         more = []
         for case, by_family in results["tenfold"].items():
@@ -132,8 +187,29 @@ def tables(results: Mapping[str, Any]) -> str:
                 reason = "capacity" if now is not None and now <= FACTOR * floor else "training"
                 more.append([case, name, _with_multiple(was, floor), _with_multiple(now, floor), reason])
         head = ["above 5 floors", "family", "KLD", "with ten times the parameters", "hence"]
-        text += "\n\n" + tabulate(more, head, tablefmt="github", disable_numparse=True)
-    return text
+        parts.append(_markdown(more, head))
+    return "\n\n".join(parts)
+
+
+def _markdown(rows: list[list[str]], head: list[str]) -> str:
+    return tabulate(rows, head, tablefmt="github", disable_numparse=True)
+
+
+def _entry(row: Mapping[str, Any], name: str, metric: str, unit: float = 1.0) -> str:
+    """A family's median in a table; empty if it has not been run."""
+    model = row["models"].get(name)
+    if model is None:
+        return ""
+    if model[metric] is None:
+        return "none"
+    median = model[metric]["median"]
+    if metric == "modes_covered":
+        return "diverged" if median is None else f"{median:g}"
+    if median is None:
+        # An exact divergence may be infinite without any seed having diverged.
+        return "∞" if all(at is None for at in model["diverged_at_step"]) else "diverged"
+    about = "≈ " if metric == "kl_exact" and model["kl_kind"] == "estimate" else ""
+    return about + _number(median / unit)
 
 
 def _with_multiple(value: float | None, floor: float) -> str:
@@ -159,33 +235,54 @@ def _draws_of_2d_gmm(n_draws: int) -> list[np.ndarray]:
 
 
 def main() -> None:
-    """Runs what is missing and writes the table."""
+    """Runs what is missing and writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--show", action="store_true", help="print the table of the last runs and stop")
+    parser.add_argument("--show", action="store_true", help="print the tables of the last runs and stop")
     parser.add_argument("--fresh", action="store_true", help="forget the last runs first")
+    parser.add_argument("--targets", nargs="+", choices=[name for name in TARGETS if name != "CUSTOM"], default=None)
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--tenfold", action="store_true", help="train again what ends above five floors")
     chosen = parser.parse_args()
     file = OUTPUT.with_suffix(".json")
-    results = {"rows": {}, "tenfold": {}, "two_sample_floor": None}
+    results = {"schema": SCHEMA, "rows": {}, "tenfold": {}, "two_sample": None, "two_sample_floor": None}
     if file.exists() and not chosen.fresh:
-        results = json.loads(file.read_text())
+        kept = json.loads(file.read_text())
+        results = kept if kept.get("schema") == SCHEMA else results
     if not chosen.show:
-        draws = _draws_of_2d_gmm(100)
-        pairs = zip(draws[::2], draws[1::2], strict=True)
-        results["two_sample_floor"] = float(np.mean([two_sample_kld(*pair) for pair in pairs]))
         for case, arguments in cases().items():
-            if case not in results["rows"]:
-                results["rows"][case] = run(arguments)
+            families = missing(results, case, chosen.models)
+            if families and (chosen.targets is None or case.split(",")[0] in chosen.targets):
+                for budget, row in run_case(case, arguments, families).items():
+                    before = results["rows"].get(row_name(case, budget), {"models": {}, "seconds": 0.0})
+                    row["models"] = before["models"] | row["models"]
+                    row["seconds"] += before["seconds"]
+                    results["rows"][row_name(case, budget)] = row
                 _write(file, results)
-                print(f"{case}: {results['rows'][case]['seconds']:.0f} s", flush=True)
-        for name in FAMILIES:
-            for case, row in results["rows"].items():
-                if far_above(row, name) and name not in results["tenfold"].get(case, {}):
-                    budget = int(row["arguments"][row["arguments"].index("--parameter-budget") + 1])
-                    more = ["--models", name, "--parameter-budget", str(10 * budget), *TENFOLD]
-                    results["tenfold"].setdefault(case, {})[name] = run(row["arguments"] + more)
+                print(f"{case}: {', '.join(families)}, {row['seconds']:.0f} s at {BUDGETS[-1]}", flush=True)
+        if results["two_sample"] is None and chosen.targets is None:
+            draws = _draws_of_2d_gmm(100)
+            pairs = zip(draws[::2], draws[1::2], strict=True)
+            results["two_sample_floor"] = float(np.mean([two_sample_kld(*pair) for pair in pairs]))
+            arguments = [*cases()["2D_GMM"], "--parameter-budget", "310", "--hidden-layers", "1", *TWO_SAMPLE_SETTINGS]
+            arguments[arguments.index("--n-steps") + 1] = "100000"
+            results["two_sample"] = run([*arguments, "--models", *TWO_SAMPLE_FAMILIES])
+            _write(file, results)
+        for case, arguments in cases().items() if chosen.tenfold else ():
+            place = row_name(case, BUDGETS[-1])
+            row = results["rows"].get(place, {"models": {}})
+            for name in chosen.models:
+                if name in row["models"] and far_above(row, name) and name not in results["tenfold"].get(place, {}):
+                    more = ["--models", name, "--parameter-budget", str(10 * BUDGETS[-1]), *TENFOLD]
+                    results["tenfold"].setdefault(place, {})[name] = run(_replaced(arguments, more))
                     _write(file, results)
                     print(f"{case}, {name}, ten times the parameters", flush=True)
     print(tables(results))
+
+
+def _replaced(arguments: list[str], more: list[str]) -> list[str]:
+    """The arguments without those options, each of one value, that are among `more`, and then these."""
+    pairs = zip(arguments[::2], arguments[1::2], strict=True)
+    return [word for option, value in pairs if option not in more for word in (option, value)] + more
 
 
 def _write(file: Path, results: Mapping[str, Any]) -> None:

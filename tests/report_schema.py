@@ -214,6 +214,7 @@ def made_report(
             "name": config.target_type,
             "dim": 1,
             "entropy": 1.0,
+            "log_prob_kind": "exact",
             "box": [[-3.0, 3.0]],
             "discretisation_error": 0.1 if config.num_bins else None,
             "split": None,

@@ -12,7 +12,7 @@ import assessment
 import metrics
 from assessment import memorisation, memoriser
 from cells import Cells
-from evaluation import N_FLOOR_DRAWS, make_judge
+from evaluation import N_FLOOR_DRAWS, Floor, make_judge
 from models import MODELS
 from models.base import Model
 from sensitivity import sensitivity
@@ -188,3 +188,30 @@ def test_a_binned_gans_probabilities_are_those_of_its_samples(make_config):
     logits = nn.log_softmax(jnp.zeros(8))
     flat = jax.tree.map(jnp.zeros_like, state.params)
     np.testing.assert_allclose(model.log_prob(state._replace(params=flat), jnp.eye(8)), logits, atol=1e-5)
+
+
+def scored(name, kld, rival=False, high=0.3):
+    floor = Floor(0.2, 0.1, high, 0.2)
+    return entry(name, np.zeros((len(kld), 5, 1)))._replace(scores={"kld": kld}, floors={"kld": floor}, rival=rival)
+
+
+def test_who_loses_to_a_trivial_rival_is_named():
+    entries = [
+        scored("HISTOGRAM", [0.35, 0.4, 0.5], rival=True),
+        scored("KDE", [0.5, 0.6, np.nan], rival=True),
+        scored("BETTER", [0.39, 0.1, 9.0]),
+        scored("WORSE", [0.41, 0.1, 9.0]),
+        scored("WORST", [0.7, np.nan, np.nan]),
+        # Of another size, hence over another floor; and without a score of this kind.
+        scored("FEW ROWS", [9.0], high=0.7),
+        scored("EXACT", [0.0])._replace(scores={}, floors={}),
+    ]
+    floor = entries[0].floors["kld"]
+    assert assessment.losses_to_rivals(entries, floor) == {
+        "WORSE": "▼ loses to HISTOGRAM",
+        "WORST": "▼ loses to HISTOGRAM and KDE",
+    }
+    # What a perfect model could have scored as well is no loss, by however much the rival is better.
+    lucky = [entries[0]._replace(scores={"kld": [0.1]}), scored("WITHIN", [0.3]), scored("ABOVE", [0.31])]
+    assert [*assessment.losses_to_rivals(lucky, floor)] == ["ABOVE"]
+    assert assessment.losses_to_rivals(entries[2:], floor) == {}

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import pictures
 from models import MODELS
 from models.base import Model
 from targets import TARGETS, Target, make_target
@@ -263,8 +264,14 @@ def test_views_are_finite_arrays(case):
     for name, view in case.model.views.items():
         assert name == name.lower()
         assert set(view.info_fields) <= set(case.first.info._fields)
-        arrays = view.arrays(case.first.trained)
+        assert (view.kind in pictures.SHARED) != (view.kind in pictures._OF_ONE)
+        assert view.arrays or view.info_fields
+        if view.arrays is None:
+            continue
+        target = case.target
+        rows = [target.codec.encode(target.sample(jax.random.key(3), 50))] if view.needs_rows else []
+        arrays = view.arrays(case.first.trained, *rows)
         assert arrays
         for value in arrays.values():
-            assert np.asarray(value).dtype.kind == "f"
+            assert np.asarray(value).dtype.kind in "fi"
             assert np.all(np.isfinite(value))

@@ -145,7 +145,7 @@ def test_every_picture_says_what_has_diverged(fields, at_steps, make_config, tmp
         if middle is not None:
             assert f"diverged at step {middle}" in said["plotting.timeline"]
     for function in ("latent_sweep", "discriminator", "energy_landscape"):
-        words = said[f"plotting.{function}"]
+        words = said[f"family_pictures.{function}"]
         (run,) = [run for run in runs if f"{run.model.name} · {target.name}" in words]
         middle = run.diverged_at_step[pictures.median_seed(run)]
         assert (f"diverged at step {middle}" in words) == (middle is not None)

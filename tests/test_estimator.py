@@ -10,8 +10,9 @@ import pytest
 
 import metrics
 from exact import kl_exact
+from mixtures import mixture_quadrature
 from models import MODELS, rbm, vae
-from targets import _mixture_quadrature, kld_cells, make_target
+from targets import kld_cells, make_target
 from training import Feed, advance, streams
 
 # Of 200 the quantiles below would be the second outermost draw, which is as often too near as not.
@@ -161,7 +162,7 @@ def test_the_quadrature_under_the_target_resolves_a_trained_model(name, kind, tr
     shipped = kl_exact(model, state, target)
     for refine, reach in ((2, 7.0), (1, 9.0)):
         finer = target._replace(
-            quadrature=lambda refine=refine, reach=reach: _mixture_quadrature(target.modes, refine, reach)
+            quadrature=lambda refine=refine, reach=reach: mixture_quadrature(target.modes, refine, reach)
         )
         assert kl_exact(model, state, finer) == pytest.approx(shipped, abs=1e-5)
 

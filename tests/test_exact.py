@@ -34,7 +34,7 @@ def test_in_1d_it_is_the_integral_that_scipy_finds(name, make_config):
     assert kl_exact(known, (), target) == pytest.approx(expected, abs=max(error, 1e-9))
 
 
-@pytest.mark.parametrize("name", ["2D_MIX_GAUSS", "2D_GMM"])
+@pytest.mark.parametrize("name", ["2D_MIX_GAUSS", "2D_GMM", "2D_RING", "2D_GRID"])
 def test_in_2d_it_is_cross_entropy_less_entropy(name, make_config):
     target = make_target(make_config(target_type=name, num_bins=0))
     known = model_with(lambda state, x: -0.5 * jnp.sum(x**2, axis=-1) / 4 - jnp.log(2 * jnp.pi * 4))

@@ -7,12 +7,14 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
+import family_pictures
 import figures
 import plotting
 import scenes
+from animation import LAST_FRAME_MS
 from scenes import Curve, TargetPicture
 
-NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"]
+NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K"]
 COLOURS = scenes.family_colours(NAMES)
 BOMB = "$\\frac{ 100 $ and \\alpha_{"
 KINDS = ["1-D", "binned", "2-D", "table"]
@@ -95,11 +97,11 @@ def texts(fig):
 
 
 def test_colours_are_distinct_and_independent_of_the_selection():
-    assert len(set(COLOURS.values())) == 10
+    assert len(set(COLOURS.values())) == 11
     assert figures.TARGET_COLOUR not in COLOURS.values()
-    assert [scenes.family_colours(NAMES[:k])["A"] for k in (1, 5, 10)] == [COLOURS["A"]] * 3
+    assert [scenes.family_colours(NAMES[:k])["A"] for k in (1, 5, 11)] == [COLOURS["A"]] * 3
     rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS.values()], float)
-    apart = np.linalg.norm(rgb[:, None] - rgb[None], axis=-1)[np.triu_indices(10, 1)]
+    apart = np.linalg.norm(rgb[:, None] - rgb[None], axis=-1)[np.triu_indices(11, 1)]
     assert apart.min() > 45
 
 
@@ -110,10 +112,10 @@ def test_colours_are_distinct_and_independent_of_the_selection():
         ("1-D", 3),
         ("1-D", 6),
         ("binned", 1),
-        ("binned", 3),
+        ("binned", 11),
         ("2-D", 1),
         ("2-D", 3),
-        ("2-D", 6),
+        ("2-D", 7),
         ("table", 3),
     ],
 )
@@ -142,7 +144,7 @@ def test_comparison_and_timeline(tmp_path, kind, n_families):
         same = (still == exact).all(axis=-1)
         assert same.any()
         assert np.abs(last[same] - exact).max() <= 4
-    assert durations == [200, 200, figures.LAST_FRAME_MS]
+    assert durations == [200, 200, LAST_FRAME_MS]
     assert {path.name for path in tmp_path.iterdir()} == {"t.gif", *(name for name, *_ in frames)}
 
 
@@ -151,7 +153,7 @@ def test_external_samples_follow_every_family_in_colour():
     assert list(both.items())[:3] == list(COLOURS.items())[:3]
     assert [both["mine"], both["yours"]] == [COLOURS["D"], COLOURS["E"]]
     # More than the palette holds are still told apart.
-    assert len(set(scenes.family_colours(NAMES, NAMES + [name.lower() for name in NAMES]).values())) == 20
+    assert len(set(scenes.family_colours(NAMES, NAMES + [name.lower() for name in NAMES]).values())) == 22
 
 
 def test_the_animation_is_small_and_shows_every_frame(tmp_path):
@@ -195,11 +197,15 @@ def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
         assert any(scores["A"] in word for word in words)
 
 
-@pytest.mark.parametrize("n_families", [1, 3, 6])
-def test_metrics_comparison(tmp_path, n_families):
+@pytest.mark.parametrize("n_families", [1, 3, 7, 11])
+def test_metrics_comparison(tmp_path, n_families, shown):
     floors = {"kld": (0.004, 0.002, 0.006), "wasserstein": (0.011, 0.0, 0.02)}
     plotting.metrics_comparison(tmp_path / "m.png", metric_curves(NAMES[:n_families]), floors, COLOURS, BOMB)
-    opened(tmp_path / "m.png", (12.5, 5.4))
+    opened(tmp_path / "m.png", (12.5, 5.4 if n_families <= 5 else 6.6))
+    assert collisions(shown[0]) == []
+    for ax in shown[0].axes:
+        drawn = {(line.get_color(), line.get_marker()) for line in ax.lines}
+        assert {(COLOURS[name], scenes.marker_of(COLOURS[name])) for name in NAMES[:n_families]} <= drawn
 
 
 @pytest.mark.parametrize("sizes", [{"n_evaluations": 2}, {"n_seeds": 1}])
@@ -240,6 +246,16 @@ def test_metrics_comparison_shows_external_scores_as_levels(tmp_path, shown):
     assert left.get_ylim()[1] > 5
     for entry in ("mine (external)", "yours (external, no W₁)", "nobody's (external, no score)"):
         assert entry in texts(shown[0])
+    assert collisions(shown[0]) == []
+
+
+def test_the_dashboard_marks_who_loses_to_a_rival(tmp_path, shown):
+    curves = metric_curves(NAMES)
+    remarks = dict.fromkeys(NAMES[:7], "▼ loses to HISTOGRAM")
+    plotting.metrics_comparison(tmp_path / "m.png", curves, {}, COLOURS, "title", remarks=remarks)
+    words = texts(shown[0])
+    assert "A ▼ loses to HISTOGRAM" in words
+    assert "H" in words
     assert collisions(shown[0]) == []
 
 
@@ -340,7 +356,7 @@ def test_what_a_panel_cannot_show_is_said(tmp_path, shown):
     assert limits.pop()[1] < 1
 
 
-@pytest.mark.parametrize("n_families", [1, 6])
+@pytest.mark.parametrize("n_families", [1, 7, 11])
 def test_loss_curves(tmp_path, n_families, shown):
     curves = {name: {"loss": course_of(), "a_rather_long_field_name": course_of(), "kl": course_of()}
               for name in NAMES[:n_families]}  # fmt: skip
@@ -400,9 +416,9 @@ def test_a_family_that_has_diverged_is_named_where_its_data_would_be(tmp_path, k
     target = make_target(kind)
     nothing = np.full([len(axis) for axis in target.axes], np.nan)
     curves = {"d_real": course_of(), "d_fake": course_of()}
-    plotting.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, nothing, target, COLOURS["A"], BOMB)
+    family_pictures.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, nothing, target, COLOURS["A"], BOMB)
     for energy in (np.zeros_like(nothing), None):
-        plotting.energy_landscape(tmp_path / "e.png", target.axes, nothing, energy, target, COLOURS["A"], BOMB)
+        family_pictures.energy_landscape(tmp_path / "e.png", target.axes, nothing, energy, target, COLOURS["A"], BOMB)
     samples = draws(target, ["A", "B"])
     samples["A"][:] = np.nan
     plotting.comparison_hist(tmp_path / "c.png", target, samples, {"A": "3 of 4 seeds diverged"}, COLOURS, BOMB,
@@ -419,7 +435,7 @@ def test_a_family_that_has_diverged_is_named_where_its_data_would_be(tmp_path, k
 
 def test_a_latent_sweep_of_what_has_diverged(tmp_path, shown):
     z = np.linspace(-3, 3, 31)
-    plotting.latent_sweep(tmp_path / "z.png", z, np.full((31, 31, 2), np.nan), ["x₁", "x₂"], BOMB)
+    family_pictures.latent_sweep(tmp_path / "z.png", z, np.full((31, 31, 2), np.nan), ["x₁", "x₂"], BOMB)
     opened(tmp_path / "z.png", (11.8, 5.9))
     assert texts(shown[0]).count("diverged") == 2
     assert not any("E[" in text for text in texts(shown[0]))
@@ -441,7 +457,7 @@ def test_discriminator(tmp_path, kind):
     target = make_target(kind)
     d_map = np.random.default_rng(0).uniform(0.2, 0.8, [len(axis) for axis in target.axes])
     curves = {"d_real": course_of(), "d_fake": course_of()}
-    plotting.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, d_map, target, COLOURS["A"], BOMB)
+    family_pictures.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, d_map, target, COLOURS["A"], BOMB)
     opened(tmp_path / "d.png", (12.5, 5.4))
 
 
@@ -450,7 +466,7 @@ def test_discriminator_lines_can_be_told_from_the_equilibrium(tmp_path, shown, r
     target = make_target("1-D")
     curves = {f"d_{name}": Curve(np.arange(1, 12), np.full((3, 11), d)) for name, d in (("real", real), ("fake", fake))}
     d_map = np.full(200, 0.45)
-    plotting.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, d_map, target, COLOURS["A"], "title")
+    family_pictures.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, d_map, target, COLOURS["A"], "title")
     low, high = shown[0].axes[0].get_ylim()
     least, most = np.nanmin([0.45, real, fake]), np.nanmax([0.45, real, fake])
     assert low < least <= most < high
@@ -468,7 +484,7 @@ def test_energy_landscape(tmp_path, kind, exact, shown):
     if exact.startswith("infinite"):
         target_energy[:4] = np.inf
     arguments = (target.axes, energy, target_energy, target, COLOURS["A"], BOMB)
-    plotting.energy_landscape(tmp_path / "e.png", *arguments)
+    family_pictures.energy_landscape(tmp_path / "e.png", *arguments)
     opened(tmp_path / "e.png")
     assert any("cut 12 nats" in text for text in texts(shown[0]))
 
@@ -477,7 +493,7 @@ def test_energy_landscape(tmp_path, kind, exact, shown):
 def test_latent_sweep(tmp_path, names):
     z = np.linspace(-3, 3, 31)
     mean = np.stack([z[None, :] + 0 * z[:, None], np.zeros((31, 31))], axis=-1)[..., : len(names)]
-    plotting.latent_sweep(tmp_path / "z.png", z, mean, names, BOMB)
+    family_pictures.latent_sweep(tmp_path / "z.png", z, mean, names, BOMB)
     opened(tmp_path / "z.png", (max(6.6, 5.9 * len(names)), 5.9))
 
 
@@ -578,7 +594,7 @@ def test_known_masses_need_no_samples_beside_them(tmp_path, kind, shown):
     assert collisions(shown[0]) == []
 
 
-@pytest.mark.parametrize("n_families", [1, 3, 6, 10])
+@pytest.mark.parametrize("n_families", [1, 3, 6, 11])
 def test_the_dashboard_has_room_for_every_name(tmp_path, n_families, shown):
     curves = {f"{name}_OF_SOME_LENGTH": metrics for name, metrics in metric_curves(NAMES[:n_families]).items()}
     for metrics in curves.values():
@@ -593,7 +609,7 @@ def test_the_dashboard_has_room_for_every_name(tmp_path, n_families, shown):
 def test_titles_break_between_their_parts(tmp_path, shown):
     z = np.linspace(-3, 3, 5)
     title = "VAE · 1D_POISSON · 14 bins · 1600 parameters · 4 seeds · the seed of median KLD"
-    plotting.latent_sweep(tmp_path / "z.png", z, z[:, None, None] + np.zeros((5, 5, 1)), ["x"], title)
+    family_pictures.latent_sweep(tmp_path / "z.png", z, z[:, None, None] + np.zeros((5, 5, 1)), ["x"], title)
     first, second = shown[0]._suptitle.get_text().split("\n")
     # No separator is left hanging where a line ends.
     assert f"{first} · {second}" == title
@@ -607,3 +623,39 @@ def test_long_titles_are_broken_and_stay_inside(tmp_path, shown):
     assert box.x0 >= 0
     assert box.x1 <= fig.bbox.x1
     assert box.y0 >= max(ax.get_window_extent().y1 for ax in fig.axes)
+
+
+def contour_words(tmp_path, shown, target):
+    plotting.comparison_hist(tmp_path / "c.png", target, draws(target, ["A"]), {"A": "KLD 1"}, COLOURS, "title")
+    assert collisions(shown[-1]) == []
+    return [text for text in texts(shown[-1]) if text.startswith("contour")]
+
+
+def test_narrow_and_level_targets_have_one_contour(tmp_path, shown):
+    target = make_target("2-D")
+    assert contour_words(tmp_path, shown, target) == ["contours: 90, 50, 10 % of the target"]
+    fine = [np.linspace(-3, 3, 300)] * 2
+    one = np.exp(-0.5 * (fine[0] / 0.05) ** 2)
+    narrow = target._replace(density_axes=fine, density=one[:, None] * one[None, :])
+    assert contour_words(tmp_path, shown, narrow) == ["contour: 90 % of the target"]
+    # The line is where the target is, on the axes that belong to the density.
+    (line,) = [path for path in shown[-1].axes[0].collections[-1].get_paths() if len(path.vertices)]
+    radius = np.linalg.norm(line.vertices, axis=1)
+    # A disc of a share s of a round Gaussian has the radius σ √(−2 ln(1 − s)).
+    np.testing.assert_allclose(radius, 0.05 * np.sqrt(-2 * np.log(0.1)), atol=0.01)
+    level = np.where(np.abs(fine[0]) < 1, 1.0, 0.0)
+    square = target._replace(density_axes=fine, density=level[:, None] * level[None, :])
+    assert contour_words(tmp_path, shown, square) == ["contour: edge of the target"]
+    (line,) = [path for path in shown[-1].axes[0].collections[-1].get_paths() if len(path.vertices)]
+    np.testing.assert_allclose(np.abs(line.vertices).max(axis=1), 1, atol=0.02)
+
+
+def test_a_flat_plane_takes_less_room(tmp_path, shown):
+    square = make_target("2-D")
+    flat = square._replace(box=np.array([[-3.0, 3.0], [-2.0, 2.0]]))
+    for target in (square, flat):
+        plotting.comparison_hist(tmp_path / "c.png", target, draws(target, NAMES[:4]), {}, COLOURS, "title")
+        assert collisions(shown[-1]) == []
+    heights = [fig.get_figheight() for fig in shown]
+    # Two rows of panels, each two thirds as high.
+    assert heights[0] - heights[1] == pytest.approx(2 * 2.9 / 3)

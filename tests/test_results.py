@@ -12,6 +12,7 @@ import report_schema
 from report_schema import made_report
 
 import console
+import family_pictures
 import metrics
 import pictures
 import plotting
@@ -276,7 +277,7 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
         drawn.update({name: samples["RBM"] for name, _, samples, _ in frames})
 
     monkeypatch.setattr(plotting, "timeline", keep)
-    monkeypatch.setattr(plotting, "energy_landscape", lambda *args: energies.append(args))
+    monkeypatch.setattr(family_pictures, "energy_landscape", lambda *args: energies.append(args))
     entries = [assessed(judge, run)]
     costs = {"RBM": results.cost_of(run, COST, config.n_eval_samples)}
     grid = sensitivity(entries, config, target, judge)
@@ -302,6 +303,21 @@ def test_the_final_table_names_the_diverged_and_the_floor(made, capsys):
     (floor,) = (line for line in table if line.startswith("floor"))
     assert f"{judge.floors['kld'].mean:.4f}" in floor
     assert floor.split()[-1] == "0"
+
+
+def test_the_final_table_marks_who_loses_to_a_rival(made, capsys):
+    _, _, judge, run = made
+    floor = judge.floors["kld"].high
+    families = [
+        assessed(judge, run)._replace(name=name, scores={"kld": [value] * 4, "wasserstein": [0.1] * 4}, rival=rival)
+        for name, value, rival in (("GOOD", floor, False), ("BAD", 3 * floor, False), ("TRIVIAL", 2 * floor, True))
+    ]
+    console.final_table(families, judge)
+    head, _, good, bad, trivial, _ = capsys.readouterr().out.splitlines()
+    assert head.endswith("remark")
+    assert [line.endswith("▼ loses to TRIVIAL") for line in (good, bad, trivial)] == [False, True, False]
+    console.final_table(families[:2], judge)
+    assert "remark" not in capsys.readouterr().out
 
 
 def test_tables_show_external_entries_with_their_own_floor(made, capsys):

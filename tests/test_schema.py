@@ -30,7 +30,7 @@ OPTIONAL = re.compile(
 )
 NULL = re.compile(
     r"partial|provenance\.(git|dirty|peak_memory_bytes)|provenance\.environment\.flags\.\w+"
-    r"|target\.(entropy|discretisation_error)|config\.external_samples\.0\.2|external\.\w+\.n_(params|samples)"
+    r"|target\.(entropy|log_prob_kind|discretisation_error)|config\.external_samples\.0\.2|external\.\w+\.n_(params|samples)"
     r"|models\.\w+\.(operations_per_step|memory_bytes|(samples|seed_steps)_per_second|log_prob_kind)"
     r"|models\.\w+\.diverged_at_step\.0|(models|external)\.\w+\.(log_likelihood|memorisation)\.0\.\w+"
     r"|models\.\w+\.history\.(?!step)\w+\.0\.0|(models|external)\.\w+\.final\.\w+(\.(median|low|high|seeds\.0))?"

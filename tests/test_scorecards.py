@@ -29,6 +29,11 @@ def lines_of(ax, colour, marker):
     return [line for line in ax.lines if line.get_color() == colour and line.get_marker() == marker]
 
 
+def ends_of(ax, name):
+    """The family's own marker where its training ends; that of the first family is also every seed's."""
+    return lines_of(ax, COLOURS[name], scenes.marker_of(COLOURS[name]))
+
+
 def draw_costs(tmp_path, points, externals=None, floors=FLOORS):
     scorecards.cost_quality(tmp_path / "c.png", points, externals or {}, floors, COLOURS, "title of a run · 4 seeds")
     return opened(tmp_path / "c.png")
@@ -47,7 +52,7 @@ def test_cost_quality(tmp_path, n_families, external, sizes, shown):
         assert level_lines(ax) | {COLOURS[name]: 0.1 * 30**i for i, name in enumerate(external)} == level_lines(ax)
         for name, cost in points.items():
             total = getattr(cost, field)
-            median = lines_of(ax, COLOURS[name], "o")[0]
+            median = ends_of(ax, name)[0]
             np.testing.assert_allclose(median.get_xydata(), [[total, np.median(cost.kld)]])
             way = next(line for line in lines_of(ax, COLOURS[name], "None") if not line.is_dashed())
             np.testing.assert_allclose(way.get_xdata(), total * cost.course.steps[1:] / 1000)
@@ -58,11 +63,32 @@ def test_cost_quality(tmp_path, n_families, external, sizes, shown):
         assert f"{name} (cost unknown)" in texts(fig)
 
 
+@pytest.mark.parametrize("n_families", [7, 11])
+def test_many_families_have_room(tmp_path, n_families, shown):
+    names = [f"FAMILY_{i}" for i in range(n_families)]
+    colours = scenes.family_colours(names)
+    points = {name: cost_of(10.0 * 1.3**i, 1e12 / 1.5**i) for i, name in enumerate(names)}
+    remarks = dict.fromkeys(names[:5], "▼ loses to HISTOGRAM")
+    scorecards.cost_quality(tmp_path / "c.png", points, {}, FLOORS, colours, "title", remarks=remarks)
+    for cells in ((10, 30, 100), (20,)):
+        grid = sensitivity(cells=cells, chosen=(cells[0], 1e-10))
+        values = grid.families["GAN"]
+        grid = grid._replace(families={name: values * (1 + 0.1 * i) for i, name in enumerate(names)})
+        scorecards.kld_sensitivity(tmp_path / "s.png", grid, colours, "title")
+    for fig in shown:
+        assert collisions(fig) == []
+        handles = {handle.get_label(): handle for handle in fig.legends[0].legend_handles}
+        assert len(handles) >= n_families
+        # Below all data.
+        lowest = min(ax.get_tightbbox().y0 for ax in fig.axes)
+        assert fig.legends[0].get_window_extent().y1 <= lowest + 1
+
+
 def test_every_seed_is_drawn_beside_the_median(tmp_path, shown):
     points = costs()
     draw_costs(tmp_path, points)
     for name, cost in points.items():
-        median, seeds = lines_of(shown[0].axes[0], COLOURS[name], "o")
+        median, seeds = ends_of(shown[0].axes[0], name)[0], lines_of(shown[0].axes[0], COLOURS[name], "o")[-1]
         np.testing.assert_array_equal(seeds.get_ydata(), cost.kld)
         place = [line.get_transform().transform(line.get_xydata())[0, 0] for line in (median, seeds)]
         assert 5 < place[1] - place[0] < 25
@@ -95,7 +121,15 @@ def test_diverged_seeds_are_counted_and_diverged_families_named(tmp_path, shown)
         (lost,) = lines_of(ax, COLOURS["VAE"], "^")
         assert lost.get_ydata() == ax.get_ylim()[1]
         assert lines_of(ax, COLOURS["VAE"], "o")[0].get_ydata() == [0.1]
-        assert lines_of(ax, COLOURS["RBM"], "o")[0].get_ydata() == [0.2]
+        assert ends_of(ax, "RBM")[0].get_ydata() == [0.2]
+    assert collisions(shown[0]) == []
+
+
+def test_who_loses_to_a_rival_is_marked_beside_its_cost(tmp_path, shown):
+    remarks = {"VAE": "▼ loses to HISTOGRAM", EXTERNAL[0]: "▼ loses to HISTOGRAM and KDE"}
+    scorecards.cost_quality(tmp_path / "c.png", costs(), {EXTERNAL[0]: 9.0}, FLOORS, COLOURS, "title", remarks=remarks)
+    assert {"GAN", "VAE ▼ loses to HISTOGRAM"} <= set(texts(shown[0]))
+    assert f"{EXTERNAL[0]} (cost unknown) ▼ loses to HISTOGRAM and KDE" in texts(shown[0])
     assert collisions(shown[0]) == []
 
 
@@ -108,9 +142,9 @@ def test_unknown_costs_are_said(tmp_path, shown):
         texts(shown[0])
     )
     left, right = shown[0].axes
-    assert not lines_of(left, COLOURS["VAE"], "o")
-    assert not lines_of(right, COLOURS["GAN"], "o")
-    assert lines_of(left, COLOURS["GAN"], "o")
+    assert not ends_of(left, "VAE")
+    assert not ends_of(right, "GAN")
+    assert ends_of(left, "GAN")
     draw_costs(tmp_path, {name: cost._replace(operations=None) for name, cost in points.items()})
     (only,) = shown[1].axes
     assert only.get_xlabel() == "training wall time / number of seeds (s)"
@@ -194,7 +228,7 @@ def test_one_number_of_cells_is_drawn_as_points_beside_each_other(tmp_path, show
     scorecards.kld_sensitivity(tmp_path / "s.png", grid, COLOURS, "title")
     assert collisions(shown[0]) == []
     for e, ax in enumerate(shown[0].axes):
-        places = [lines_of(ax, COLOURS[name], "o")[0].get_xdata()[0] for name in NAMES]
+        places = [ends_of(ax, name)[0].get_xdata()[0] for name in NAMES]
         assert len(set(places)) == 3
         assert ax.get_xlim()[0] < min(places) < max(places) < ax.get_xlim()[1]
         assert level_lines(ax)[COLOURS[EXTERNAL[0]]] == grid.families[EXTERNAL[0]][0, 0, e]

@@ -105,11 +105,35 @@ def test_the_config_block_holds_the_defaults():
 def test_the_quality_table_has_every_synthetic_target():
     names = [name for name in TARGETS if name != "CUSTOM"]
     for name in names:
-        rows = [case for case in quality.cases() if case.startswith(f"{name},")]
-        # A continuous Poisson target has no density, and bins are for one dimension.
-        expected = 1 if name == "1D_POISSON" or name.startswith("2D") else 2
-        assert len(rows) == expected
-    assert quality.TWO_SAMPLE in quality.cases()
+        rows = [case for case in quality.cases() if case.split(",")[0] == name]
+        # Binned and continuous where both exist: a Poisson target has no density, and a plane no bins.
+        assert len(rows) == (2 if name.startswith("1D") and name != "1D_POISSON" else 1)
+    assert quality.N_SEEDS >= 4
+    assert quality.BUDGETS == (310, 1600)
+
+
+def test_the_quality_table_runs_what_is_missing_alone():
+    case, *_ = quality.cases()
+    row = {"models": {"GAN": {}, "VAE": {}}}
+    results = {"rows": {quality.row_name(case, 310): row, quality.row_name(case, 1600): {"models": {"VAE": {}}}}}
+    assert quality.missing(results, case, ["GAN", "VAE", "RBM"]) == ["GAN", "RBM"]
+    assert quality.missing({"rows": {}}, case, ["GAN"]) == ["GAN"]
+
+
+def test_the_quality_table_shows_medians_as_multiples_of_the_floor():
+    summary = {"median": 0.004}
+    model = {"kld": summary, "kl_exact": summary, "kl_kind": "estimate", "modes_covered": {"median": 24.5},
+             "diverged_at_step": [None] * 4}  # fmt: skip
+    infinite = model | {"kl_exact": {"median": None}, "modes_covered": None}
+    lost = infinite | {"kld": {"median": None}, "diverged_at_step": [3] * 4}
+    row = {"models": {"GAN": model, "VAE": infinite, "RBM": lost}, "floor": {"kld": {"mean": 0.002}}}
+    text = quality.tables({"rows": {"2D_GRID · 310": row}, "tenfold": {}, "two_sample": None})
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "2D_GRID" in line]
+    assert lines == [
+        ["2D_GRID", "2", "2", "diverged", "0.002"],
+        ["2D_GRID", "≈ 0.004", "∞", "diverged"],
+        ["2D_GRID", "24.5", "none", "none"],
+    ]
 
 
 def test_two_sample_kld_by_hand():
