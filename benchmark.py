@@ -127,7 +127,9 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             return 1
         except interruption.Interrupted as stop:
             if not stop.args:
-                console.say(f"interrupted ({interruption.requested().name}) before there was anything new to keep")
+                console.say(
+                    f"interrupted ({interruption.requested().name}) before there was anything new to keep: what was there stays"
+                )
             return interruption.exit_code()
         except OSError as error:
             place = f" ({error.filename})" if error.filename else ""
