@@ -127,7 +127,8 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             return 1
         except interruption.Interrupted as stop:
             if not stop.args:
-                console.say(f"interrupted ({interruption.requested().name}) before there was anything new to keep")
+                name = interruption.requested().name
+                console.say(f"interrupted ({name}) before there was anything new to keep: what was there stays")
             return interruption.exit_code()
         except OSError as error:
             place = f" ({error.filename})" if error.filename else ""

@@ -16,7 +16,7 @@ from errors import UserError, check_path, check_range, check_whole, nearest_choi
 from external import check_entries
 from models import MODELS, sweeps
 from resources import LAUNCHERS, Slurm
-from targets import TARGETS
+from targets import TARGETS, mixture_constants
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class _Constants:
           UserError: the first value that cannot be run.
         """
         _check_choice("TARGET_TYPE", self.target_type, TARGETS)
+        # Whatever the target: every constant is written down with the results.
+        mixture_constants(self)
         _check_choice("DECODE", self.decode, ("hard", "soft"))
         _check_choice("COMPILATION_CACHE", self.compilation_cache, ("off", "on"))
         external = self.external_samples + self.external_probabilities

@@ -310,9 +310,9 @@ def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) 
     lowest, highest = np.clip(np.transpose(ends), low, high * 100)
     # What is infinite leaves through the top; what is zero runs along the bottom.
     medians = np.clip(course.medians, low, high * 100)
-    ax.fill_between(
-        course.x, np.minimum(lowest, high), np.minimum(highest, high), color=colour, alpha=0.16, lw=0, zorder=2
-    )
+    # Between a range and what has no end nothing is known: the range of the other stands there as a line alone.
+    known = np.array([np.isfinite(values).all() for values in course.kld])
+    ax.fill_between(course.x, lowest, highest, where=known, color=colour, alpha=0.16, lw=0, zorder=2)
     ax.vlines(course.x, lowest, highest, color=colour, lw=1.4, alpha=0.8, zorder=3)
     ax.plot(course.x, medians, color=colour, lw=1.7, alpha=0.75, zorder=3.2)
     lost = np.isinf(course.medians)

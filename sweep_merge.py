@@ -284,21 +284,31 @@ class _Perfect:
     def reach(self, scores: Sequence[Score]) -> float:
         """The 97.5 % quantile of the median over cells of the median over seeds, relative to the floor's.
 
-        Seeds are drawn from the floor's own quantiles, and so is the floor's median anew: it is one of few draws.
+        Seeds are drawn from the floor's own quantiles, and so is the floor's median anew: it is one of few draws. Cells
+        of one SEED are scored with the same random numbers, so that a perfect model scores the same in all of them.
         """
-        cells = tuple((_quantiles(score.floors["kld"]), len(score.kld)) for score in scores)
+        roots = [score.cell.config.seed for score in scores]
+        groups = [sorted(set(roots)).index(root) for root in roots]
+        cells = tuple(
+            (_quantiles(score.floors["kld"]), len(score.kld), group)
+            for score, group in zip(scores, groups, strict=True)
+        )
         if cells not in self._reaches:
+            most = max(n_seeds for _, n_seeds, _ in cells)
+            levels = {group: self._generator.random((_N_PERFECT, most)) for group in sorted(set(groups))}
             ratios = []
-            for quantiles, n_seeds in cells:
+            for quantiles, n_seeds, group in cells:
                 if quantiles not in self._middles:
-                    self._middles[quantiles] = self._medians(quantiles, N_FLOOR_DRAWS)
-                ratios.append(self._medians(quantiles, n_seeds) / self._middles[quantiles])
+                    drawn = self._generator.random((_N_PERFECT, N_FLOOR_DRAWS))
+                    self._middles[quantiles] = _medians(quantiles, drawn)
+                ratios.append(_medians(quantiles, levels[group][:, :n_seeds]) / self._middles[quantiles])
             self._reaches[cells] = float(np.quantile(np.median(ratios, axis=0), 0.975))
         return self._reaches[cells]
 
-    def _medians(self, quantiles: tuple[float, ...], n: int) -> np.ndarray:
-        levels = np.linspace(0, 1, len(quantiles))
-        return np.median(np.interp(self._generator.random((_N_PERFECT, n)), levels, quantiles), axis=1)
+
+def _medians(quantiles: tuple[float, ...], levels: np.ndarray) -> np.ndarray:
+    """Medians [M] of the values [M, n] at these levels of a distribution."""
+    return np.median(np.interp(levels, np.linspace(0, 1, len(quantiles)), quantiles), axis=1)
 
 
 def panels_of(scores: Sequence[Score], setting: str = BUDGET) -> list[Panel]:
@@ -366,7 +376,15 @@ def line_of(cell: Cell, report: Mapping[str, Any]) -> str:
     parts = [f"{name} {leaderboard.number(summary['median'])}" for name, summary in entries.items() if summary]
     floor = f"floor {leaderboard.number(_middle(report['floor']['kld']))}"
     seconds = f"{report['provenance']['seconds']:.0f} s"
-    return f"{cell.name}   KLD: {'   '.join([*parts, floor])}   {seconds}"
+    lost = {name: model["diverged_at_step"] for name, model in report["models"].items()}
+    notes = [f"{name} {text}" for name, at_steps in lost.items() if (text := _lost_of(at_steps))]
+    return "   ".join([f"{cell.name}   KLD: {'   '.join([*parts, floor])}", *notes, seconds])
+
+
+def _lost_of(at_steps: Sequence[int | None]) -> str:
+    """Such as "1 of 4 seeds diverged"; empty where none has."""
+    n_lost = sum(step is not None for step in at_steps)
+    return f"{n_lost} of {len(at_steps)} seeds diverged" if n_lost else ""
 
 
 def _in_order(scores: Sequence[Score]) -> dict[str, bool]:

@@ -163,11 +163,20 @@ def _numbers(what: str, values: Any, entry: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _edited_mixture(config: Any) -> Target:
-    weights, means, covariances = (
+def mixture_constants(config: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The edited mixture's weights [M], means [M', 2] and covariances [M'', 2, 2], float64.
+
+    Raises:
+      UserError: one of them does not hold numbers of that shape.
+    """
+    return tuple(
         _numbers(f"MIXTURE_{what}", getattr(config, f"mixture_{what.lower()}"), entry)
         for what, entry in (("WEIGHTS", ()), ("MEANS", (2,)), ("COVARIANCES", (2, 2)))
     )
+
+
+def _edited_mixture(config: Any) -> Target:
+    weights, means, covariances = mixture_constants(config)
     n = len(weights)
     if not n or len(means) != n or len(covariances) != n:
         raise UserError(

@@ -116,6 +116,8 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None, help="of the moments; None: another one every time")
     parser.add_argument("--drawn", action=argparse.BooleanOptionalAction, default=True, help="drawn input as well")
     options = parser.parse_args(args)
+    # What a script puts into the background ignores Ctrl-C, and so would all that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     seed = random.randrange(2**32) if options.seed is None else options.seed
     generator = random.Random(seed)
     out = Path(options.out_dir)

@@ -15,6 +15,14 @@ import interruption
 ROOT = Path(interruption.__file__).parent
 
 
+@pytest.fixture(autouse=True)
+def _heard():
+    """Signals as a terminal's processes have them: what a script puts into the background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send(number):
     os.kill(os.getpid(), number)
     # Python runs handlers between two of its instructions.
@@ -69,7 +77,8 @@ def test_in_another_thread_nothing_is_changed():
 def test_a_second_one_ends_the_process_inside_a_long_computation(tmp_path):
     # A sorting of so many numbers is one call that looks at no signal.
     code = (
-        "import interruption, numpy as np\n"
+        "import interruption, signal, numpy as np\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with interruption.handled(), interruption.deferred():\n"
         "    print('ready', flush=True)\n"
         "    while True:\n"
@@ -78,6 +87,9 @@ def test_a_second_one_ends_the_process_inside_a_long_computation(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    # Nothing is read for ever.
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
     try:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
@@ -89,5 +101,6 @@ def test_a_second_one_ends_the_process_inside_a_long_computation(tmp_path):
         # It waits for no computation: one of these takes longer.
         assert time.monotonic() - began < 1.0
     finally:
+        watchdog.cancel()
         process.kill()
         process.communicate()

@@ -1,6 +1,7 @@
 """What a picture is called with: each family's own, and those that several families share."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from config import from_constants
 from evaluation import make_judge
 from models.base import Model, View
 from sensitivity import sensitivity
-from targets import make_target
+from targets import kld_cells, make_target
 from training import Cost, Evaluation, Run
 
 STEPS = (0, 4, 8)
@@ -125,3 +126,17 @@ def test_only_the_same_shared_kind_can_be_shared(calls_of, kinds):
     first, second = ({"both": View(kind, lambda state: {"energy": state})} for kind in kinds)
     with pytest.raises(ValueError, match="ONE and OTHER cannot share the picture 'both'"):
         calls_of(ONE=first, OTHER=second)
+
+
+@pytest.mark.parametrize(("name", "n"), [("2D_GMM", 100), ("2D_GRID", 400), ("2D_CHECKERBOARD", 400)])
+def test_the_density_is_drawn_as_finely_as_it_varies(name, n):
+    config = dataclasses.replace(CONFIG, target_type=name, num_bins=0)
+    target = make_target(config)
+    masses = target.cell_masses(kld_cells(target, 0))
+    scene = pictures.target_picture(target, SimpleNamespace(masses=masses), config)
+    assert [len(axis) for axis in scene.density_axes] == [n, n]
+    # What families' views are known at stays what it is.
+    assert [len(axis) for axis in scene.axes] == [100, 100]
+    steps = [axis[1] - axis[0] for axis in scene.density_axes]
+    # The checkerboard's edges cut the outermost points' cells; its 160 lines of cells an axis are off by half of one.
+    assert scene.density.sum() * np.prod(steps) == pytest.approx(1, abs=0.02)

@@ -633,3 +633,39 @@ def test_long_titles_are_broken_and_stay_inside(tmp_path, shown):
     assert box.x0 >= 0
     assert box.x1 <= fig.bbox.x1
     assert box.y0 >= max(ax.get_window_extent().y1 for ax in fig.axes)
+
+
+def contour_words(tmp_path, shown, target):
+    plotting.comparison_hist(tmp_path / "c.png", target, draws(target, ["A"]), {"A": "KLD 1"}, COLOURS, "title")
+    assert collisions(shown[-1]) == []
+    return [text for text in texts(shown[-1]) if text.startswith("contour")]
+
+
+def test_narrow_and_level_targets_have_one_contour(tmp_path, shown):
+    target = make_target("2-D")
+    assert contour_words(tmp_path, shown, target) == ["contours: 90, 50, 10 % of the target"]
+    fine = [np.linspace(-3, 3, 300)] * 2
+    one = np.exp(-0.5 * (fine[0] / 0.05) ** 2)
+    narrow = target._replace(density_axes=fine, density=one[:, None] * one[None, :])
+    assert contour_words(tmp_path, shown, narrow) == ["contour: 90 % of the target"]
+    # The line is where the target is, on the axes that belong to the density.
+    (line,) = [path for path in shown[-1].axes[0].collections[-1].get_paths() if len(path.vertices)]
+    radius = np.linalg.norm(line.vertices, axis=1)
+    # A disc of a share s of a round Gaussian has the radius σ √(−2 ln(1 − s)).
+    np.testing.assert_allclose(radius, 0.05 * np.sqrt(-2 * np.log(0.1)), atol=0.01)
+    level = np.where(np.abs(fine[0]) < 1, 1.0, 0.0)
+    square = target._replace(density_axes=fine, density=level[:, None] * level[None, :])
+    assert contour_words(tmp_path, shown, square) == ["contour: edge of the target"]
+    (line,) = [path for path in shown[-1].axes[0].collections[-1].get_paths() if len(path.vertices)]
+    np.testing.assert_allclose(np.abs(line.vertices).max(axis=1), 1, atol=0.02)
+
+
+def test_a_flat_plane_takes_less_room(tmp_path, shown):
+    square = make_target("2-D")
+    flat = square._replace(box=np.array([[-3.0, 3.0], [-2.0, 2.0]]))
+    for target in (square, flat):
+        plotting.comparison_hist(tmp_path / "c.png", target, draws(target, NAMES[:4]), {}, COLOURS, "title")
+        assert collisions(shown[-1]) == []
+    heights = [fig.get_figheight() for fig in shown]
+    # Two rows of panels, each two thirds as high.
+    assert heights[0] - heights[1] == pytest.approx(2 * 2.9 / 3)
