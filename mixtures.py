@@ -145,7 +145,7 @@ def mixture_quadrature(modes: Modes, refine: int = 1, reach: float = 7.0) -> tup
     """A trapezoid rule over every component's ± 7 σ, at a spacing of a third of the narrowest σ in any direction.
 
     It converges geometrically; what limits it is the logarithm of the mixture between its components, to 1e-7 nats for
-    the 2-D targets here (measured against cross-entropies known exactly). At most 20 001 nodes in 1-D and 401 an axis
+    the 2-D targets here (measured against cross-entropies known exactly). At most 20 001 nodes in 1-D and 601 an axis
     in 2-D.
     """
     deviations = np.sqrt(np.diagonal(modes.covariances, axis1=1, axis2=2))
@@ -153,7 +153,7 @@ def mixture_quadrature(modes: Modes, refine: int = 1, reach: float = 7.0) -> tup
     dim = len(low)
     # In 1-D a finer rule costs nothing, and a model may be rougher than the target.
     spacing = math.sqrt(np.linalg.eigvalsh(modes.covariances).min()) / (refine * (3 if dim > 1 else 50))
-    most = 20_001 if dim == 1 else 401
+    most = 20_001 if dim == 1 else 601
     axes = [np.linspace(a, b, min(most, math.ceil((b - a) / spacing) + 1)) for a, b in zip(low, high, strict=True)]
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dim)
     return nodes, np.full(len(nodes), math.prod(axis[1] - axis[0] for axis in axes))

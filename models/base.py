@@ -65,6 +65,10 @@ class Model(NamedTuple):
     )
     log_prob: Callable[..., jax.Array] | None = None  # (state, x[n, *event]) -> [n] in nats
     log_prob_kind: str | None = None  # "exact", "estimate" or None
+    log_prob_steps: int | None = (
+        None  # `log_prob` is constant within each of so many equal cells an axis of the target's
+    )
+    # box, and jumps between them, where no quadrature converges; None: it is smooth
     views: Mapping[str, View] = {}  # file name of a picture, without its ending -> what it shows
     info_units: Mapping[str, str] = {}  # of the fields of Info that are neither nats nor shown in a view
     loss_reference: tuple[float, str] | None = None  # what a perfect model's loss would be, and what to call it

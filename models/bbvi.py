@@ -29,7 +29,7 @@ import optax
 
 from errors import check_range
 from models import bayesian_mixture, mixtures, normal_wishart
-from models.base import Model, averaged
+from models.base import Model, averaged, packing
 from models.normal_wishart import Law
 
 TRACEABLE = ("learning_rate",)
@@ -45,7 +45,7 @@ class Config:
     mean_precision_prior: float = 1.0  # β₀
     degrees_of_freedom_prior: float = 0.0  # ν₀; 0: the number of coordinates
     n_draws: int = 8  # of the parameters, for the bound without assignments
-    n_rows: int = 8192  # size of the data set where there is none but fresh draws
+    n_rows: int = 32_768  # size of the data set where there is none but fresh draws
     average: float = 0.999  # decay of the averaged variational parameters that sample; 0: off
 
     def __post_init__(self):
@@ -104,12 +104,14 @@ def build(config: Any, target: Any) -> Model:
     codec = target.codec
     shared = bayesian_mixture.shared_parts("BBVI", config, target, settings, lambda state: law_of(state.params))
     optimiser = optax.adam(settings.learning_rate)
+    dim = 1 if codec.one_hot else codec.event_shape[0]
+    pack, unpack = packing(jax.eval_shape(lambda: zeros(shared.width, dim)))
 
     def init(key, data):
         x, weights = shared.rows_of(data)
         prior = normal_wishart.prior_of(x, weights, shared.width, settings)
         params = params_of(normal_wishart.start_of(key, x, weights, prior))
-        return State(params, optimiser.init(params), prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0))
+        return State(params, optimiser.init(pack(params)), prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0))
 
     def noise(key):
         keys = jax.random.split(key, 3)
@@ -134,11 +136,11 @@ def build(config: Any, target: Any) -> Model:
         loss, gradient = bound_gradient(key_gradient, state.params, expected, cost, settings.n_gradient_draws)
         # A row's share: the size of a gradient then does not depend on how many rows there are.
         gradient = jax.tree.map(lambda leaf: leaf / n, gradient)
-        updates, opt_state = optimiser.update(gradient, state.opt_state)
+        updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
         law = law_of(state.params)
         seeds = jax.random.uniform(key_bounds, (2,))
         course = bayesian_mixture.followed(state, law, lambda: shared.rows_of(batch), seeds, settings.n_draws)
-        params = optax.apply_updates(state.params, updates)
+        params = unpack(optax.apply_updates(pack(state.params), updates))
         left = normal_wishart.n_components(law, n)
         return State(params, opt_state, state.prior, course, state.n_done + 1), Info(loss / n, left)
 
@@ -169,6 +171,13 @@ def bound_gradient(
         return cost(params) - jnp.mean(each)
 
     return jax.value_and_grad(objective)(params)
+
+
+def zeros(n_components: int, dim: int) -> Params:
+    """Free parameters that are all 0."""
+    each = jnp.zeros(n_components)
+    n_lower = dim * (dim + 1) // 2
+    return Params(each, each, each, jnp.zeros((n_components, dim)), jnp.zeros((n_components, n_lower)))
 
 
 def law_of(params: Params) -> Law:

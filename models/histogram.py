@@ -136,6 +136,7 @@ def build(config: Any, target: Any) -> Model:
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
+        log_prob_steps=None if target.codec.one_hot else width,
         max_steps=0,
         n_data_rows=_N_ROWS,
         rival=True,

@@ -144,12 +144,15 @@ def draw(key: jax.Array, law: Law) -> Draw:
     lower triangular: squares on C's diagonal are χ² of ν − D + i degrees of freedom, and above it are normal numbers.
     """
     n_components, dim = law.means.shape
-    key_weights, key_diagonal, key_below, key_mean = jax.random.split(key, 4)
+    key_gamma, key_below, key_mean = jax.random.split(key, 3)
     dtype = law.means.dtype
-    log_gamma = jax.random.loggamma(key_weights, law.concentration, dtype=dtype)
     freedom = law.degrees_of_freedom[:, None] - dim + jnp.arange(1, dim + 1, dtype=dtype)[None]
+    # All in one: what draws gamma variables and differentiates them takes seconds to compile.
+    shapes = jnp.concatenate([law.concentration[:, None], freedom / 2], axis=1)
+    log_gammas = jax.random.loggamma(key_gamma, shapes, dtype=dtype)
+    log_gamma = log_gammas[:, 0]
     # exp(ln Γ/2): a square root has no derivative at 0, where float32 may put the square.
-    diagonal = jnp.exp(0.5 * (jax.random.loggamma(key_diagonal, freedom / 2, dtype=dtype) + np.log(2)))
+    diagonal = jnp.exp(0.5 * (log_gammas[:, 1:] + np.log(2)))
     below = jnp.tril(jax.random.normal(key_below, (n_components, dim, dim), dtype), -1)
     bartlett = below + diagonal[:, :, None] * jnp.eye(dim, dtype=dtype)[None]
     whitening = jnp.einsum("kij,kjl->kil", bartlett, law.factors, precision="highest")

@@ -36,7 +36,7 @@ class Config:
     mean_precision_prior: float = 1.0  # β₀
     degrees_of_freedom_prior: float = 0.0  # ν₀; 0: the number of coordinates
     n_draws: int = 8  # of the parameters, for the bound without assignments
-    n_rows: int = 8192  # size of the data set where there is none but fresh draws
+    n_rows: int = 32_768  # size of the data set where there is none but fresh draws
 
     def __post_init__(self):
         check_range("VBGMM.max_iter", self.max_iter, low=1)

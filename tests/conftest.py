@@ -81,15 +81,16 @@ def _sound_reports():
         yield
 
 
+def small_config(**fields) -> BenchmarkConfig:
+    """The script's own configuration, made small, with the given fields replaced."""
+    small = dict(n_steps=8, n_evaluations=2, snapshot_percent=50, batch_size=16, num_seeds=2, n_eval_samples=64)
+    return dataclasses.replace(from_constants(vars(script)), **{**small, **fields})
+
+
 @pytest.fixture
 def make_config():
-    """The script's own configuration, made small, with the given fields replaced."""
-
-    def make(**fields) -> BenchmarkConfig:
-        small = dict(n_steps=8, n_evaluations=2, snapshot_percent=50, batch_size=16, num_seeds=2, n_eval_samples=64)
-        return dataclasses.replace(from_constants(vars(script)), **{**small, **fields})
-
-    return make
+    """`small_config`, for tests that take it as a fixture."""
+    return small_config
 
 
 @pytest.fixture

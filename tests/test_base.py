@@ -83,10 +83,10 @@ AVERAGED = [name for name, family in MODELS.items() if hasattr(family.Config(), 
 
 
 def batch_of(model, target, batch_size):
-    """What one step consumes."""
-    n = model.batches_per_step
+    """What one step consumes: a minibatch, several stacked, or a whole data set, here of four."""
+    n = model.batches_per_step or 4
     rows = target.codec.encode(target.sample(jax.random.key(1), n * batch_size))
-    return rows.reshape(n, batch_size, -1) if n > 1 else rows
+    return rows.reshape(n, batch_size, -1) if (model.batches_per_step or 1) > 1 else rows
 
 
 @pytest.mark.parametrize("name", AVERAGED)

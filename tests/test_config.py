@@ -218,7 +218,7 @@ def test_help_lists_every_constant_setting_and_choice(capfd):
     for name, kind in {"SLURM": Slurm, **{name: family.Config for name, family in MODELS.items()}}.items():
         for setting in dataclasses.fields(kind):
             option = setting.name.replace("_", "-")
-            assert re.search(rf"--{name.lower()}\.{option}[ ,]", text)
+            assert re.search(rf"--{name.lower().replace('_', '-')}\.{option}[ ,]", text)
     for choice in (*TARGETS, *MODELS, "hard", "soft"):
         assert choice in text
 

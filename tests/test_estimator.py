@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import small_config
 
 import metrics
-from exact import kl_exact
+from exact import LEAST_MASS, kl_exact
 from mixtures import mixture_quadrature
 from models import MODELS, rbm, vae
 from targets import kld_cells, make_target
@@ -25,7 +26,20 @@ KINDS = {
 }
 # With bins more would leave nothing to tell a model from the target by.
 STEPS = {"binned": 150, "1-D": 3_000, "2-D": 3_000}
-CASES = [(name, kind) for name, kind in itertools.product(MODELS, KINDS) if name != "GAN" or kind == "binned"]
+SETTINGS = dict(
+    **dict(parameter_budget=200, hidden_layers=1, batch_size=64),
+    **dict(rbm=rbm.Config(sample_steps=400), vae=vae.Config(learn_sigma=True)),
+)
+
+
+def built(name, kind):
+    config = small_config(**KINDS[kind], **SETTINGS)
+    target = make_target(config)
+    return config, target, MODELS[name].build(config, target)
+
+
+# What has a density, of which there is something to know but from samples.
+CASES = [(name, kind) for name, kind in itertools.product(MODELS, KINDS) if built(name, kind)[2].log_prob]
 
 # One training a case, shared by its tests on one worker; compiled as shipped, since quadrature takes long otherwise.
 pytestmark = [pytest.mark.shipped_compilation]
@@ -35,28 +49,21 @@ each_case = pytest.mark.parametrize(
 TRAINED = {}
 
 
-@pytest.fixture
-def trained(make_config):
-    def trained(name, kind):
-        if (name, kind) not in TRAINED:
-            settings = {"rbm": rbm.Config(sample_steps=400), "vae": vae.Config(learn_sigma=True)}
-            config = make_config(**KINDS[kind], parameter_budget=200, hidden_layers=1, batch_size=64, **settings)
-            target = make_target(config)
-            model = MODELS[name].build(config, target)
-            feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
-            keys = jax.tree.map(lambda leaf: leaf[0], streams(3, 1))
+def trained(name, kind):
+    if (name, kind) not in TRAINED:
+        config, target, model = built(name, kind)
+        feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
+        keys = jax.tree.map(lambda leaf: leaf[0], streams(3, 1))
 
-            @jax.jit
-            def run(keys):
-                state = model.init(keys.key_init, feed.rows_for_init(keys.key_data, None))
-                state, _, _ = advance(model, feed, STEPS[kind])(state, keys, None, 0)
-                return state, target.codec.decode(model.sample(keys.key_eval, state, N_SAMPLES))
+        @jax.jit
+        def run(keys):
+            state = model.init(keys.key_init, feed.rows_for_init(keys.key_data, None))
+            state, _, _ = advance(model, feed, STEPS[kind])(state, keys, None, 0)
+            return state, target.codec.decode(model.sample(keys.key_eval, state, N_SAMPLES))
 
-            state, x = run(keys)
-            TRAINED[name, kind] = config, target, model, jax.tree.map(np.asarray, state), np.asarray(x)
-        return TRAINED[name, kind]
-
-    return trained
+        state, x = run(keys)
+        TRAINED[name, kind] = config, target, model, jax.tree.map(np.asarray, state), np.asarray(x)
+    return TRAINED[name, kind]
 
 
 def log_q(model, state, target, x):
@@ -71,9 +78,14 @@ def cell_masses(model, state, target, cells):
     """The model's own: enumerated with bins, else Gauss–Legendre over every cell, and what is left outside."""
     if target.n_bins:
         return np.exp(log_q(model, state, target, None))
-    nodes, weights = np.polynomial.legendre.leggauss(8)
+    # Mixtures of many components have narrow ones.
+    nodes, weights = np.polynomial.legendre.leggauss(8 if target.dim == 2 else 64)
     per_axis = []
-    for edges in cells.edges:
+    for axis, edges in enumerate(cells.edges):
+        if model.log_prob_steps:
+            # A piece ends wherever the density jumps.
+            jumps = np.linspace(*target.box[axis], model.log_prob_steps + 1, dtype=np.float32)
+            edges = np.union1d(edges, np.clip(jumps, edges[0], edges[-1]))
         half = np.diff(edges)[:, None] / 2
         per_axis.append((((edges[1:] + edges[:-1])[:, None] / 2 + half * nodes).ravel(), (half * weights).ravel()))
     points = np.stack(np.meshgrid(*(x for x, _ in per_axis), indexing="ij"), axis=-1).reshape(-1, target.dim)
@@ -94,7 +106,7 @@ def cell_masses(model, state, target, cells):
 
 
 @each_case
-def test_the_models_own_samples_score_as_draws_from_its_exact_masses(name, kind, trained):
+def test_the_models_own_samples_score_as_draws_from_its_exact_masses(name, kind):
     config, target, model, state, x = trained(name, kind)
     cells = kld_cells(target, config.kld_cells)
     p, q = target.cell_masses(cells), cell_masses(model, state, target, cells)
@@ -102,13 +114,14 @@ def test_the_models_own_samples_score_as_draws_from_its_exact_masses(name, kind,
     draws = np.random.default_rng(0).multinomial(N_SAMPLES, q / q.sum(), size=N_MULTINOMIALS)
     low, high = np.quantile(metrics.kld(p, draws, config.kld_epsilon), (0.005, 0.995))
     assert low <= metrics.kld(p, metrics.cell_counts(cells.index(x), cells.n_cells), config.kld_epsilon) <= high
-    # And the range is narrow enough to tell the model from the target.
-    perfect = metrics.kld(p, np.random.default_rng(1).multinomial(N_SAMPLES, p), config.kld_epsilon)
-    assert not low <= perfect <= high
+    # And the range is narrow enough to tell it from the target or, where it is as good as that, from a cell beside it.
+    generator = np.random.default_rng(1)
+    others = [generator.multinomial(N_SAMPLES, masses) for masses in (p, np.roll(q / q.sum(), 1))]
+    assert not np.all([low <= metrics.kld(p, counts, config.kld_epsilon) <= high for counts in others])
 
 
 @each_case
-def test_cells_never_tell_more_than_the_density(name, kind, trained):
+def test_cells_never_tell_more_than_the_density(name, kind):
     config, target, model, state, _ = trained(name, kind)
     exact = kl_exact(model, state, target)
     cells = kld_cells(target, config.kld_cells)
@@ -123,7 +136,7 @@ def test_cells_never_tell_more_than_the_density(name, kind, trained):
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.xdist_group(f"('VAE', '{kind}')")) for kind in KINDS]
 )
-def test_the_quadrature_over_the_latent_has_converged(kind, trained, monkeypatch):
+def test_the_quadrature_over_the_latent_has_converged(kind, monkeypatch):
     config, target, _, state, _ = trained("VAE", kind)
 
     def with_grid(reach, factor):
@@ -142,7 +155,7 @@ def test_the_quadrature_over_the_latent_has_converged(kind, trained, monkeypatch
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.xdist_group(f"('RBM', '{kind}')")) for kind in ("1-D", "2-D")]
 )
-def test_the_quadrature_of_the_partition_function_has_converged(kind, trained):
+def test_the_quadrature_of_the_partition_function_has_converged(kind):
     _, _, _, state, _ = trained("RBM", kind)
     with jax.enable_x64(True):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), state.average)
@@ -157,7 +170,7 @@ def test_the_quadrature_of_the_partition_function_has_converged(kind, trained):
     ("name", "kind"),
     [pytest.param(*case, marks=pytest.mark.xdist_group(f"{case}")) for case in CASES if case[1] != "binned"],
 )
-def test_the_quadrature_under_the_target_resolves_a_trained_model(name, kind, trained):
+def test_the_quadrature_under_the_target_resolves_a_trained_model(name, kind):
     _, target, model, state, _ = trained(name, kind)
     shipped = kl_exact(model, state, target)
     for refine, reach in ((2, 7.0), (1, 9.0)):
@@ -173,4 +186,4 @@ def test_the_quadrature_under_the_target_has_converged(kind, make_config):
     x, weights = target.quadrature()
     p = weights * np.exp(target.log_prob(x))
     assert p.sum() == pytest.approx(1, abs=1e-9)
-    assert p[p <= 1e-14].sum() < 1e-9
+    assert p[p <= LEAST_MASS].sum() < 1e-12
