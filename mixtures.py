@@ -74,7 +74,7 @@ def gaussian_mixture(name: str, modes: Modes, box: np.ndarray | None = None) -> 
         cell_masses=lambda cells: _mixture_masses_2d(modes, cells),
         log_prob=log_prob,
         log_prob_kind="exact",
-        quadrature=lambda: mixture_quadrature(modes),
+        quadrature=lambda density: mixture_quadrature(modes, density),
         modes=modes,
         scale=math.sqrt(np.linalg.eigvalsh(modes.covariances).min()),
         entropy=_entropy(log_prob, modes),
@@ -141,18 +141,18 @@ def _mixture_masses_2d(modes: Modes, cells: Cells) -> np.ndarray:
     return np.concatenate([masses.ravel(), [max(0.0, 1 - masses.sum())]])
 
 
-def mixture_quadrature(modes: Modes, refine: int = 1, reach: float = 7.0) -> tuple[np.ndarray, np.ndarray]:
+def mixture_quadrature(modes: Modes, density: float = 1, reach: float = 7.0) -> tuple[np.ndarray, np.ndarray]:
     """A trapezoid rule over every component's ± 7 σ, at a spacing of a third of the narrowest σ in any direction.
 
     It converges geometrically; what limits it is the logarithm of the mixture between its components, to 1e-7 nats for
-    the 2-D targets here (measured against cross-entropies known exactly). At most 20 001 nodes in 1-D and 601 an axis
-    in 2-D.
+    the 2-D targets here (measured against cross-entropies known exactly). That is at a `density` of 1; at most 20 001
+    nodes in 1-D and 601 an axis in 2-D.
     """
     deviations = np.sqrt(np.diagonal(modes.covariances, axis1=1, axis2=2))
     low, high = (modes.means - reach * deviations).min(0), (modes.means + reach * deviations).max(0)
     dim = len(low)
     # In 1-D a finer rule costs nothing, and a model may be rougher than the target.
-    spacing = math.sqrt(np.linalg.eigvalsh(modes.covariances).min()) / (refine * (3 if dim > 1 else 50))
+    spacing = math.sqrt(np.linalg.eigvalsh(modes.covariances).min()) / (density * (3 if dim > 1 else 50))
     most = 20_001 if dim == 1 else 601
     axes = [np.linspace(a, b, min(most, math.ceil((b - a) / spacing) + 1)) for a, b in zip(low, high, strict=True)]
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dim)

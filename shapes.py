@@ -5,7 +5,6 @@ circle, else by a rule in u that is exact to rounding (the integrand is smooth o
 than σ/2). Masses of cells are then sums of products of error functions. All shapes are centred at the origin.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -143,8 +142,8 @@ def checkerboard(name: str) -> Target:
         dark[tuple(squares.T)] = density
         return _with_rest(shared[0] @ dark @ shared[1].T)
 
-    def quadrature():
-        nodes, weights = _legendre(40)
+    def quadrature(density=1):
+        nodes, weights = _legendre(min(160, math.ceil(40 * density)))
         corners = side * squares - side * n / 2
         x = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 2) * side
         return (corners[:, None] + x).reshape(-1, 2), np.tile(
@@ -228,11 +227,14 @@ def _noisy_curves(
         )
         return (at_x * shares[:, None]).T @ at_y
 
-    # To nine deviations, at steps of a third of one.
-    axes = [
-        np.linspace(low - 9 * deviation, high + 9 * deviation, math.ceil((high - low) / deviation * 3) + 55)
-        for low, high in zip(centres.min(0), centres.max(0), strict=True)
-    ]
+    def axes_of(density=1.0):
+        # To nine deviations, at steps of a third of one.
+        return [
+            np.linspace(low - 9 * deviation, high + 9 * deviation, _n_nodes((high - low) / deviation * 3 + 54, density))
+            for low, high in zip(centres.min(0), centres.max(0), strict=True)
+        ]
+
+    axes = axes_of()
     area = math.prod(axis[1] - axis[0] for axis in axes)
     return Target(
         name=name,
@@ -243,7 +245,7 @@ def _noisy_curves(
         cell_masses=cell_masses,
         log_prob=log_prob,
         log_prob_kind="quadrature",
-        quadrature=lambda: _grid_rule(axes),
+        quadrature=lambda density: _grid_rule(axes_of(density)),
         scale=deviation,
         entropy=float(scipy.special.entr(density_on(*axes)).sum() * area),
     )
@@ -280,7 +282,9 @@ def _from_density(
         density = density.reshape(n, len(x_weights), n, len(y_weights))
         return _with_rest(np.einsum("iajb,a,b->ij", density, x_weights, y_weights))
 
-    rule = functools.partial(_grid_rule, [np.linspace(-reach, reach, math.ceil(2 * reach / (0.6 * scale)) + 1)] * 2)
+    def rule(density=1.0):
+        return _grid_rule([np.linspace(-reach, reach, _n_nodes(2 * reach / (0.6 * scale), density))] * 2)
+
     nodes, weights = rule()
     log_p = log_prob(nodes)
     return Target(
@@ -302,6 +306,11 @@ def _legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Gauss–Legendre on [0, 1]: nodes and weights [n]."""
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return (nodes + 1) / 2, weights / 2
+
+
+def _n_nodes(n_steps: float, density: float) -> int:
+    """Nodes an axis of a trapezoid rule that has so many steps where the density of nodes is 1; never more than 801."""
+    return min(801, math.ceil(n_steps * density) + 1)
 
 
 def _grid_rule(axes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

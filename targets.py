@@ -103,7 +103,7 @@ def _beta(name: str) -> Target:
         log_prob_kind="exact",
         cdf=law.cdf,
         quantile=law.ppf,
-        quadrature=lambda: _interval_quadrature(low, high),
+        quadrature=lambda density: _interval_quadrature(low, high, density),
         entropy=float(law.entropy()),
     )
 
@@ -256,7 +256,7 @@ TARGETS: dict[str, Callable[[Any], Target]] = {
 }
 
 
-def _interval_quadrature(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+def _interval_quadrature(low: float, high: float, density: float = 1) -> tuple[np.ndarray, np.ndarray]:
     """Gauss–Legendre on an interval; it never meets the ends, where a log density may be infinite."""
-    nodes, weights = np.polynomial.legendre.leggauss(800)
+    nodes, weights = np.polynomial.legendre.leggauss(min(3200, math.ceil(800 * density)))
     return (low + (high - low) * (nodes[:, None] + 1) / 2), weights * (high - low) / 2
