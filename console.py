@@ -391,4 +391,4 @@ def _floor(floor: Floor, name: str) -> str:
 
 def _value(value: float | None, name: str, missing: str = "diverged") -> str:
     """A metric's value; a count without decimals."""
-    return f"{value:g}" if name == "modes_covered" and value is not None else _score(value, missing)
+    return f"{value + 0.0:g}" if name == "modes_covered" and value is not None else _score(value, missing)

@@ -14,6 +14,7 @@ LEAST_MASS = 1e-17  # of a node of a quadrature that is looked at
 # Nodes an axis of a quadrature, in units of the target's usual number; it is refined until E_p[ln q] changes by no more
 # than this share of the divergence and a tenth of a nat.
 _DENSITIES, _LEAST_CHANGE = (1.0, 2.0, 4.0), 1e-5
+_ROWS_AT_ONCE = 2**15
 
 
 def has_kl_exact(model: Model, target: Target) -> bool:
@@ -62,12 +63,16 @@ def _by_quadrature(model: Model, state: Any, target: Target, density: float) -> 
 
 
 def _log_q(model: Model, state: Any, x: np.ndarray) -> np.ndarray:
-    """The model's log density of events x, [n] float64."""
+    """The model's log density of events x, [n] float64, so many at a time that they do not fill the memory."""
+    size = min(len(x), _ROWS_AT_ONCE)
+    # All parts are of one size, for which the density is compiled.
+    padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % size, axis=0)])
     with jax.enable_x64(True):
         exact_state = jax.tree.map(
             lambda leaf: leaf.astype(np.float64) if np.issubdtype(leaf.dtype, np.floating) else leaf, state
         )
-        return np.asarray(model.log_prob(exact_state, jnp.asarray(x)))
+        parts = padded.reshape(-1, size, *x.shape[1:])
+        return np.concatenate([np.asarray(model.log_prob(exact_state, jnp.asarray(part))) for part in parts])[: len(x)]
 
 
 def _by_steps(cells: Cells, x: np.ndarray, p: np.ndarray, target: Target) -> tuple[np.ndarray, np.ndarray]:
