@@ -13,13 +13,15 @@ import json
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.mixture import GaussianMixture
+from tabulate import tabulate
 
 from models import gmm
 from performance.compare import machine, spread
@@ -79,6 +81,15 @@ def scikit_learns(x: np.ndarray, start: gmm.Params) -> Callable[[], float]:
     return fit
 
 
+def markdown(results: Mapping[str, Any]) -> str:
+    """What was measured, as a table: medians over rounds, and the range of the ratios."""
+    table = []
+    for name, seconds in results["seconds_an_iteration"].items():
+        ratio = f"{spread(results['ratios'][name])}" if name in WAYS else ""
+        table.append([WAYS.get(name, "this suite, float32"), f"{1e3 * statistics.median(seconds):.2f}", ratio])
+    return tabulate(table, ["", "ms an iteration", "× the suite's"], tablefmt="github", disable_numparse=True)
+
+
 def main() -> None:
     """Times, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -102,22 +113,18 @@ def main() -> None:
     ratios = {
         name: [other / mine for other, mine in zip(seconds[name], seconds["suite"], strict=True)] for name in WAYS
     }
-    print(f"EM, {N_COMPONENTS} components, {N_ROWS} rows in 2-D, {N_ITERATIONS} iterations, {machine()}")
-    for name, values in seconds.items():
-        print(f"{WAYS.get(name, 'this suite, float32'):<24} {1e3 * statistics.median(values):8.2f} ms an iteration")
-    for name, title in WAYS.items():
-        print(f"× {spread(ratios[name])} {title}")
+    found = {
+        "machine": machine(),
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "n_components": N_COMPONENTS,
+        "n_rows": N_ROWS,
+        "n_iterations": N_ITERATIONS,
+        "mean_log_likelihoods": reached,
+        "seconds_an_iteration": seconds,
+        "ratios": ratios,
+    }
+    print(markdown(found))
     if not chosen.no_save:
-        found = {
-            "machine": machine(),
-            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "n_components": N_COMPONENTS,
-            "n_rows": N_ROWS,
-            "n_iterations": N_ITERATIONS,
-            "mean_log_likelihoods": reached,
-            "seconds_an_iteration": seconds,
-            "ratios": ratios,
-        }
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
 
 

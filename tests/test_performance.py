@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from models import build
-from performance import chart, compare, engine, roofline, roofline_worker, scaling, scaling_worker, worker
+from performance import chart, compare, em, engine, roofline, roofline_worker, scaling, scaling_worker, worker
 from performance.work import WORKS
 from targets import make_target
 from training import Feed
@@ -90,7 +90,7 @@ def test_table_and_picture_have_the_same_digits(tmp_path, monkeypatch):
     assert said[2] == ["11.5"] * 6 + ["not in this work:\nsee the roofline"]
 
 
-@pytest.mark.parametrize("of", [compare, roofline, scaling])
+@pytest.mark.parametrize("of", [compare, em, roofline, scaling])
 def test_the_tables_of_the_docs_are_those_of_the_results(of):
     folder = Path(of.__file__).parent
     name = {"performance.compare": "results"}.get(of.__name__, of.__name__.rpartition(".")[2])
