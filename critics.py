@@ -49,7 +49,7 @@ def critic_vs_wasserstein(
         measured = part.scores[name]._replace(values=factor * part.scores[name].values)
         estimate = figures.without_start(part.curves["critic_distance"])
         r = correlation(measured, estimate)
-        remark = f"; r = {np.median(r[np.isfinite(r)]):.2f}" if np.isfinite(r).any() else ""
+        remark = f"; r = {np.median(r[np.isfinite(r)]):.2f}".replace("-", "−") if np.isfinite(r).any() else ""
         for curve, what, style in (
             (measured, words, {"lw": 2.4}),
             (estimate, f"its critic's estimate{remark}{figures.diverged_note([estimate])}", _ESTIMATE),

@@ -230,7 +230,7 @@ def unseen_note(heights: np.ndarray, inside: float, top: float, expected: float)
     """What a panel cannot show of a sample, where that is more than what it cannot show of the target."""
     if inside == 0 and heights.max() == 0:
         return "no sample inside the box"
-    parts = [f"{100 * (1 - inside):.2g} % outside the box"] if inside < expected - 0.01 else []
+    parts = [f"{100 * (1 - inside):.2g} % outside"] if inside < expected - 0.01 else []
     if heights.max() > top:
         parts.append(f"peak {heights.max():.2g} cut")
     return " · ".join(parts)

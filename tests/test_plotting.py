@@ -588,7 +588,7 @@ def test_known_masses_are_drawn_as_they_are(tmp_path, kind, shown):
     area = 1.0 if target.binned else np.prod([edges[1] - edges[0] for edges in target.edges])
     np.testing.assert_allclose(np.ravel(values) * area, 0.9 * masses)
     assert last._left_title.get_text() == "B"
-    assert last.texts[0].get_text().startswith("KLD 1.2\n10 % outside the box")
+    assert last.texts[0].get_text().startswith("KLD 1.2\n10 % outside")
     assert any("samples, but exact probabilities of B" in text for text in texts(shown[0]))
     assert collisions(shown[0]) == []
 
