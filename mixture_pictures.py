@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
+from scipy.special import ndtr
 
 import figures
 import plotting
@@ -15,6 +16,9 @@ from scenes import Contribution, TargetPicture
 
 # Above this multiple of the target's highest density a narrow component is cut.
 _HIGHEST = 1.6
+_N_PIECES = 300  # of a line, over which a density is averaged
+_MOST_CURVES = 60
+_LEAST_WEIGHT = 1e-4  # below it a component holds nothing and is not there
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
 
@@ -35,6 +39,10 @@ def clustering(
     """
     del floors
     fig, panels, _ = figures.grid(len(parts) + 1, 4.4, title, target.dim == 1)
+    # Curves of many components would hide all else, and those within a bin have no shape.
+    ticks = target.binned or any(
+        len(part.arrays["weights"]) > _MOST_CURVES for part in parts.values() if not part.diverged
+    )
     heads = []
     for ax, (name, part) in zip(panels, parts.items(), strict=False):
         arrays = part.arrays
@@ -45,28 +53,28 @@ def clustering(
                 f"mean log-likelihood {float(arrays['log_likelihood']):.3f} nats"
             ).replace("-", "−")
         heads.append((figures.header(ax, name, line, part.colour), [line]))
-        (_in_line if target.dim == 1 else _in_plane)(ax, part, target)
+        if target.dim == 1:
+            _in_line(ax, part, target, ticks)
+        else:
+            _in_plane(ax, part, target)
         if part.diverged:
             figures.words_in(ax, figures.DIVERGED, part.colour)
     _likelihoods(panels[-1], parts)
     if target.dim == 2:
         # As its neighbours are.
         panels[-1].set_box_aspect(1)
-    handles = [
-        Line2D(
-            [],
-            [],
-            color="#CCCCCC" if target.dim == 2 else "#707070",
-            lw=2 if target.dim == 2 else 1,
-            ls="-" if target.dim == 2 else ":",
-        )
-    ]
-    handles[0].set_label("borders of what is assigned to one component")
-    of_components = "components: means, and 2 deviations from them" if target.dim == 2 else "components, and their sum"
     colour = next(iter(parts.values())).colour
-    handles.append(
-        Line2D([], [], color=colour, lw=1.4, marker="o" if target.dim == 2 else "", ms=4, label=of_components)
-    )
+    handles = []
+    if target.dim == 2 or not ticks:
+        style = dict(color="#CCCCCC", lw=2) if target.dim == 2 else dict(color="#707070", lw=1, ls=":")
+        handles.append(Line2D([], [], **style, label="borders of what is assigned to one component"))
+    if target.dim == 2:
+        of_components, style = "components: means, and 2 deviations from them", dict(lw=1.4, marker="o")
+    elif ticks:
+        of_components, style = "components: their sum, and their means as ticks", dict(lw=2.2)
+    else:
+        of_components, style = "components, and their sum", dict(lw=1.4)
+    handles.append(Line2D([], [], color=colour, ms=4, label=of_components, **style))
     if target.dim == 2:
         handles.append(plotting.target_contour(target, TARGET_COLOUR))
     else:
@@ -87,10 +95,9 @@ def _in_plane(ax: Axes, part: Contribution, target: TargetPicture) -> None:
     _borders_in_plane(ax, target.axes, labels)
     many = len(arrays["weights"]) > 60
     for outline, weight in zip(arrays["outlines"], arrays["weights"], strict=True):
-        # A component that holds nothing is not there.
-        if weight > 1e-4:
+        if weight > _LEAST_WEIGHT:
             ax.plot(*outline.T, color=part.colour, lw=0.8 if many else 1.5, alpha=0.8, zorder=3)
-    held = arrays["weights"] > 1e-4
+    held = arrays["weights"] > _LEAST_WEIGHT
     ax.scatter(*arrays["means"][held].T, s=5 if many else 16, color=part.colour, zorder=4, lw=0)
     # Outlines may reach beyond what is shown.
     ax.set(xlim=target.box[0], ylim=target.box[1])
@@ -105,10 +112,8 @@ def _borders_in_plane(ax: Axes, axes: list[np.ndarray], labels: np.ndarray) -> N
     ax.pcolormesh(*axes, shade.T, cmap="gray", vmin=0, vmax=1, shading="nearest", zorder=0.5, rasterized=True)
 
 
-def _in_line(ax: Axes, part: Contribution, target: TargetPicture) -> None:
+def _in_line(ax: Axes, part: Contribution, target: TargetPicture, ticks: bool) -> None:
     low, high = target.box[0]
-    cell = np.diff(target.edges[0])[0]
-    x = np.linspace(low, high, 1201)
     heights = target.masses if target.binned else target.masses / np.diff(target.edges[0])
     if target.density is not None:
         ax.plot(target.axes[0], target.density, color=TARGET_COLOUR, lw=1.6, zorder=4)
@@ -124,16 +129,25 @@ def _in_line(ax: Axes, part: Contribution, target: TargetPicture) -> None:
     arrays = part.arrays
     # An outline's two ends are two deviations from the mean.
     deviation = np.abs(arrays["outlines"][:, 0, 0] - arrays["means"][:, 0]) / 2
-    z = (x[None] - arrays["means"]) / deviation[:, None]
-    each = arrays["weights"][:, None] * np.exp(-(z**2) / 2) / (deviation[:, None] * np.sqrt(2 * np.pi))
-    scale = cell if target.binned else 1.0
-    ax.plot(x, scale * each.sum(0), color=part.colour, lw=2.2, zorder=3)
-    many = len(each) > 60
-    for row in each[arrays["weights"] > 1e-4]:
-        ax.plot(x, scale * row, color=part.colour, lw=0.5 if many else 1, alpha=0.5 if many else 0.8, zorder=2)
-    labels, at = arrays["assignment"], target.axes[0]
-    borders = (at[1:] + at[:-1])[labels[1:] != labels[:-1]] / 2
-    if len(borders) <= 120:
+    edges = target.edges[0] if target.binned else np.linspace(low, high, _N_PIECES + 1)
+    below = ndtr((edges[None] - arrays["means"]) / deviation[:, None])
+    if target.binned:
+        # The end bins take what lies beyond them.
+        below[:, 0], below[:, -1] = 0, 1
+    each = arrays["weights"][:, None] * np.diff(below, axis=1) / (1.0 if target.binned else edges[1] - edges[0])
+    if target.binned:
+        ax.stairs(each.sum(0), edges, color=part.colour, fill=True, alpha=0.55, zorder=2)
+    else:
+        # Means over pieces: what is narrower than a line's width would else be drawn as high as it happens to be met.
+        ax.plot((edges[1:] + edges[:-1]) / 2, each.sum(0), color=part.colour, lw=2.2, zorder=3)
+    held = arrays["weights"] > _LEAST_WEIGHT
+    if ticks:
+        at = ax.get_xaxis_transform()
+        ax.vlines(arrays["means"][held, 0], 0, 0.03, transform=at, color=part.colour, lw=0.8, zorder=5)
+    else:
+        ax.plot((edges[1:] + edges[:-1]) / 2, each[held].T, color=part.colour, lw=1, alpha=0.8, zorder=2)
+        labels, at = arrays["assignment"], target.axes[0]
+        borders = (at[1:] + at[:-1])[labels[1:] != labels[:-1]] / 2
         ax.vlines(borders, 0, 1, transform=ax.get_xaxis_transform(), color="#707070", lw=0.8, ls=":", zorder=1)
 
 
