@@ -293,7 +293,7 @@ def without_start(curve: Any) -> Any:
 def diverged_note(curves: Iterable[Any]) -> str:
     """How many seeds a family has lost, to stand behind its name; empty if none."""
     values = [without_start(curve).values for curve in curves]
-    lost, n_seeds = max(((~np.isfinite(v)).any(axis=1).sum(), len(v)) for v in values)
+    lost, n_seeds = max((((~np.isfinite(v)).any(axis=1).sum(), len(v)) for v in values), default=(0, 0))
     return f" ({lost_seeds(lost, n_seeds)})" if lost else ""
 
 
