@@ -60,8 +60,9 @@ def build(config: Any, target: Any) -> Model:
       UserError: the budget is below the smallest WGAN for these events.
     """
     settings: Config = config.wgan
-    # The decay of squared gradients is that of the authors' experiments.
-    optimiser = optax.rmsprop(settings.learning_rate, decay=0.99)
+    # The decay of squared gradients is that of the authors' experiments. Behind a clipped critic gradients may be as
+    # small as 10⁻⁸: with the usual ε, and all the more with one under the root, a small generator stands still.
+    optimiser = optax.rmsprop(settings.learning_rate, decay=0.99, eps=1e-16, eps_in_sqrt=False)
 
     def clipped(params):
         return jax.tree.map(lambda leaf: jnp.clip(leaf, -settings.clip, settings.clip), params)
