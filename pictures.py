@@ -183,12 +183,14 @@ def drawings(
     for run in runs:
         cost = costs[run.model.name]
         operations = cost["operations_per_step"]
+        n_steps = run.model.steps_until(run.evaluations[-1].step)
         points[run.model.name] = scenes.CostPicture(
             # Of a whole training: a diverged seed has not taken all its steps.
-            seconds=cost["train_seconds"] / (run.seed_steps / run.evaluations[-1].step) if run.seed_steps else 0.0,
-            operations=None if operations is None else operations * run.evaluations[-1].step,
+            seconds=cost["train_seconds"] / (run.seed_steps / n_steps) if run.seed_steps else 0.0,
+            operations=None if operations is None else operations * n_steps,
             kld=run.evaluations[-1].metrics["kld"],
             course=curves(run, ["kld"])["kld"],
+            n_steps=n_steps,
         )
     add(
         "scorecards.cost_quality",

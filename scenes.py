@@ -64,6 +64,7 @@ class CostPicture(NamedTuple):
     operations: float | None  # floating-point operations of the same; None: unknown
     kld: np.ndarray  # [S] nats at the end, not finite where a seed has diverged
     course: Curve | None = None  # the KLD (nats) on the way there; all steps cost the same, and the last is the end
+    n_steps: int | None = None  # after which steps cost nothing, as there are none; None: the last of the course
 
 
 class Sensitivity(NamedTuple):

@@ -50,7 +50,7 @@ def cost_quality(
     remarks = remarks or {}
     # Who has diverged altogether has a cost, but no place on the other axis.
     drawn = {family: cost for family, cost in points.items() if np.isfinite(cost.kld).any()}
-    ways = {family: _way(cost.course) for family, cost in drawn.items()}
+    ways = {family: _way(cost.course, cost.n_steps) for family, cost in drawn.items()}
     known = {
         _SECONDS: {family: cost.seconds for family, cost in drawn.items() if cost.seconds > 0},
         _OPERATIONS: {family: cost.operations for family, cost in drawn.items() if (cost.operations or 0) > 0},
@@ -208,13 +208,19 @@ def kld_sensitivity(
     figures.save(fig, path)
 
 
-def _way(curve: Curve | None) -> tuple[np.ndarray, np.ndarray]:
-    """The share of the whole cost and the median KLD after it, [E] both; without the start, which costs nothing."""
+def _way(curve: Curve | None, n_steps: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The share of the whole cost and the median KLD after it, [E] both; without the start, which costs nothing.
+
+    Args:
+      curve: the KLD's.
+      n_steps: of the training; None: as many as the curve has.
+    """
     if curve is None:
         return np.empty(0), np.empty(0)
     steps = np.asarray(curve.steps, np.float64)
     paid = steps > 0
-    return steps[paid] / steps[-1], course(np.asarray(curve.values, np.float64))[0][paid]
+    last = steps[-1] if n_steps is None else max(1, n_steps)
+    return np.minimum(steps[paid] / last, 1.0), course(np.asarray(curve.values, np.float64))[0][paid]
 
 
 def _median(kld: np.ndarray) -> float:

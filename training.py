@@ -83,7 +83,8 @@ class Evaluation(NamedTuple):
 
     step: int
     metrics: Mapping[str, np.ndarray]  # name -> [S] float64, NaN for a diverged seed
-    info: Mapping[str, np.ndarray] | None  # name -> [S], the interval's mean, NaN if it diverged; None at step 0
+    info: Mapping[str, np.ndarray] | None  # name -> [S], the interval's mean, or what its last step has of a model's
+    # `last_fields`; NaN if the seed diverged; None at step 0
     samples: np.ndarray | None  # [S, n, D], kept for snapshots; NaN for a diverged seed
 
 
@@ -109,7 +110,7 @@ class Run(NamedTuple):
     @property
     def seed_steps(self) -> int:
         """The steps that all seeds have taken together: a diverged one takes no more."""
-        n_steps = self.evaluations[-1].step
+        n_steps = self.model.steps_until(self.evaluations[-1].step)
         return sum(n_steps if at is None else at for at in self.diverged_at_step)
 
 
@@ -245,6 +246,15 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
         first_step = jnp.int32(first_step)
         sums_start = jnp.zeros_like(one_step(state, first_step, nothing)[1])
 
+        of_the_last = np.array([field in model.last_fields for field in info_type._fields])
+
+        def added(sums, infos, start, done):
+            total = sums + infos.sum(0)
+            if not model.last_fields:
+                return total
+            taken = done if model.max_steps is None else jnp.clip(model.max_steps - start, 0, done)
+            return jnp.where(of_the_last, jnp.where(taken > 0, infos[taken - 1], sums), total)
+
         def is_sound(state, infos, done):
             # Before the first step the row is one of zeros.
             return all_finite([infos[done - 1], *watched(state)])
@@ -266,7 +276,7 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
             infos = jnp.zeros((block, *sums.shape), sums.dtype)
             done, state, infos = jax.lax.while_loop(goes_on, next_step, (jnp.int32(0), state, infos))
             bad = jnp.where(is_sound(state, infos, done), never, start + done)
-            return b + 1, state, sums + infos.sum(0), bad
+            return b + 1, state, added(sums, infos, start, done), bad
 
         # Carried and not collected: memory must not grow with the number of steps.
         begin = (jnp.int32(0), state, sums_start, jnp.where(lost, first_step, never))
@@ -274,7 +284,8 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
             lambda carry: (carry[0] < n_steps // block) & (carry[-1] == never), one_block, begin
         )
         active = n_steps if model.max_steps is None else jnp.clip(model.max_steps - first_step, 1, n_steps)
-        return state, info_type(*(sums / active)), bad
+        means = sums / active
+        return state, info_type(*(jnp.where(of_the_last, sums, means) if model.last_fields else means)), bad
 
     return run
 

@@ -65,10 +65,11 @@ class Model(NamedTuple):
     )
     log_prob: Callable[..., jax.Array] | None = None  # (state, x[n, *event]) -> [n] in nats
     log_prob_kind: str | None = None  # "exact", "estimate" or None
-    log_prob_steps: int | None = (
-        None  # `log_prob` is constant within each of so many equal cells an axis of the target's
-    )
-    # box, and jumps between them, where no quadrature converges; None: it is smooth
+    # `log_prob` is constant within each of so many equal cells an axis of the target's box, and no quadrature converges
+    # where it jumps; None: it is smooth
+    log_prob_steps: int | None = None
+    last_fields: tuple[str, ...] = ()  # of Info, those of which an interval's last step is shown and not its mean: what
+    # only converges, or counts
     views: Mapping[str, View] = {}  # file name of a picture, without its ending -> what it shows
     info_units: Mapping[str, str] = {}  # of the fields of Info that are neither nats nor shown in a view
     loss_reference: tuple[float, str] | None = None  # what a perfect model's loss would be, and what to call it
@@ -80,6 +81,10 @@ class Model(NamedTuple):
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train
     numbers: Mapping[str, float] = {}  # settings that compiled programs take as arguments, from `models.build`
     with_numbers: Callable[..., "Model"] | None = None  # (numbers, traced or not) -> this model with those instead
+
+    def steps_until(self, step: int) -> int:
+        """How many steps a seed has taken when training is at `step`: those beyond `max_steps` are none."""
+        return step if self.max_steps is None else min(step, self.max_steps)
 
 
 def count_params(params: Any) -> int:

@@ -22,6 +22,8 @@ class Shared(NamedTuple):
 
     width: int  # components
     rows_of: Callable[[jax.Array], tuple[jax.Array, jax.Array | None]]  # events -> positions [n, D], weights [n]
+    followed: Callable[[Any, Law, jax.Array, jax.Array], jax.Array]  # (state, q, events, seeds) -> the state's course,
+    # with both bounds of q if this is a step before which they are evaluated
     model: Model  # without init, noise and step
 
 
@@ -84,6 +86,21 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         law = law_of(state)
         return x @ log_cells(law) if one_hot else normal_wishart.predictive_log_density(law, x)
 
+    # One seed after the other where several are side by side: a batch of them would evaluate the bounds at every step.
+    @jax.custom_batching.sequential_vmap
+    def course_with(n_done, course, law, prior, events, seeds):
+        marks = jnp.asarray(MARKS)
+        place = jnp.minimum(jnp.searchsorted(marks, n_done), len(MARKS) - 1)
+
+        def evaluated():
+            found = normal_wishart.bounds(key_of(seeds), law, prior, *rows_of(events), settings.n_draws)
+            return course.at[place].set(jnp.stack(found))
+
+        return jax.lax.cond(marks[place] == n_done, evaluated, lambda: course)
+
+    def followed(state, law, events, seeds):
+        return course_with(state.n_done, state.course, law, state.prior, events, seeds)
+
     def view(state):
         """Both bounds at the marks that training has come to, nats a row, and the components left."""
         known = jnp.searchsorted(jnp.asarray(MARKS), state.n_done, side="left")
@@ -91,10 +108,10 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         law = law_of(state)
         return {
             "step": jnp.asarray(MARKS, jnp.float32)[place],
-            "with_assignments": state.course[place, 0],
-            "summed_out": state.course[place, 1],
+            "with_assignments": state.course[place, 0] - codec.log_volume,
+            "summed_out": state.course[place, 1] - codec.log_volume,
             "standard_error": state.course[place, 2],
-            "components": normal_wishart.n_components(law, jnp.sum(law.concentration)),
+            "components": normal_wishart.n_components(law, state.prior, state.n_rows),
         }
 
     model = Model(
@@ -112,7 +129,7 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         batches_per_step=None,
         n_data_rows=settings.n_rows,
     )
-    return Shared(width, rows_of, model)
+    return Shared(width, rows_of, followed, model)
 
 
 def seeds(key: jax.Array) -> jax.Array:
@@ -128,29 +145,3 @@ def key_of(seeds: jax.Array) -> jax.Array:
 def no_course(dtype: Any) -> jax.Array:
     """The course before training, [M, 3]."""
     return jnp.zeros((len(MARKS), 3), dtype)
-
-
-def followed(
-    state: Any,
-    law: Law,
-    rows: Callable[[], tuple[jax.Array, jax.Array | None]],
-    seeds: jax.Array,
-    n_draws: int,
-) -> jax.Array:
-    """The state's course with both bounds of its law in it, if this is a step before which they are evaluated.
-
-    Args:
-      state: has `prior`, `course` and `n_done`.
-      law: q of the parameters.
-      rows: () -> all positions [n, D] and their weights [n]; called where they are needed.
-      seeds: what `key_of` makes the draws' key of.
-      n_draws: draws of the parameters.
-    """
-    marks = jnp.asarray(MARKS)
-    place = jnp.minimum(jnp.searchsorted(marks, state.n_done), len(MARKS) - 1)
-
-    def evaluated():
-        found = normal_wishart.bounds(key_of(seeds), law, state.prior, *rows(), n_draws)
-        return state.course.at[place].set(jnp.stack(found))
-
-    return jax.lax.cond(marks[place] == state.n_done, evaluated, lambda: state.course)

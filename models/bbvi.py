@@ -19,6 +19,7 @@ References:
   Figurnov, Mohamed and Mnih, Implicit Reparameterization Gradients, 2018.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -73,6 +74,7 @@ class State(NamedTuple):
     prior: Law
     course: jax.Array  # [M, 3] both bounds and an error at `bayesian_mixture.MARKS`; 0 where none has been
     n_done: jax.Array  # [] int32
+    n_rows: jax.Array  # [] of the data set
 
 
 class Noise(NamedTuple):
@@ -87,7 +89,7 @@ class Info(NamedTuple):
     """Scalars of one step."""
 
     loss: jax.Array  # the negative bound L' that the minibatch and the draws estimate, nats a row
-    components: jax.Array  # that are left: those that expect at least one row
+    components: jax.Array  # that are left after it: those that expect at least one row
 
 
 def build(config: Any, target: Any) -> Model:
@@ -111,7 +113,14 @@ def build(config: Any, target: Any) -> Model:
         x, weights = shared.rows_of(data)
         prior = normal_wishart.prior_of(x, weights, shared.width, settings)
         params = params_of(normal_wishart.start_of(key, x, weights, prior))
-        return State(params, optimiser.init(pack(params)), prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0))
+        return State(
+            params,
+            optimiser.init(pack(params)),
+            prior,
+            bayesian_mixture.no_course(x.dtype),
+            jnp.int32(0),
+            jnp.asarray(len(data), x.dtype),
+        )
 
     def noise(key):
         keys = jax.random.split(key, 3)
@@ -122,13 +131,13 @@ def build(config: Any, target: Any) -> Model:
         rows = batch[jnp.minimum((noise.rows * len(batch)).astype(jnp.int32), len(batch) - 1)]
         return mixtures.within_bins(rows, noise.within, target) if codec.one_hot else rows
 
-    def step(state, batch, noise):
+    def step(state, batch, noise, whole=False):
         n = len(batch)
         key_gradient, key_bounds = jax.random.split(bayesian_mixture.key_of(noise.seeds))
         rows = minibatch(batch, noise)
 
         def expected(key, params):
-            return n * jnp.mean(normal_wishart.log_likelihood(normal_wishart.draw(key, law_of(params)), rows))
+            return n * jnp.mean(normal_wishart.log_likelihood(normal_wishart.draw(key, law_of(params)), rows, whole))
 
         def cost(params):
             return normal_wishart.kl(law_of(params), state.prior)
@@ -139,12 +148,19 @@ def build(config: Any, target: Any) -> Model:
         updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
         law = law_of(state.params)
         seeds = jax.random.uniform(key_bounds, (2,))
-        course = bayesian_mixture.followed(state, law, lambda: shared.rows_of(batch), seeds, settings.n_draws)
+        # What is counted are the updates: the bounds are evaluated before a few of them.
+        course = state.course if whole else shared.followed(state, law, batch, seeds)
         params = unpack(optax.apply_updates(pack(state.params), updates))
-        left = normal_wishart.n_components(law, n)
-        return State(params, opt_state, state.prior, course, state.n_done + 1), Info(loss / n, left)
+        left = normal_wishart.n_components(law_of(params), state.prior, n)
+        return State(params, opt_state, state.prior, course, state.n_done + 1, state.n_rows), Info(loss / n, left)
 
-    model = shared.model._replace(init=init, noise=noise, step=step)
+    model = shared.model._replace(
+        init=init,
+        noise=noise,
+        step=lambda state, batch, noise: step(state, batch, noise),
+        step_counted=functools.partial(step, whole=True),
+        last_fields=("components",),
+    )
     return averaged(model, settings.average)
 
 

@@ -102,10 +102,10 @@ def build(config: Any, target: Any) -> Model:
     mixtures.check_rows(target, width, "components", settings.n_rows)
     edges = mixtures.bin_edges(target) if codec.one_hot else None
 
-    def one_iteration(params, batch):
+    def one_iteration(params, batch, whole):
         if codec.one_hot:
             return em_step_grouped(params, jnp.sum(batch, axis=0), edges, settings.variance_floor)
-        return em_step(params, batch, kind, settings.variance_floor)
+        return em_step(params, batch, kind, settings.variance_floor, whole)
 
     def init(key, data):
         rows, weights = mixtures.spread(data, target) if codec.one_hot else (data, None)
@@ -121,10 +121,11 @@ def build(config: Any, target: Any) -> Model:
         del key
         return ()
 
-    def step(state, batch, noise):
+    def step(state, batch, noise, whole=False):
         del noise
-        starts, losses = jax.lax.map(functools.partial(one_iteration, batch=batch), state.starts)
-        best = jnp.argmin(losses)
+        each = functools.partial(one_iteration, batch=batch, whole=whole)
+        starts, losses = jax.vmap(each)(state.starts) if whole else jax.lax.map(each, state.starts)
+        best = mixtures.smallest(losses)
         params = jax.tree.map(lambda leaf: leaf[best], starts)
         course = state.course.at[state.n_done].set(losses[best])
         return State(params, starts, course, state.n_done + 1), Info(losses[best])
@@ -159,22 +160,27 @@ def build(config: Any, target: Any) -> Model:
     def components(state):
         return natural(state.params, kind)
 
+    def assigning(state):
+        return gaussians(state.params, kind)
+
     return Model(
         name="GMM",
         n_params=count_params(shapes(width)),
         width=width,
         init=init,
         noise=noise,
-        step=step,
+        step=lambda state, batch, noise: step(state, batch, noise),
+        step_counted=functools.partial(step, whole=True),
         sample=sample,
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
-        views={"gmm_vs_kmeans": clustering_view(target, components, log_prob)},
+        views={"gmm_vs_kmeans": clustering_view(target, components, assigning, log_prob)},
         loss_reference=mixtures.loss_reference(target),
         batches_per_step=None,
         n_data_rows=settings.n_rows,
         max_steps=settings.max_iter,
+        last_fields=("loss",),
     )
 
 
@@ -216,9 +222,12 @@ def initial(
     return from_natural(jnp.zeros(n_components, x.dtype), centres, covariances, kind)
 
 
-def em_step(params: Params, x: jax.Array, kind: str, floor: Any) -> tuple[Params, jax.Array]:
-    """One iteration over rows x [n, D]; the parameters after it and the loss before it, in nats a row."""
-    sums = mixtures.expectation(*gaussians(params, kind), x)
+def em_step(params: Params, x: jax.Array, kind: str, floor: Any, whole: bool = False) -> tuple[Params, jax.Array]:
+    """One iteration over rows x [n, D]; the parameters after it and the loss before it, in nats a row.
+
+    `whole` as for `mixtures.log_density`.
+    """
+    sums = mixtures.expectation(*gaussians(params, kind), x, whole=whole)
     new = _maximised(params, sums, len(x), kind, floor)
     return new, -sums.log_total / len(x)
 

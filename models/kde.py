@@ -14,6 +14,7 @@ References:
   Silverman, Density Estimation for Statistics and Data Analysis, 1986 (§4.3).
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -71,6 +72,8 @@ def build(config: Any, target: Any) -> Model:
         n_rows = min(n_rows, len(target.train_rows))
     edges = Cells(target.box, target.n_bins, closed=True).edges[0][1:-1] if codec.one_hot else None
     least = _LEAST * _sides(target)
+    # Exact on every device: some GPUs round the factors of a product unless told not to.
+    exactly = functools.partial(jnp.matmul, precision="highest")
     factor = bandwidth_factor(settings.bandwidth, n_rows, dim)
 
     def init(key, data):
@@ -89,7 +92,7 @@ def build(config: Any, target: Any) -> Model:
     def scale(rows):
         """The lower Cholesky factor [D, D] of the kernels' covariance."""
         centred = rows - jnp.mean(rows, axis=0, keepdims=True)
-        covariance = centred.T @ centred / max(1, n_rows - 1) * factor**2
+        covariance = exactly(centred.T, centred) / max(1, n_rows - 1) * factor**2
         # Of rows on a line rounding must not leave a negative variance across.
         rounding = 8 * jnp.finfo(rows.dtype).eps * jnp.trace(covariance)
         return jnp.linalg.cholesky(covariance + jnp.diag(jnp.asarray(least, rows.dtype) ** 2 + rounding))
@@ -99,7 +102,7 @@ def build(config: Any, target: Any) -> Model:
 
     def sample(key, state, n):
         key_row, key_kernel = jax.random.split(key)
-        x = drawn(key_row, state, n) + jax.random.normal(key_kernel, (n, dim)) @ scale(state.params).T
+        x = drawn(key_row, state, n) + exactly(jax.random.normal(key_kernel, (n, dim)), scale(state.params).T)
         return codec.encode(x) if codec.one_hot else x
 
     def sample_mean(key, state, n):

@@ -13,6 +13,7 @@ References:
   Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, 2007.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -104,15 +105,17 @@ def build(config: Any, target: Any) -> Model:
         del key
         return ()
 
-    def step(state, batch, noise):
+    def step(state, batch, noise, whole=False):
         del noise
         rows, weights = rows_of(batch)
-        starts, inertias = jax.lax.map(
-            lambda params: lloyd_step(params, rows, weights, settings.variance_floor), state.starts
-        )
-        best = jnp.argmin(inertias)
+
+        def each(params):
+            return lloyd_step(params, rows, weights, settings.variance_floor, whole)
+
+        starts, inertias = jax.vmap(each)(state.starts) if whole else jax.lax.map(each, state.starts)
+        best = mixtures.smallest(inertias)
         before, params = (jax.tree.map(lambda leaf: leaf[best], each) for each in (state.starts, starts))
-        log_each = log_prob_of(before, batch) if codec.one_hot else mixtures.log_density(*balls(before), rows)
+        log_each = log_prob_of(before, batch, whole)
         loss = -jnp.mean(log_each)
         course = state.course.at[state.n_done].set(loss)
         return State(params, starts, course, state.n_done + 1), Info(loss, inertias[best])
@@ -126,8 +129,8 @@ def build(config: Any, target: Any) -> Model:
     def log_cells(params):
         return jax.nn.logsumexp(natural(params)[0][:, None] + log_masses(params), axis=0)
 
-    def log_prob_of(params, x):
-        return x @ log_cells(params) if codec.one_hot else mixtures.log_density(*balls(params), x)
+    def log_prob_of(params, x, whole=False):
+        return x @ log_cells(params) if codec.one_hot else mixtures.log_density(*balls(params), x, whole=whole)
 
     def sample(key, state, n):
         if codec.one_hot:
@@ -150,17 +153,23 @@ def build(config: Any, target: Any) -> Model:
         width=width,
         init=init,
         noise=noise,
-        step=step,
+        step=lambda state, batch, noise: step(state, batch, noise),
+        step_counted=functools.partial(step, whole=True),
         sample=sample,
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
-        views={"gmm_vs_kmeans": clustering_view(target, lambda state: natural(state.params), log_prob)},
+        views={
+            "gmm_vs_kmeans": clustering_view(
+                target, lambda state: natural(state.params), lambda state: cells(state.params), log_prob
+            )
+        },
         info_units={"inertia": "squared distance"},
         loss_reference=mixtures.loss_reference(target),
         batches_per_step=None,
         n_data_rows=settings.n_rows,
         max_steps=settings.max_iter,
+        last_fields=Info._fields,
     )
 
 
@@ -179,21 +188,30 @@ def balls(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
     return mixtures.normal_constant(log_weights, whitening), centres, whitening
 
 
-def assign(params: Params, x: jax.Array, weights: jax.Array | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Rows x [n, D] to their nearest centres: counts [K], inertia [] (a mean), sums of the rows [K, D]."""
+def cells(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What assigns a row to its nearest centre, in the form that `mixtures` takes: balls of one weight and σ = 1."""
     n_centres, dim = params.centres.shape
-    unit = jnp.tile(jnp.eye(dim, dtype=x.dtype)[None], (n_centres, 1, 1))
-    sums = mixtures.expectation(jnp.zeros(n_centres, x.dtype), params.centres, unit, x, weights, hard=True)
+    dtype = params.centres.dtype
+    return jnp.zeros(n_centres, dtype), params.centres, jnp.tile(jnp.eye(dim, dtype=dtype)[None], (n_centres, 1, 1))
+
+
+def assign(
+    params: Params, x: jax.Array, weights: jax.Array | None = None, whole: bool = False
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Rows x [n, D] to their nearest centres: counts [K], inertia [] (a mean), sums of the rows [K, D]."""
+    sums = mixtures.expectation(*cells(params), x, weights, hard=True, whole=whole)
     # A log component is minus half the squared distance.
     return sums.counts, -2 * sums.log_total / jnp.sum(sums.counts), sums.first
 
 
-def lloyd_step(params: Params, x: jax.Array, weights: jax.Array | None, floor: Any) -> tuple[Params, jax.Array]:
+def lloyd_step(
+    params: Params, x: jax.Array, weights: jax.Array | None, floor: Any, whole: bool = False
+) -> tuple[Params, jax.Array]:
     """One iteration over rows x [n, D] with weights [n]; the parameters after it and the inertia before it.
 
-    A centre without rows stays where it is.
+    A centre without rows stays where it is. `whole` as for `mixtures.log_density`.
     """
-    counts, inertia, first = assign(params, x, weights)
+    counts, inertia, first = assign(params, x, weights, whole)
     mean = first / jnp.maximum(counts, 1e-6)[:, None]
     centres = jnp.where((counts > 1e-6)[:, None], mean, params.centres)
     # What the same rows have about their own mean is less by its distance from where the centre was, squared.

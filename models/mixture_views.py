@@ -17,6 +17,7 @@ _N_POINTS, _OUTLINE = 48, 2.0
 def clustering_view(
     target: Any,
     natural: Callable[[Any], tuple[jax.Array, jax.Array, jax.Array]],
+    assigning: Callable[[Any], tuple[jax.Array, jax.Array, jax.Array]],
     log_prob: Callable[[Any, jax.Array], jax.Array],
 ) -> View:
     """A mixture of Gaussians as a clustering, in data space.
@@ -24,14 +25,16 @@ def clustering_view(
     Args:
       target: what it was trained on.
       natural: (state) -> log weights [K], means [K, D] and covariance matrices [K, D, D] of positions.
+      assigning: (state) -> constants [K], centres [K, D] and whitening [K, D, D], as `mixtures.nearest` takes them, of
+        the components of which each row belongs to the most probable.
       log_prob: (state, events) -> [n] nats.
 
     Returns:
       The view of kind "clustering" of a State with the `course` of its loss [T], nats, of which `n_done` are known. Its
       arrays: weights [K]; means [K, D]; outlines [K, P, D], two deviations from the mean; `assignment` [G], the number
-      of the most probable component over `target.grid()`; `loss` [T], held where there was no more iteration, and
-      `n_iterations`; and of the rows `inertia`, the mean squared distance (units of x, squared) to the mean of the
-      component that each is assigned to, and `log_likelihood`, their mean in nats.
+      of the component that each point of `target.grid()` belongs to; `loss` [T], held where there was no more
+      iteration, and `n_iterations`; and of the rows `inertia`, the mean squared distance (units of x, squared) to the
+      mean of the component that each belongs to, and `log_likelihood`, their mean in nats.
     """
     codec = target.codec
     decode = (lambda x: x) if codec.one_hot else codec.decode
@@ -43,8 +46,7 @@ def clustering_view(
     def arrays(state, rows):
         log_weights, means, covariances = natural(state)
         factors = mixtures.cholesky(covariances)
-        whitening = mixtures.inverse_lower(factors)
-        components = mixtures.normal_constant(log_weights, whitening), means, whitening
+        components = assigning(state)
         dim = means.shape[1]
         angle = np.linspace(0, 2 * np.pi, _N_POINTS, dtype=np.float32)
         circle = jnp.asarray(np.stack([np.cos(angle), np.sin(angle)][:dim], axis=-1))

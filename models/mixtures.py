@@ -108,11 +108,13 @@ def half_square(square: jax.Array) -> jax.Array:
     return -square / 2
 
 
-def _blocks(x: jax.Array, weights: jax.Array | None, n_components: int) -> tuple[jax.Array, jax.Array]:
+def _blocks(
+    x: jax.Array, weights: jax.Array | None, n_components: int, whole: bool = False
+) -> tuple[jax.Array, jax.Array]:
     """Blocks [n_blocks, D, B] of rows x [n, D], and their weights [n_blocks, B]; what fills up the last has none."""
     n, dim = x.shape
     size = min(_MOST_ROWS, max(_FEWEST_ROWS, _BLOCK_NUMBERS // n_components // 64 * 64))
-    size = min(size, n)
+    size = n if whole else min(size, n)
     missing = -n % size
     weights = jnp.ones(n, x.dtype) if weights is None else weights
     padded = jnp.pad(x, ((0, missing), (0, 0)))
@@ -137,6 +139,7 @@ def log_density(
     whitening: jax.Array,
     x: jax.Array,
     shape: Callable[[jax.Array], jax.Array] = half_square,
+    whole: bool = False,
 ) -> jax.Array:
     """ln Σₖ exp(constantₖ + shape(|Aₖ(x − μₖ)|²)) of rows x [n, D], [n].
 
@@ -146,8 +149,9 @@ def log_density(
       whitening: A [K, D, D], lower triangular.
       x: [n, D].
       shape: of squared norms [K, B], what each adds.
+      whole: all rows are one block, without a loop: to be counted, not to be run.
     """
-    columns, _ = _blocks(x, None, len(constant))
+    columns, _ = _blocks(x, None, len(constant), whole)
     values = jax.lax.map(
         lambda block: jax.nn.logsumexp(_log_components(constant, centres, whitening, shape, block), axis=0), columns
     )
@@ -170,6 +174,7 @@ def expectation(
     x: jax.Array,
     weights: jax.Array | None = None,
     hard: bool = False,
+    whole: bool = False,
 ) -> Sums:
     """The E-step: responsibilities r = exp(log component − ln Σ) of every row, and the sums that an M-step needs.
 
@@ -179,11 +184,13 @@ def expectation(
       whitening: [K, D, D], lower triangular.
       x: rows [n, D].
       weights: of the rows [n]; None: 1.
-      hard: the most probable component has all of a row, and `log_total` is its alone; those in a tie share it.
+      hard: the most probable component has all of a row, and `log_total` is its alone; those in a tie share it. For
+        components of one weight and whitening 1.
+      whole: as for `log_density`.
     """
     dim = x.shape[1]
     rows, columns = triangle(dim)
-    blocks = _blocks(x, weights, len(constant))
+    blocks = _blocks(x, weights, len(constant), whole)
 
     def add(sums, block):
         x, weight = block
@@ -191,8 +198,11 @@ def expectation(
         top = jnp.max(log_each, axis=0)
         if hard:
             # Not by the largest one's index, which is found number by number; and with a margin, since the compiler may
-            # compute both sides anew and round them differently.
-            margin = 8 * jnp.finfo(x.dtype).eps * (1 + jnp.abs(top))
+            # compute both sides anew and round them differently: a difference x − c by ε|x|, and so half of its square
+            # d² by ε|x|d. More than that would make close centres one.
+            reach = jnp.sqrt(sum(part * part for part in x))
+            unit = 4 * jnp.finfo(x.dtype).eps
+            margin = unit * (jnp.abs(top) + reach * jnp.sqrt(2 * jnp.abs(top))) + (unit * reach) ** 2
             each = (log_each >= (top - margin)[None]).astype(x.dtype)
         else:
             each = jnp.exp(log_each - top[None])
@@ -256,6 +266,11 @@ def mean_square_distance(x: jax.Array, centres: jax.Array, weights: jax.Array | 
         return total + jnp.sum(weight * jnp.min(square, axis=0)), None
 
     return jax.lax.scan(add, jnp.zeros((), x.dtype), (columns, weights))[0] / jnp.sum(weights)
+
+
+def smallest(losses: jax.Array) -> jax.Array:
+    """The index of the smallest of losses [n_init]; one that is no number is larger than all others."""
+    return jnp.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses))
 
 
 def log_shares(counts: jax.Array, n: Any) -> jax.Array:

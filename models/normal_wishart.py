@@ -59,7 +59,10 @@ def prior_of(x: jax.Array, weights: jax.Array | None, n_components: int, setting
     # As scikit-learn has it, over n − 1.
     n = len(x) if weights is None else jnp.sum(weights)
     covariance = jnp.matmul((share * centred).T, centred, precision="highest") * n / (n - 1)
-    factor = mixtures.inverse_lower(mixtures.cholesky(covariance[None]))
+    # Of rows on a line rounding must not leave a variance of 0 across, whose inverse is none.
+    ridge = 8 * jnp.finfo(x.dtype).eps * jnp.trace(covariance)
+    ridged = covariance + jnp.maximum(ridge, jnp.finfo(x.dtype).tiny) * jnp.eye(dim, dtype=x.dtype)
+    factor = mixtures.inverse_lower(mixtures.cholesky(ridged[None]))
 
     def tiled(value):
         return jnp.full(n_components, value, x.dtype)
@@ -161,10 +164,10 @@ def draw(key: jax.Array, law: Law) -> Draw:
     return Draw(log_gamma - jax.nn.logsumexp(log_gamma), law.means + apart, whitening)
 
 
-def log_likelihood(drawn: Draw, x: jax.Array) -> jax.Array:
-    """ln Σₖ πₖ N(x; μₖ, Λₖ⁻¹) of rows x [n, D], [n]."""
+def log_likelihood(drawn: Draw, x: jax.Array, whole: bool = False) -> jax.Array:
+    """ln Σₖ πₖ N(x; μₖ, Λₖ⁻¹) of rows x [n, D], [n]; `whole` as for `mixtures.log_density`."""
     constant = mixtures.normal_constant(drawn.log_weights, drawn.whitening)
-    return mixtures.log_density(constant, drawn.means, drawn.whitening, x)
+    return mixtures.log_density(constant, drawn.means, drawn.whitening, x, whole=whole)
 
 
 class Bounds(NamedTuple):
@@ -186,10 +189,15 @@ def bounds(key: jax.Array, law: Law, prior: Law, x: jax.Array, weights: jax.Arra
     return Bounds((best - cost) / n, (jnp.mean(each) - cost) / n, error / n)
 
 
-def n_components(law: Law, n: Any) -> jax.Array:
-    """How many components are left, [] as a float: those that expect at least one of n rows."""
+def n_components(law: Law, prior: Law, n: Any) -> jax.Array:
+    """How many components are left, [] as a float: those that expect at least one of n rows.
+
+    Coordinate ascent makes α the prior's plus the rows that a component expects. Where a law is fitted otherwise, its α
+    in all need not be the prior's and n more: they count in that proportion.
+    """
     share = law.concentration / jnp.sum(law.concentration)
-    return jnp.sum((share * n >= 1).astype(share.dtype))
+    expected = share * (n + jnp.sum(prior.concentration)) - prior.concentration
+    return jnp.sum((expected >= 1).astype(share.dtype))
 
 
 def predictive(law: Law) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:

@@ -60,13 +60,14 @@ class State(NamedTuple):
     prior: Law
     course: jax.Array  # [M, 3] both bounds and an error at `bayesian_mixture.MARKS`; 0 where none has been
     n_done: jax.Array  # [] int32
+    n_rows: jax.Array  # [] of the data set
 
 
 class Info(NamedTuple):
     """Scalars of one step."""
 
     loss: jax.Array  # the negative bound before the pass, nats a row
-    components: jax.Array  # that are left: those that expect at least one row
+    components: jax.Array  # that are left after it: those that expect at least one row
 
 
 def build(config: Any, target: Any) -> Model:
@@ -87,20 +88,30 @@ def build(config: Any, target: Any) -> Model:
         x, weights = shared.rows_of(data)
         prior = normal_wishart.prior_of(x, weights, shared.width, settings)
         params = params_of(normal_wishart.start_of(key, x, weights, prior))
-        return State(params, prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0))
+        return State(params, prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0), jnp.asarray(len(data), x.dtype))
 
     def noise(key):
         return bayesian_mixture.seeds(key)
 
-    def step(state, batch, noise):
-        x, weights = shared.rows_of(batch)
-        law = law_of(state.params)
-        course = bayesian_mixture.followed(state, law, lambda: (x, weights), noise, settings.n_draws)
-        params, loss = vb_step(state.params, state.prior, x, weights)
-        left = normal_wishart.n_components(law, len(batch))
-        return State(params, state.prior, course, state.n_done + 1), Info(loss, left)
+    def step_with(whole):
+        def step(state, batch, noise):
+            law = law_of(state.params)
+            # What is counted are the updates: the bounds are evaluated before a few of them.
+            course = state.course if whole else shared.followed(state, law, batch, noise)
+            params, loss = vb_step(state.params, state.prior, *shared.rows_of(batch), whole)
+            left = normal_wishart.n_components(law_of(params), state.prior, len(batch))
+            return State(params, state.prior, course, state.n_done + 1, state.n_rows), Info(loss, left)
 
-    return shared.model._replace(init=init, noise=noise, step=step, max_steps=settings.max_iter)
+        return step
+
+    return shared.model._replace(
+        init=init,
+        noise=noise,
+        step=step_with(False),
+        step_counted=step_with(True),
+        max_steps=settings.max_iter,
+        last_fields=Info._fields,
+    )
 
 
 def law_of(params: Params) -> Law:
@@ -114,14 +125,17 @@ def params_of(law: Law) -> Params:
     return Params(*law[:4], mixtures.lower_of(normal_wishart.scatter_of(law.factors)))
 
 
-def vb_step(params: Params, prior: Law, x: jax.Array, weights: jax.Array | None) -> tuple[Params, jax.Array]:
+def vb_step(
+    params: Params, prior: Law, x: jax.Array, weights: jax.Array | None, whole: bool = False
+) -> tuple[Params, jax.Array]:
     """One pass over rows x [n, D] with weights [n]; the parameters after it and the negative bound before it a row.
 
     The bound is the one for the best responsibilities, in which the entropies and expectations of the assignments
-    collapse to Σₙ ln Σₖ ρₙₖ. Responsibilities then law: Bishop 10.46–10.49, 10.58 and 10.60–10.63.
+    collapse to Σₙ ln Σₖ ρₙₖ. Responsibilities then law: Bishop 10.46–10.49, 10.58 and 10.60–10.63. `whole` as for
+    `mixtures.log_density`.
     """
     law = law_of(params)
-    sums = mixtures.expectation(*normal_wishart.log_expectations(law), x, weights)
+    sums = mixtures.expectation(*normal_wishart.log_expectations(law), x, weights, whole=whole)
     n = jnp.sum(sums.counts)
     loss = (normal_wishart.kl(law, prior) - sums.log_total) / n
     precision = prior.mean_precision + sums.counts
@@ -131,5 +145,22 @@ def vb_step(params: Params, prior: Law, x: jax.Array, weights: jax.Array | None)
     inverse += prior.mean_precision[:, None] * prior.means[:, rows] * prior.means[:, columns]
     inverse -= precision[:, None] * means[:, rows] * means[:, columns]
     return Params(
-        prior.concentration + sums.counts, precision, prior.degrees_of_freedom + sums.counts, means, inverse
+        prior.concentration + sums.counts,
+        precision,
+        prior.degrees_of_freedom + sums.counts,
+        means,
+        _positive(inverse, sums.second, x.shape[1]),
     ), loss
+
+
+def _positive(inverse: jax.Array, second: jax.Array, dim: int) -> jax.Array:
+    """Lower triangles [K, D(D+1)/2] of W⁻¹, raised where rounding of the second moments has left a direction nothing.
+
+    Rows on a line have no variance across it, and the difference of two large sums may be below 0 there.
+    """
+    rows, columns = mixtures.triangle(dim)
+    rounding = 16 * jnp.finfo(inverse.dtype).eps * jnp.sum((inverse + second)[:, rows == columns], axis=1)
+    pivots = jnp.diagonal(mixtures.cholesky(mixtures.symmetric(inverse, dim)), axis1=-2, axis2=-1) ** 2
+    # What is no number is not above either.
+    sound = jnp.all(pivots > rounding[:, None], axis=1)
+    return inverse + jnp.where(sound, 0, 2 * rounding)[:, None] * jnp.asarray(rows == columns, inverse.dtype)[None]

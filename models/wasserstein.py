@@ -193,8 +193,7 @@ def _units(codec: Any) -> tuple[float, jax.Array | None]:
         return 1.0, None
     (event_dim,) = codec.event_shape
     unit = math.exp(codec.log_volume / event_dim)
-    if event_dim == 1 or codec.log_volume == 0:
-        return unit, None
     with jax.ensure_compile_time_eval():
         ends = codec.decode(jnp.stack([jnp.zeros(event_dim), jnp.ones(event_dim)]))
-        return unit, (ends[1] - ends[0]) / unit
+        scales = ends[1] - ends[0]
+        return unit, None if jnp.all(scales == scales[0]) else scales / unit

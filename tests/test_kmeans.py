@@ -9,6 +9,7 @@ from test_gmm import rows
 from threadpoolctl import threadpool_limits
 
 from models import gmm, kmeans, mixtures
+from targets import make_target
 
 K = 6
 
@@ -76,3 +77,49 @@ def test_a_centre_without_rows_stays():
     after, _ = kmeans.lloyd_step(params, x, None, 1e-12)
     np.testing.assert_array_equal(after.centres[1], params.centres[1])
     assert all(np.all(np.isfinite(leaf)) for leaf in after)
+
+
+def test_close_centres_keep_their_rows_apart_in_float32():
+    with jax.enable_x64(False):
+        x = jax.random.normal(jax.random.key(0), (8192, 1)) + 2.0
+        centres = mixtures.k_means_plus_plus(jax.random.key(1), x, 1500)
+        params = kmeans.Params(jnp.zeros(1499), centres, jnp.ones(1))
+        step = jax.jit(lambda params: kmeans.lloyd_step(params, x, None, 1e-12))
+        inertias = []
+        for _ in range(8):
+            params, inertia = step(params)
+            inertias.append(float(inertia))
+    # Rounding of a distance d by ε|x|, of its square by 2ε|x|d; d is a few 1e-4 here.
+    assert np.diff(inertias).max() <= 1e-3 * inertias[0]
+    assert inertias[-1] < 0.8 * inertias[0]
+
+
+def test_a_centre_that_is_a_row_has_it():
+    with jax.enable_x64(False):
+        x = jnp.linspace(-3, 3, 257)[:, None] * jnp.array([[1.0, 0.3]])
+        params = kmeans.Params(jnp.zeros(256), x, jnp.ones(1))
+        counts, inertia, _ = jax.jit(kmeans.assign)(params, x)
+    np.testing.assert_allclose(counts, 1, rtol=1e-6)
+    assert float(inertia) < 1e-12
+
+
+def test_the_picture_shows_nearest_centres(make_config):
+    with jax.enable_x64(False):
+        config = make_config(target_type="2D_GMM", num_bins=0, parameter_budget=18)
+        target = make_target(config)
+        model = kmeans.build(config, target)
+        data = target.sample(jax.random.key(0), 2000)
+        state = model.init(jax.random.key(1), data)
+        for _ in range(5):
+            state, _ = jax.jit(model.step)(state, data, ())
+        rows = target.sample(jax.random.key(2), 1000)
+        arrays = model.views["gmm_vs_kmeans"].arrays(state, rows)
+    centres = np.asarray(state.params.centres, np.float64)
+    # Shares differ, so that the balls' densities would assign otherwise.
+    assert np.ptp(np.asarray(arrays["weights"])) > 0.02
+
+    def squares(x):
+        return ((np.asarray(x, np.float64)[:, None] - centres) ** 2).sum(-1)
+
+    np.testing.assert_array_equal(arrays["assignment"], np.argmin(squares(target.grid()[0]), axis=1))
+    assert float(arrays["inertia"]) == pytest.approx(squares(rows).min(1).mean(), rel=1e-5)

@@ -264,3 +264,11 @@ def test_kld_sensitivity_of_odd_values(tmp_path, cells, values, shown):
     if values != "zero":
         assert f"GAN ({2 if values.startswith('some') else 3} of 3 seeds diverged)" in texts(shown[0])
         assert f"{EXTERNAL[0]} (external, no KLD)" in texts(shown[0])
+
+
+def test_what_stops_early_has_cost_all_by_then():
+    curve = scenes.Curve(np.array([0, 10, 20, 30, 40]), np.array([[5.0, 4, 3, 2, 1]]))
+    np.testing.assert_array_equal(scorecards._way(curve, None)[0], [0.25, 0.5, 0.75, 1])
+    np.testing.assert_array_equal(scorecards._way(curve, 20)[0], [0.5, 1, 1, 1])
+    np.testing.assert_array_equal(scorecards._way(curve, 4)[0], [1, 1, 1, 1])
+    np.testing.assert_array_equal(scorecards._way(curve, 20)[1], [4, 3, 2, 1])

@@ -413,6 +413,44 @@ def test_max_steps_holds_the_last_value():
     assert run.diverged_at_step == [None, None]
 
 
+@pytest.mark.parametrize(("n_steps", "block_bytes"), [(8, 2**17), (8, 1), (8, 40)])
+def test_fields_that_only_converge_are_those_of_the_intervals_last_step(n_steps, block_bytes, monkeypatch):
+    monkeypatch.setattr(training, "BLOCK_BYTES", block_bytes)
+    run = run_model(toy(n_steps, last_fields=("other",)), n_evaluations=2, n_seeds=2)
+    # The loss is the mean of 1, 4, 9, 16 and of 25, 36, 49, 64; the other field the last step's number.
+    assert [(float(e.info["loss"][0]), float(e.info["other"][0])) for e in run.evaluations[1:]] == [(7.5, 4), (43.5, 8)]
+    # Of an interval that training ends in, the last one that was taken; and it is held.
+    run = run_model(toy(n_steps, max_steps=3, last_fields=("loss", "other")), n_evaluations=4, n_seeds=2)
+    assert [float(e.info["loss"][1]) for e in run.evaluations[1:]] == [4, 9, 9, 9]
+    assert [float(e.info["other"][1]) for e in run.evaluations[1:]] == [2, 3, 3, 3]
+    assert run.seed_steps == 2 * 3
+
+
+WHOLE_PASSES = [
+    name for name, family in MODELS.items() if {"n_rows", "max_iter"} <= family.Config.__annotations__.keys()
+]
+
+
+@pytest.mark.parametrize("num_bins", [0, 6])
+@pytest.mark.parametrize("name", WHOLE_PASSES)
+def test_the_cost_of_a_pass_is_that_of_all_its_rows_and_starts(name, num_bins, make_config):
+    def operations(n_rows, **settings):
+        own = MODELS[name].Config(n_rows=n_rows, **settings)
+        config = make_config(parameter_budget=60, num_bins=num_bins, **{name.lower(): own})
+        target = make_target(config)
+        feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, BATCH_SIZE)
+        return training.step_cost(MODELS[name].build(config, target), feed).operations_per_step
+
+    # More rows than a block of any size takes. With bins they are counted first, and cells are what costs.
+    few, many = operations(8192), operations(65536)
+    assert many > few if num_bins else many == pytest.approx(8 * few, rel=0.05)
+    if "n_init" in MODELS[name].Config.__annotations__:
+        # One start more costs as much each time. (The only one shares work with the best one, whose loss is asked.)
+        two, four, six = (operations(8192, n_init=n) for n in (2, 4, 6))
+        assert six - four == pytest.approx(four - two, rel=0.01)
+        assert four - two > 0.5 * two
+
+
 def test_max_steps_zero_trains_nothing():
     (state,) = run_model(toy(8, max_steps=0)).states
     assert state.params[0] == 0

@@ -1,5 +1,6 @@
 """Variational mixtures against Bishop's formulas, scikit-learn, SciPy and closed forms; float64 where that is meant."""
 
+import functools
 import math
 import warnings
 
@@ -113,7 +114,75 @@ def test_coordinate_ascent_raises_its_bound_and_switches_components_off(float64)
     assert np.diff(losses).max() <= 1e-13
     assert losses[-1] < losses[0] - 0.1
     # Three clusters made the rows.
-    assert float(normal_wishart.n_components(vbgmm.law_of(params), len(x))) == 3
+    assert float(normal_wishart.n_components(vbgmm.law_of(params), prior, len(x))) == 3
+
+
+def test_a_prior_is_no_row():
+    law, prior = started(jnp.asarray(rows()), weight_concentration_prior=2.0)
+    # Of 400 rows two components have half each, one has 0.9 of one, and the prior is all that the others have.
+    expected = jnp.zeros(K).at[jnp.array([0, 1, 2])].set(jnp.array([199.0, 200.1, 0.9]))
+    law = law._replace(concentration=2.0 + expected)
+    assert float(normal_wishart.n_components(law, prior, 400)) == 2
+    # Black-box inference finds α by gradients; what counts is their proportion.
+    assert float(normal_wishart.n_components(law._replace(concentration=3 * law.concentration), prior, 400)) == 2
+
+
+def test_draws_are_differentiable_functions_of_the_law(float64):
+    """d E[ln πₖ]/dα = ψ′(αₖ)·[k = l] − ψ′(Σα), and d E[ln det Λ]/dν = ½ Σᵢ ψ′((ν + 1 − i)/2), as means over draws."""
+    law = some_law()
+    keys = jax.random.split(jax.random.key(5), 4000)
+
+    def gradient_of(statistic):
+        return jax.jit(jax.vmap(jax.grad(lambda law, key: statistic(normal_wishart.draw(key, law))), (None, 0)))(
+            law, keys
+        )
+
+    def close(found, expected):
+        error = np.std(found, axis=0, ddof=1) / np.sqrt(len(keys))
+        assert np.all(np.abs(np.mean(found, axis=0) - expected) < 5 * error + 1e-12)
+
+    trigamma = functools.partial(jax.scipy.special.polygamma, 1)
+    of_weight = gradient_of(lambda drawn: drawn.log_weights[0]).concentration
+    close(of_weight, trigamma(law.concentration) * (jnp.arange(3) == 0) - trigamma(jnp.sum(law.concentration)))
+    dim = law.means.shape[1]
+    of_precision = gradient_of(lambda drawn: 2 * jnp.sum(mixtures.log_determinant(drawn.whitening)))
+    nu = law.degrees_of_freedom
+    close(of_precision.degrees_of_freedom, sum(trigamma((nu + 1 - i) / 2) for i in range(1, dim + 1)) / 2)
+    close(gradient_of(lambda drawn: jnp.sum(drawn.means)).means, jnp.ones_like(law.means))
+
+
+@pytest.mark.parametrize("family", ["VBGMM", "BBVI"])
+def test_rows_on_a_line_have_a_posterior(family, make_config):
+    module = {"VBGMM": vbgmm, "BBVI": bbvi}[family]
+    config = make_config(target_type="2D_GMM", num_bins=0, parameter_budget=24, batch_size=16)
+    model = module.build(config, make_target(config))
+    along = jax.random.normal(jax.random.key(0), (300, 1))
+    x = jnp.concatenate([along, 2 * along], axis=1)
+    state = model.init(jax.random.key(1), x)
+    for i in range(3):
+        state, info = jax.jit(model.step)(state, x, model.noise(jax.random.key(i)))
+        assert np.isfinite(info.loss)
+    assert np.all(np.isfinite(model.log_prob(state, x)))
+
+
+@pytest.mark.parametrize("family", ["VBGMM", "BBVI"])
+def test_seeds_side_by_side_evaluate_bounds_at_the_marks_alone(family, make_config):
+    module = {"VBGMM": vbgmm, "BBVI": bbvi}[family]
+    config = make_config(target_type="1D_BIMODAL", num_bins=0, parameter_budget=15, batch_size=16)
+    target = make_target(config)
+    model = module.build(config, target)
+    x = target.sample(jax.random.key(0), 64)
+    states = jax.vmap(lambda key: model.init(key, x))(jax.random.split(jax.random.key(1), 2))
+    step = jax.vmap(lambda state: model.step(state, x, model.noise(jax.random.key(2))))
+    # A batched choice would take both sides and drop one.
+    assert "cond[" in str(jax.make_jaxpr(step)(states))
+    after, _ = jax.jit(step)(states)
+    alone, _ = jax.jit(lambda state: model.step(state, x, model.noise(jax.random.key(2))))(
+        jax.tree.map(lambda leaf: leaf[1], states)
+    )
+    np.testing.assert_allclose(
+        *(getattr(s, "inner", s).course for s in (jax.tree.map(lambda leaf: leaf[1], after), alone)), rtol=1e-4
+    )
 
 
 def test_coordinate_ascent_is_scikit_learns(float64):

@@ -121,6 +121,20 @@ def test_a_step_is_the_algorithm(make_config, name, target_type):
         )
 
 
+def test_rmsprop_moves_by_its_rate_however_small_gradients_are(make_config):
+    model, state, batch = build(make_config, "WGAN")
+    # Behind a critic of tiny weights the generator's gradients are tiny.
+    tiny = jax.tree.map(lambda leaf: 1e-3 * leaf, state.params.critic)
+    state = state._replace(params=state.params._replace(critic=tiny))
+    after, _ = jax.jit(model.step)(state, batch, model.noise(jax.random.key(5)))
+    difference = jax.tree.map(lambda a, b: np.abs(b - a).ravel(), state.params.generator, after.params.generator)
+    moved = np.concatenate(jax.tree.leaves(difference))
+    # The first mean square is (1 − 0.99) g²: each weight moves by 5e-5/√0.01, but where its gradient is 0.
+    # Weights of order 1 are rounded to 6e-8.
+    assert np.mean(moved > 0) > 0.5
+    np.testing.assert_allclose(moved[moved > 0], 5e-4, atol=1.2e-7)
+
+
 def test_weights_are_clipped_after_every_step(make_config):
     clip = 0.03125
     model, state, batch = build(make_config, "WGAN", n_critic=3, clip=clip, learning_rate=0.01)
