@@ -288,6 +288,9 @@ def draw_normal(
     key: jax.Array, n: int, log_weights: jax.Array, centres: jax.Array, factors: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Rows [n, D] of a mixture of Gaussians with Cholesky factors [K, D, D], and the components [n] they come from."""
+    # Computed before, not in one with what uses them: last bits of products and sums depend on what is compiled
+    # around them, and that on how many seeds there are.
+    log_weights, centres, factors = jax.lax.optimization_barrier((log_weights, centres, factors))
     key_component, key_noise = jax.random.split(key)
     component = draw_components(key_component, log_weights, n)
     normal = prng.normal(key_noise, (centres.shape[1], n)).T

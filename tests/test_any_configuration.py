@@ -18,7 +18,7 @@ import console
 import evaluation
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import sensitivity
-from models import MODELS, gan, vae
+from models import MODELS, adversarial, vae
 from targets import TARGETS
 
 # What runs in an instant, by option; of each family, some settings.
@@ -78,7 +78,7 @@ def command_lines(draw):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(vae, "_Z_SPACING", (0.5, 0.5))
-    monkeypatch.setattr(gan, "_Z_DRAWS", 2**8)
+    monkeypatch.setattr(adversarial, "_Z_DRAWS", 2**8)
     monkeypatch.setattr(assessment, "N_HOST_DRAWS", 2)
     monkeypatch.setattr(evaluation, "N_FLOOR_DRAWS", 4)
     monkeypatch.setattr(sensitivity, "N_FLOOR_DRAWS", 2)

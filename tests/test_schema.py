@@ -25,7 +25,8 @@ SCHEMA = replay.validator().schema
 # Keys that a report may lack, and values that it may not know, as ways to them.
 OPTIONAL = re.compile(
     r"provenance\.inputs\..*|provenance\.environment\.variables\.\w+"
-    r"|config\.(gan|vae|rbm)(\.\w+)?|metric_seconds\.\w+|floor\.(?!(kld|wasserstein)$)\w+|(.*\.)?floor\.\w+\.quantiles"
+    rf"|config\.({'|'.join(MODELS).lower()})(\.\w+)?"
+    r"|metric_seconds\.\w+|floor\.(?!(kld|wasserstein)$)\w+|(.*\.)?floor\.\w+\.quantiles"
     r"|(models|external)\.\w+|external\.\w+\.floor\.\w+|models\.\w+\.history\.(?!(step|kld|wasserstein)$)\w+"
 )
 NULL = re.compile(

@@ -19,7 +19,7 @@ import evaluation
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import metrics
 from config import parse
-from models import MODELS, gan, vae
+from models import MODELS, adversarial, vae
 from targets import TARGETS, kld_cells, make_target
 
 SMALL = (
@@ -74,7 +74,7 @@ ALL_FAMILIES = {1, 11}
 def _rough_quadrature(monkeypatch):
     """Fewer nodes and draws behind what other tests hold to its exact value: here it only has to be written."""
     monkeypatch.setattr(vae, "_Z_SPACING", (0.25, 0.25))
-    monkeypatch.setattr(gan, "_Z_DRAWS", 2**12)
+    monkeypatch.setattr(adversarial, "_Z_DRAWS", 2**12)
     monkeypatch.setattr(assessment, "N_HOST_DRAWS", 3)
 
 
