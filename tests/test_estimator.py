@@ -173,7 +173,7 @@ def test_the_quadrature_of_the_partition_function_has_converged(kind):
 def test_the_quadrature_under_the_target_resolves_a_trained_model(name, kind):
     _, target, model, state, _ = trained(name, kind)
     shipped = kl_exact(model, state, target)
-    for refine, reach in ((4, 7.0), (1, 9.0)):
+    for refine, reach in ((2, 7.0), (1, 9.0)):
         finer = target._replace(
             quadrature=lambda density, refine=refine, reach=reach: mixture_quadrature(
                 target.modes, refine * density, reach
