@@ -12,7 +12,7 @@ import interruption
 from checkpoint import Checkpoint
 from evaluation import Judge
 from models.base import Model, without_optimiser
-from training import Cost, Feed, Program, Run, prepare, step_cost, train
+from training import Cost, Feed, Program, Run, forget_unused, prepare, step_cost, train
 
 
 class Compiled(NamedTuple):
@@ -40,6 +40,7 @@ def compile_all(
     models: Sequence[Model], feed: Feed, judge: Judge, config: Any, seeds: range, checkpoint: Checkpoint
 ) -> list[Compiled]:
     """Compiles the training of these seeds of every family that an earlier process has not trained to its end."""
+    forget_unused()
 
     def compiled(model):
         whole = checkpoint.whole(model, feed, config.n_steps)

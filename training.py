@@ -357,6 +357,7 @@ class _Compiled:
 # What was compiled last, by its text: runs of a sweep that differ in a seed or a learning rate have the same programs.
 _MOST_KEPT = 32
 _kept: dict[str, Any] = {}
+_asked_for: set[str] = set()  # of them, since `forget_unused`
 _kept_lock = threading.Lock()
 
 
@@ -367,6 +368,7 @@ def _compiled(lowered: Any, first: Any, once: bool = False) -> _Compiled:
     text = f"{lowered.as_text()} {own}"
     key = hashlib.sha256(text.encode()).hexdigest()
     with _kept_lock:
+        _asked_for.add(key)
         executable = _kept.pop(key, None)
     if executable is None:
         executable = lowered.compile(compiler_options=_options(once))
@@ -375,6 +377,18 @@ def _compiled(lowered: Any, first: Any, once: bool = False) -> _Compiled:
         while len(_kept) > _MOST_KEPT:
             del _kept[next(iter(_kept))]
     return _Compiled(executable, first, lowered.out_info)
+
+
+def forget_unused() -> None:
+    """Lets go of compiled programs that nothing has asked for since the last call.
+
+    Called before every run: those of the last one are left. A program may take 50 MB, and a sweep over budgets has
+    others in every cell.
+    """
+    with _kept_lock:
+        for key in _kept.keys() - _asked_for:
+            del _kept[key]
+        _asked_for.clear()
 
 
 def _options(once: bool = False) -> dict[str, Any] | None:

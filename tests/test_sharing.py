@@ -54,6 +54,22 @@ def test_numbers_are_arguments_and_no_bit_depends_on_it(trained, family):
         np.testing.assert_array_equal(one, two)
 
 
+def test_programs_of_the_last_run_alone_are_left(monkeypatch):
+    monkeypatch.setattr(training, "_kept", {})
+
+    def run(*factors):
+        training.forget_unused()
+        for factor in factors:
+            training._compiled(jax.jit(lambda numbers, x, by=factor: by * x).lower({}, 1.0), {}, once=True)
+        return set(training._kept)
+
+    first, second, third = run(1, 2), run(2, 3), run(4)
+    # The next run may have the same programs: they go when it has not asked for them.
+    assert (len(first), len(second), len(third)) == (2, 3, 3)
+    assert len(first & third) == 1
+    assert run(4) == third - second
+
+
 def test_programs_are_kept_by_what_they_compute_and_only_so_many(monkeypatch):
     monkeypatch.setattr(training, "_MOST_KEPT", 3)
     monkeypatch.setattr(training, "_kept", {})
