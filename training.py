@@ -111,7 +111,7 @@ class Run(NamedTuple):
     def seed_steps(self) -> int:
         """The steps that all seeds have taken together: a diverged one takes no more."""
         n_steps = self.model.steps_until(self.evaluations[-1].step)
-        return sum(n_steps if at is None else at for at in self.diverged_at_step)
+        return sum(n_steps if at is None else min(at, n_steps) for at in self.diverged_at_step)
 
 
 class Begun(NamedTuple):

@@ -288,14 +288,21 @@ def draw_normal(
     key: jax.Array, n: int, log_weights: jax.Array, centres: jax.Array, factors: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Rows [n, D] of a mixture of Gaussians with Cholesky factors [K, D, D], and the components [n] they come from."""
-    # Computed before, not in one with what uses them: last bits of products and sums depend on what is compiled
-    # around them, and that on how many seeds there are.
-    log_weights, centres, factors = jax.lax.optimization_barrier((log_weights, centres, factors))
     key_component, key_noise = jax.random.split(key)
     component = draw_components(key_component, log_weights, n)
     normal = prng.normal(key_noise, (centres.shape[1], n)).T
-    moved = jnp.einsum("nij,nj->ni", factors[component], normal, precision="highest")
-    return centres[component] + moved, component
+    return moved(centres, factors, component, normal), component
+
+
+def moved(centres: jax.Array, factors: jax.Array, component: jax.Array, z: jax.Array) -> jax.Array:
+    """μ + A z of each row's component: rows [n, D] of centres [K, D], factors [K, D, D], components [n] and z [n, D].
+
+    One product with a row of ones: of a product and then a sum the last bit depends on whether the compiler makes one
+    operation of them, and that on how many seeds there are.
+    """
+    table = jnp.concatenate([factors, centres[:, :, None]], axis=2)
+    with_one = jnp.pad(z, ((0, 0), (0, 1)), constant_values=1)
+    return jnp.einsum("nij,nj->ni", table[component], with_one, precision="highest")
 
 
 class CellMoments(NamedTuple):

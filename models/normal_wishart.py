@@ -231,9 +231,7 @@ def predictive_draw(key: jax.Array, law: Law, n: int) -> jax.Array:
     half = freedom[component] / 2
     spread = jnp.sqrt(half / jax.random.gamma(key_gamma, half, dtype=half.dtype))
     normal = spread[:, None] * jax.random.normal(key_normal, (n, centres.shape[1]), half.dtype)
-    return centres[component] + jnp.einsum(
-        "nij,nj->ni", mixtures.inverse_lower(whitening)[component], normal, precision="highest"
-    )
+    return mixtures.moved(centres, mixtures.inverse_lower(whitening), component, normal)
 
 
 def predictive_log_masses(law: Law, edges: Any) -> jax.Array:

@@ -26,8 +26,8 @@ from errors import check_range
 from models import wasserstein
 from models.base import Model, averaged
 
-# Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
-TRACEABLE = ("learning_rate", "critic_learning_rate", "adam_b1", "adam_b2", "penalty", "gumbel_temperature")
+# Not `average` and Adam's decays: of 1 − decay a traced float32 has fewer digits left than a constant.
+TRACEABLE = ("learning_rate", "critic_learning_rate", "penalty", "gumbel_temperature")
 
 
 @dataclass(frozen=True)

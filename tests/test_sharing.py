@@ -45,8 +45,9 @@ def test_numbers_are_arguments_and_no_bit_depends_on_it(trained, family):
     config = MODELS[family].Config()
     numbers = {name: getattr(config, name) for name in MODELS[family].TRACEABLE}
     assert ("learning_rate" in numbers) == hasattr(config, "learning_rate")
-    # Off at 0 they are another program. A floor must be met to make a difference.
-    others = {name: 1.0 if name == "variance_floor" else value * 0.875 for name, value in numbers.items() if value}
+    # Off at 0 they are another program. A floor must be met, and a count be added to some, to make a difference.
+    large = {"variance_floor": 1.0, "pseudo_count": 1000.0}
+    others = {name: large.get(name, value * 0.875) for name, value in numbers.items() if value}
     other = trained(family, **others)
     assert training._kept == kept, "another number has compiled something"
     assert any((one != two).any() for one, two in zip(first, other, strict=True)) == bool(numbers)
