@@ -19,7 +19,6 @@ References:
   Figurnov, Mohamed and Mnih, Implicit Reparameterization Gradients, 2018.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -131,34 +130,39 @@ def build(config: Any, target: Any) -> Model:
         rows = batch[jnp.minimum((noise.rows * len(batch)).astype(jnp.int32), len(batch) - 1)]
         return mixtures.within_bins(rows, noise.within, target) if codec.one_hot else rows
 
-    def step(state, batch, noise, whole=False):
-        n = len(batch)
-        key_gradient, key_bounds = jax.random.split(bayesian_mixture.key_of(noise.seeds))
-        rows = minibatch(batch, noise)
+    def step_with(whole):
+        def step(state, batch, noise):
+            n = len(batch)
+            key_gradient, key_bounds = jax.random.split(bayesian_mixture.key_of(noise.seeds))
+            rows = minibatch(batch, noise)
 
-        def expected(key, params):
-            return n * jnp.mean(normal_wishart.log_likelihood(normal_wishart.draw(key, law_of(params)), rows, whole))
+            def expected(key, params):
+                return n * jnp.mean(
+                    normal_wishart.log_likelihood(normal_wishart.draw(key, law_of(params)), rows, whole)
+                )
 
-        def cost(params):
-            return normal_wishart.kl(law_of(params), state.prior)
+            def cost(params):
+                return normal_wishart.kl(law_of(params), state.prior)
 
-        loss, gradient = bound_gradient(key_gradient, state.params, expected, cost, settings.n_gradient_draws)
-        # A row's share: the size of a gradient then does not depend on how many rows there are.
-        gradient = jax.tree.map(lambda leaf: leaf / n, gradient)
-        updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
-        law = law_of(state.params)
-        seeds = jax.random.uniform(key_bounds, (2,))
-        # What is counted are the updates: the bounds are evaluated before a few of them.
-        course = state.course if whole else shared.followed(state, law, batch, seeds)
-        params = unpack(optax.apply_updates(pack(state.params), updates))
-        left = normal_wishart.n_components(law_of(params), state.prior, n)
-        return State(params, opt_state, state.prior, course, state.n_done + 1, state.n_rows), Info(loss / n, left)
+            loss, gradient = bound_gradient(key_gradient, state.params, expected, cost, settings.n_gradient_draws)
+            # A row's share: the size of a gradient then does not depend on how many rows there are.
+            gradient = jax.tree.map(lambda leaf: leaf / n, gradient)
+            updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
+            law = law_of(state.params)
+            seeds = jax.random.uniform(key_bounds, (2,))
+            # What is counted are the updates: the bounds are evaluated before a few of them.
+            course = state.course if whole else shared.followed(state, law, batch, seeds)
+            params = unpack(optax.apply_updates(pack(state.params), updates))
+            left = normal_wishart.n_components(law_of(params), state.prior, n)
+            return State(params, opt_state, state.prior, course, state.n_done + 1, state.n_rows), Info(loss / n, left)
+
+        return step
 
     model = shared.model._replace(
         init=init,
         noise=noise,
-        step=lambda state, batch, noise: step(state, batch, noise),
-        step_counted=functools.partial(step, whole=True),
+        step=step_with(False),
+        step_counted=step_with(True),
         last_fields=("components",),
     )
     return averaged(model, settings.average)

@@ -121,14 +121,17 @@ def build(config: Any, target: Any) -> Model:
         del key
         return ()
 
-    def step(state, batch, noise, whole=False):
-        del noise
-        each = functools.partial(one_iteration, batch=batch, whole=whole)
-        starts, losses = jax.vmap(each)(state.starts) if whole else jax.lax.map(each, state.starts)
-        best = mixtures.smallest(losses)
-        params = jax.tree.map(lambda leaf: leaf[best], starts)
-        course = state.course.at[state.n_done].set(losses[best])
-        return State(params, starts, course, state.n_done + 1), Info(losses[best])
+    def step_with(whole):
+        def step(state, batch, noise):
+            del noise
+            each = functools.partial(one_iteration, batch=batch, whole=whole)
+            starts, losses = jax.vmap(each)(state.starts) if whole else jax.lax.map(each, state.starts)
+            best = mixtures.smallest(losses)
+            params = jax.tree.map(lambda leaf: leaf[best], starts)
+            course = state.course.at[state.n_done].set(losses[best])
+            return State(params, starts, course, state.n_done + 1), Info(losses[best])
+
+        return step
 
     def log_masses(params):
         log_weights, means, covariances = natural(params, kind)
@@ -169,8 +172,8 @@ def build(config: Any, target: Any) -> Model:
         width=width,
         init=init,
         noise=noise,
-        step=lambda state, batch, noise: step(state, batch, noise),
-        step_counted=functools.partial(step, whole=True),
+        step=step_with(False),
+        step_counted=step_with(True),
         sample=sample,
         sample_mean=sample_mean,
         log_prob=log_prob,

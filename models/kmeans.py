@@ -13,7 +13,6 @@ References:
   Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, 2007.
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -105,20 +104,22 @@ def build(config: Any, target: Any) -> Model:
         del key
         return ()
 
-    def step(state, batch, noise, whole=False):
-        del noise
-        rows, weights = rows_of(batch)
+    def step_with(whole):
+        def step(state, batch, noise):
+            del noise
+            rows, weights = rows_of(batch)
 
-        def each(params):
-            return lloyd_step(params, rows, weights, settings.variance_floor, whole)
+            def each(params):
+                return lloyd_step(params, rows, weights, settings.variance_floor, whole)
 
-        starts, inertias = jax.vmap(each)(state.starts) if whole else jax.lax.map(each, state.starts)
-        best = mixtures.smallest(inertias)
-        before, params = (jax.tree.map(lambda leaf: leaf[best], each) for each in (state.starts, starts))
-        log_each = log_prob_of(before, batch, whole)
-        loss = -jnp.mean(log_each)
-        course = state.course.at[state.n_done].set(loss)
-        return State(params, starts, course, state.n_done + 1), Info(loss, inertias[best])
+            starts, inertias = jax.vmap(each)(state.starts) if whole else jax.lax.map(each, state.starts)
+            best = mixtures.smallest(inertias)
+            before, params = (jax.tree.map(lambda leaf: leaf[best], of) for of in (state.starts, starts))
+            loss = -jnp.mean(log_prob_of(before, batch, whole))
+            course = state.course.at[state.n_done].set(loss)
+            return State(params, starts, course, state.n_done + 1), Info(loss, inertias[best])
+
+        return step
 
     edges = mixtures.bin_edges(target) if codec.one_hot else None
 
@@ -153,8 +154,8 @@ def build(config: Any, target: Any) -> Model:
         width=width,
         init=init,
         noise=noise,
-        step=lambda state, batch, noise: step(state, batch, noise),
-        step_counted=functools.partial(step, whole=True),
+        step=step_with(False),
+        step_counted=step_with(True),
         sample=sample,
         sample_mean=sample_mean,
         log_prob=log_prob,
