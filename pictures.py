@@ -222,7 +222,8 @@ def drawings(
     }
     references = {run.model.name: run.model.loss_reference for run in runs if run.model.loss_reference}
     units = {run.model.name: run.model.info_units for run in runs}
-    add("plotting.loss_curves", folder / LOSSES, losses, colours, references, heading, units=units)
+    ends = {run.model.name: run.model.last_fields for run in runs}
+    add("plotting.loss_curves", folder / LOSSES, losses, colours, references, heading, units=units, of_the_last=ends)
 
     rows = functools.cache(lambda: view_rows(config, target))
     variation_floor = functools.cache(lambda: tuple(_total_variation_floor(config, target, judge)))

@@ -5,7 +5,7 @@ on the left, legends below the data. Everywhere `path` is the PNG to write, `col
 `title` heads the whole picture. What the pictures are built from is in `figures`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,7 @@ def loss_curves(
     title: str,
     *,
     units: Mapping[str, Mapping[str, str]] | None = None,
+    of_the_last: Mapping[str, Collection[str]] | None = None,
 ) -> None:
     """Draws what each family minimises and reports, a panel a family: the losses differ in kind.
 
@@ -241,6 +242,7 @@ def loss_curves(
       curves: per family its fields; `loss` is drawn thickest. None of a family that is not trained.
       references: per family a value and its label, drawn as a dotted line.
       units: per family and field that is not in nats, what the legend says of it.
+      of_the_last: per family the fields that are those of an interval's last step, where others are means.
     """
     fig, panels, _ = figures.grid(len(curves), 3.4, title, True)
     dashes = ["--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 3)), (0, (1, 3))]
@@ -276,7 +278,9 @@ def loss_curves(
         figures.step_axis(ax, fields.values())
         figures.words_after(ax, [*fields.values()], colours[family])
         in_nats = any(name not in (units or {}).get(family, {}) for name in fields)
-        ax.set_ylabel("nats, mean over the interval" if in_nats else "mean over the interval")
+        is_last = set(fields) <= set((of_the_last or {}).get(family, ()))
+        what = "end of the interval" if is_last else "mean over the interval"
+        ax.set_ylabel(f"nats, {what}" if in_nats else what)
         figures.legend_below(ax, 4.2)
     figures.save(fig, path)
 

@@ -51,7 +51,7 @@ class Contribution(NamedTuple):
     """What one family shows in a picture that several may share."""
 
     arrays: Mapping[str, np.ndarray]  # from its view, of the middle seed; all NaN where that one has diverged
-    curves: Mapping[str, Curve]  # the view's fields of Info, each value a mean over the interval that ends at its step
+    curves: Mapping[str, Curve]  # the view's fields of Info, each value of the interval that ends at its step
     scores: Mapping[str, Curve]  # every followed metric (kld in nats, wasserstein in units of x), from step 0 on
     colour: str
     diverged: bool  # the middle seed has

@@ -378,6 +378,17 @@ def test_loss_curves_say_what_is_not_in_nats(tmp_path, shown):
     assert collisions(shown[0]) == []
 
 
+def test_losses_of_an_intervals_end_are_no_means(tmp_path, shown):
+    curves = {name: {"loss": course_of(), "inertia": course_of()} for name in "ABC"}
+    ends = {"A": ("loss", "inertia"), "B": ("inertia",)}
+    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, "title", of_the_last=ends)
+    assert [ax.get_ylabel() for ax in shown[0].axes[:3]] == [
+        "nats, end of the interval",
+        "nats, mean over the interval",
+        "nats, mean over the interval",
+    ]
+
+
 def test_what_is_not_trained_has_no_losses(tmp_path, shown):
     curves = {"A": {"loss": course_of()}, "B": {}}
     plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, "title", units={"A": {"loss": "a unit"}})
