@@ -9,7 +9,7 @@ import numpy as np
 
 from budget import solve_width
 from errors import UserError, check_range
-from models import mixtures, normal_wishart
+from models import grouped, mixtures, normal_wishart
 from models.base import Model, View
 from models.normal_wishart import Law
 
@@ -21,7 +21,6 @@ class Shared(NamedTuple):
     """The parts of a family that its way of fitting does not change."""
 
     width: int  # components
-    rows_of: Callable[[jax.Array], tuple[jax.Array, jax.Array | None]]  # events -> positions [n, D], weights [n]
     followed: Callable[[Any, Law, jax.Array, jax.Array], jax.Array]  # (state, q, events, seeds) -> the state's course,
     # with both bounds of q if this is a step before which they are evaluated
     model: Model  # without init, noise and step
@@ -50,8 +49,7 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
       UserError: as `vbgmm.build`.
     """
     codec = target.codec
-    one_hot = codec.one_hot
-    dim = 1 if one_hot else codec.event_shape[0]
+    dim = 1 if codec.one_hot else codec.event_shape[0]
     n_each = 3 + dim + dim * (dim + 1) // 2
     width = solve_width(lambda n_components: n_components * n_each, config.parameter_budget)
     mixtures.check_rows(target, width, "components", settings.n_rows, fewest=dim + 1)
@@ -61,30 +59,26 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
             f"{family}.degrees_of_freedom_prior = {freedom:g} must be above {dim - 1} in {dim} dimensions; "
             f"the nearest whole number is {dim}"
         )
-    edges = mixtures.bin_edges(target) if one_hot else None
-
-    def rows_of(events):
-        return mixtures.spread(events, target) if one_hot else (events, None)
-
-    def log_cells(law):
-        log_weights = normal_wishart.predictive(law)[0]
-        return jax.nn.logsumexp(log_weights[:, None] + normal_wishart.predictive_log_masses(law, edges), axis=0)
+    predictive = grouped.of_events(
+        target,
+        grouped.Mixture(
+            log_weights=lambda law: normal_wishart.predictive(law)[0],
+            centres=lambda law: law.means,
+            log_masses=normal_wishart.predictive_log_masses,
+            draw=normal_wishart.predictive_draw,
+            log_density=normal_wishart.predictive_log_density,
+        ),
+    )
 
     def sample(key, state, n):
-        law = law_of(state)
-        if one_hot:
-            return jax.nn.one_hot(jax.random.categorical(key, log_cells(law), shape=(n,)), target.n_bins)
-        return normal_wishart.predictive_draw(key, law, n)
+        return predictive.sample(key, law_of(state), n)
 
     def sample_mean(key, state, n):
-        law = law_of(state)
-        component = mixtures.draw_components(key, normal_wishart.predictive(law)[0], n)
-        return (jnp.exp(normal_wishart.predictive_log_masses(law, edges)) if one_hot else law.means)[component]
+        return predictive.sample_mean(key, law_of(state), n)
 
     @jax.jit
     def log_prob(state, x):
-        law = law_of(state)
-        return x @ log_cells(law) if one_hot else normal_wishart.predictive_log_density(law, x)
+        return predictive.log_prob(law_of(state), x)
 
     # One seed after the other where several are side by side: a batch of them would evaluate the bounds at every step.
     @jax.custom_batching.sequential_vmap
@@ -93,7 +87,8 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         place = jnp.minimum(jnp.searchsorted(marks, n_done), len(MARKS) - 1)
 
         def evaluated():
-            found = normal_wishart.bounds(key_of(seeds), law, prior, *rows_of(events), settings.n_draws)
+            x, weights = grouped.positions_of(events, target)
+            found = normal_wishart.bounds(key_of(seeds), law, prior, x, weights, settings.n_draws)
             return course.at[place].set(jnp.stack(found))
 
         return jax.lax.cond(marks[place] == n_done, evaluated, lambda: course)
@@ -129,7 +124,7 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         batches_per_step=None,
         n_data_rows=settings.n_rows,
     )
-    return Shared(width, rows_of, followed, model)
+    return Shared(width, followed, model)
 
 
 def seeds(key: jax.Array) -> jax.Array:

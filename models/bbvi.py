@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import optax
 
 from errors import check_range
-from models import bayesian_mixture, mixtures, normal_wishart
+from models import bayesian_mixture, grouped, mixtures, normal_wishart
 from models.base import Model, averaged, packing
 from models.normal_wishart import Law
 
@@ -109,7 +109,7 @@ def build(config: Any, target: Any) -> Model:
     pack, unpack = packing(jax.eval_shape(lambda: zeros(shared.width, dim)))
 
     def init(key, data):
-        x, weights = shared.rows_of(data)
+        x, weights = grouped.positions_of(data, target)
         prior = normal_wishart.prior_of(x, weights, shared.width, settings)
         params = params_of(normal_wishart.start_of(key, x, weights, prior))
         return State(
@@ -128,7 +128,7 @@ def build(config: Any, target: Any) -> Model:
 
     def minibatch(batch, noise):
         rows = batch[jnp.minimum((noise.rows * len(batch)).astype(jnp.int32), len(batch) - 1)]
-        return mixtures.within_bins(rows, noise.within, target) if codec.one_hot else rows
+        return grouped.within_bins(rows, noise.within, target) if codec.one_hot else rows
 
     def step_with(whole):
         def step(state, batch, noise):

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from budget import solve_width
 from errors import check_range
-from models import mixtures
+from models import grouped, mixtures
 from models.base import Model, count_params
 from models.mixture_views import clustering_view
 
@@ -100,7 +100,7 @@ def build(config: Any, target: Any) -> Model:
 
     width = solve_width(count, config.parameter_budget)
     mixtures.check_rows(target, width, "components", settings.n_rows)
-    edges = mixtures.bin_edges(target) if codec.one_hot else None
+    edges = grouped.bin_edges(target) if codec.one_hot else None
 
     def one_iteration(params, batch, whole):
         if codec.one_hot:
@@ -108,7 +108,7 @@ def build(config: Any, target: Any) -> Model:
         return em_step(params, batch, kind, settings.variance_floor, whole)
 
     def init(key, data):
-        rows, weights = mixtures.spread(data, target) if codec.one_hot else (data, None)
+        rows, weights = grouped.positions_of(data, target)
 
         def start(key):
             return initial(key, rows, width, kind, settings.variance_floor, weights)
@@ -133,32 +133,34 @@ def build(config: Any, target: Any) -> Model:
 
         return step
 
-    def log_masses(params):
-        log_weights, means, covariances = natural(params, kind)
-        cells = mixtures.cell_moments(means[:, 0], jnp.sqrt(covariances[:, 0, 0]), jnp.asarray(edges, means.dtype))
-        return log_weights, cells.log_mass
+    def log_masses(params, edges):
+        _, means, covariances = natural(params, kind)
+        return grouped.cell_moments(means[:, 0], jnp.sqrt(covariances[:, 0, 0]), edges).log_mass
 
-    def sample(key, state, n):
-        if codec.one_hot:
-            log_weights, log_mass = log_masses(state.params)
-            of_cells = jax.nn.logsumexp(log_weights[:, None] + log_mass, axis=0)
-            return jax.nn.one_hot(jax.random.categorical(key, of_cells, shape=(n,)), len(of_cells))
-        log_weights, means, covariances = natural(state.params, kind)
+    def draw(key, params, n):
+        log_weights, means, covariances = natural(params, kind)
         return mixtures.draw_normal(key, n, log_weights, means, mixtures.cholesky(covariances))[0]
 
+    mixture = grouped.of_events(
+        target,
+        grouped.Mixture(
+            log_weights=lambda params: natural(params, kind)[0],
+            centres=lambda params: params.means,
+            log_masses=log_masses,
+            draw=draw,
+            log_density=lambda params, x, whole: mixtures.log_density(*gaussians(params, kind), x, whole=whole),
+        ),
+    )
+
+    def sample(key, state, n):
+        return mixture.sample(key, state.params, n)
+
     def sample_mean(key, state, n):
-        if codec.one_hot:
-            log_weights, log_mass = log_masses(state.params)
-            return jnp.exp(log_mass)[mixtures.draw_components(key, log_weights, n)]
-        log_weights, means, _ = natural(state.params, kind)
-        return means[mixtures.draw_components(key, log_weights, n)]
+        return mixture.sample_mean(key, state.params, n)
 
     @jax.jit
     def log_prob(state, x):
-        if codec.one_hot:
-            log_weights, log_mass = log_masses(state.params)
-            return x @ jax.nn.logsumexp(log_weights[:, None] + log_mass, axis=0)
-        return mixtures.log_density(*gaussians(state.params, kind), x)
+        return mixture.log_prob(state.params, x)
 
     def components(state):
         return natural(state.params, kind)
@@ -239,7 +241,7 @@ def em_step_grouped(params: Params, counts: jax.Array, edges: Any, floor: Any) -
     """One iteration over how many rows [J] lie between edges [J + 1]; as `em_step`, the loss is that of the cells."""
     log_weights, means, covariances = natural(params, "full")
     deviation = jnp.sqrt(covariances[:, 0, 0])
-    cells = mixtures.cell_moments(means[:, 0], deviation, jnp.asarray(edges, means.dtype))
+    cells = grouped.cell_moments(means[:, 0], deviation, edges)
     log_each = log_weights[:, None] + cells.log_mass
     log_cell = jax.nn.logsumexp(log_each, axis=0)
     expected = jnp.exp(log_each - log_cell[None]) * counts[None]

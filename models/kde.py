@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from budget import solve_width
-from cells import Cells
+from models import grouped
 from models.base import Model
 
 TRACEABLE = ()
@@ -70,7 +70,7 @@ def build(config: Any, target: Any) -> Model:
     n_rows = solve_width(lambda n_rows: n_rows * dim, config.parameter_budget)
     if target.train_rows is not None:
         n_rows = min(n_rows, len(target.train_rows))
-    edges = Cells(target.box, target.n_bins, closed=True).edges[0][1:-1] if codec.one_hot else None
+    edges = grouped.bin_edges(target) if codec.one_hot else None
     least = _LEAST * _sides(target)
     # Exact on every device: some GPUs round the factors of a product unless told not to.
     exactly = functools.partial(jnp.matmul, precision="highest")
@@ -111,14 +111,8 @@ def build(config: Any, target: Any) -> Model:
 
     def log_masses(rows, centres):
         """ln of every bin's probability [m, n_bins] under the kernels of centres [m, 1]."""
-        z = (jnp.asarray(edges, rows.dtype)[None] - centres) / scale(rows)[0, 0]
-        infinite = jnp.full((len(z), 1), jnp.inf, z.dtype)
-        low, high = jnp.concatenate([-infinite, z], 1), jnp.concatenate([z, infinite], 1)
-        # Of a bin above the centre the other tail: differences of numbers near 1 would be lost to rounding.
-        above = low > 0
-        low, high = jnp.where(above, -high, low), jnp.where(above, -low, high)
-        log_low, log_high = jax.scipy.special.log_ndtr(low), jax.scipy.special.log_ndtr(high)
-        return log_high + jnp.log1p(-jnp.exp(log_low - log_high))
+        deviation = jnp.broadcast_to(scale(rows)[0, 0], (len(centres),))
+        return grouped.cell_moments(centres[:, 0], deviation, edges).log_mass
 
     @jax.jit
     def log_prob(state, x):

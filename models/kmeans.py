@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from budget import solve_width
 from errors import check_range
-from models import mixtures
+from models import grouped, mixtures
 from models.base import Model
 from models.mixture_views import clustering_view
 
@@ -84,11 +84,8 @@ def build(config: Any, target: Any) -> Model:
     width = solve_width(lambda n_centres: n_centres * (dim + 1), config.parameter_budget)
     mixtures.check_rows(target, width, "centres", settings.n_rows)
 
-    def rows_of(batch):
-        return mixtures.spread(batch, target) if codec.one_hot else (batch, None)
-
     def init(key, data):
-        rows, weights = rows_of(data)
+        rows, weights = grouped.positions_of(data, target)
 
         def start(key):
             centres = mixtures.k_means_plus_plus(key, rows, width, weights)
@@ -107,7 +104,7 @@ def build(config: Any, target: Any) -> Model:
     def step_with(whole):
         def step(state, batch, noise):
             del noise
-            rows, weights = rows_of(batch)
+            rows, weights = grouped.positions_of(batch, target)
 
             def each(params):
                 return lloyd_step(params, rows, weights, settings.variance_floor, whole)
@@ -115,38 +112,40 @@ def build(config: Any, target: Any) -> Model:
             starts, inertias = jax.vmap(each)(state.starts) if whole else jax.lax.map(each, state.starts)
             best = mixtures.smallest(inertias)
             before, params = (jax.tree.map(lambda leaf: leaf[best], of) for of in (state.starts, starts))
-            loss = -jnp.mean(log_prob_of(before, batch, whole))
+            loss = -jnp.mean(mixture.log_prob(before, batch, whole))
             course = state.course.at[state.n_done].set(loss)
             return State(params, starts, course, state.n_done + 1), Info(loss, inertias[best])
 
         return step
 
-    edges = mixtures.bin_edges(target) if codec.one_hot else None
-
-    def log_masses(params):
+    def log_masses(params, edges):
         deviation = jnp.broadcast_to(jnp.sqrt(params.variance), (width,))
-        return mixtures.cell_moments(params.centres[:, 0], deviation, jnp.asarray(edges, deviation.dtype)).log_mass
+        return grouped.cell_moments(params.centres[:, 0], deviation, edges).log_mass
 
-    def log_cells(params):
-        return jax.nn.logsumexp(natural(params)[0][:, None] + log_masses(params), axis=0)
-
-    def log_prob_of(params, x, whole=False):
-        return x @ log_cells(params) if codec.one_hot else mixtures.log_density(*balls(params), x, whole=whole)
-
-    def sample(key, state, n):
-        if codec.one_hot:
-            drawn = jax.random.categorical(key, log_cells(state.params), shape=(n,))
-            return jax.nn.one_hot(drawn, target.n_bins)
-        log_weights, centres, covariances = natural(state.params)
+    def draw(key, params, n):
+        log_weights, centres, covariances = natural(params)
         return mixtures.draw_normal(key, n, log_weights, centres, mixtures.cholesky(covariances))[0]
 
+    mixture = grouped.of_events(
+        target,
+        grouped.Mixture(
+            log_weights=lambda params: natural(params)[0],
+            centres=lambda params: params.centres,
+            log_masses=log_masses,
+            draw=draw,
+            log_density=lambda params, x, whole: mixtures.log_density(*balls(params), x, whole=whole),
+        ),
+    )
+
+    def sample(key, state, n):
+        return mixture.sample(key, state.params, n)
+
     def sample_mean(key, state, n):
-        component = mixtures.draw_components(key, natural(state.params)[0], n)
-        return (jnp.exp(log_masses(state.params)) if codec.one_hot else state.params.centres)[component]
+        return mixture.sample_mean(key, state.params, n)
 
     @jax.jit
     def log_prob(state, x):
-        return log_prob_of(state.params, x)
+        return mixture.log_prob(state.params, x)
 
     return Model(
         name="KMEANS",

@@ -1,4 +1,4 @@
-"""What the families of mixtures share: expectations over data, starts, moments within cells, and drawing.
+"""What the families of mixtures share: expectations over data, starts, and drawing.
 
 A mixture's components are ellipsoids: the log density of component k is a constant plus a function of the squared norm
 of A_k (x − μ_k), with A_k lower triangular, so that A_kᵀ A_k is its precision. Rows are taken a block at a time, with
@@ -7,7 +7,6 @@ components as rows and data as columns, so that what a block needs stays in the 
 References:
   Dempster, Laird and Rubin, Maximum Likelihood from Incomplete Data via the EM Algorithm, 1977.
   Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, 2007.
-  McLachlan and Jones, Fitting Mixture Models to Grouped and Truncated Data via the EM Algorithm, 1988.
 """
 
 import math
@@ -25,12 +24,8 @@ LOG_2PI = math.log(2 * math.pi)
 # Numbers [components, rows] of a block, and the fewest and most rows of one: smaller ones are mostly calls, larger ones
 # leave the second-level cache.
 _BLOCK_NUMBERS, _FEWEST_ROWS, _MOST_ROWS = 2**15, 128, 2**12
-# Edges of cells without an end: their square is no longer finite, and a normal density there is 0.
-_FAR = 1e25
 _SAMPLING_ROW = 256
 _LOWEST_LOG_SHARE = -80.0
-# Positions that binned rows are spread over, in all and at least in a bin.
-_POSITIONS, _FEWEST_A_BIN = 4096, 8
 
 
 class Sums(NamedTuple):
@@ -305,57 +300,6 @@ def moved(centres: jax.Array, factors: jax.Array, component: jax.Array, z: jax.A
     return jnp.einsum("nij,nj->ni", table[component], with_one, precision="highest")
 
 
-class CellMoments(NamedTuple):
-    """Of a normal variable, cell by cell; K components, J cells."""
-
-    log_mass: jax.Array  # [K, J] ln P(x in the cell)
-    first: jax.Array  # [K, J] E[x − μ | cell] / σ
-    second: jax.Array  # [K, J] E[(x − μ)² | cell] / σ²
-
-
-def bin_edges(target: Any) -> np.ndarray:
-    """The boundaries [J + 1] of a target's bins; the end cells take what lies outside, so theirs are far away."""
-    edges = np.linspace(*target.box[0], target.n_bins + 1)
-    edges[0], edges[-1] = -_FAR, _FAR
-    return edges
-
-
-def bin_centres(target: Any) -> np.ndarray:
-    """The centres [J] of a target's bins, where a decoded sample is."""
-    edges = np.linspace(*target.box[0], target.n_bins + 1)
-    return (edges[1:] + edges[:-1]) / 2
-
-
-def cell_moments(mean: jax.Array, deviation: jax.Array, edges: jax.Array) -> CellMoments:
-    """Masses of cells under normal laws, and their truncated moments (McLachlan and Jones 1988, appendix).
-
-    With z = (edge − μ)/σ, mass = Φ(z₂) − Φ(z₁), the first moment (φ(z₁) − φ(z₂))/mass and the second
-    1 + (z₁ φ(z₁) − z₂ φ(z₂))/mass. All by logarithms, and on the side of the mean where the tail is: a cell far from a
-    component has a mass that neither underflows nor is a difference of ones.
-
-    Args:
-      mean: [K].
-      deviation: [K].
-      edges: [J + 1].
-    """
-    z = (edges[None] - mean[:, None]) / deviation[:, None]
-    low, high = z[:, :-1], z[:, 1:]
-    flipped = low + high > 0
-    near, far = jnp.where(flipped, -low, high), jnp.where(flipped, -high, low)
-    log_near, log_far = jax.scipy.special.log_ndtr(near), jax.scipy.special.log_ndtr(far)
-    tiny = jnp.finfo(z.dtype).tiny
-    log_mass = log_near + jnp.log(jnp.maximum(-jnp.expm1(jnp.minimum(log_far - log_near, 0)), tiny))
-    # A far cell has no mass at all; its logarithm stays a number, so that differences of two are.
-    log_mass = jnp.maximum(log_mass, -1e30)
-    ratio_low, ratio_high = (jnp.exp(-bound * bound / 2 - LOG_2PI / 2 - log_mass) for bound in (low, high))
-    first = ratio_low - ratio_high
-    second = 1 + low * ratio_low - high * ratio_high
-    # Inside its cell a variable is no farther from its mean than the farther edge, whatever rounding says.
-    reach = jnp.minimum(jnp.maximum(jnp.abs(low), jnp.abs(high)), 1e15)
-    first = jnp.clip(first, jnp.maximum(low, -1e15), jnp.minimum(high, 1e15))
-    return CellMoments(log_mass, first, jnp.clip(second, first**2, reach**2))
-
-
 def check_rows(target: Any, width: int, what: str, n_rows: int, fewest: int = 1) -> None:
     """Raises a UserError where a data set has fewer rows than there are components to place on them, or than `fewest`.
 
@@ -376,25 +320,6 @@ def check_rows(target: Any, width: int, what: str, n_rows: int, fewest: int = 1)
         raise UserError(
             f"this PARAMETER_BUDGET makes {width} {what}, more than the {n} rows to fit them to; lower it, or {more}"
         )
-
-
-def spread(one_hot: jax.Array, target: Any) -> tuple[jax.Array, jax.Array]:
-    """One-hot rows [n, J] as positions [G, 1] with weights [G]: a bin's rows lie evenly over it.
-
-    That is all that bins say of where their rows were; rows beyond an end are spread over its cell like the others.
-    """
-    n_bins = one_hot.shape[1]
-    n_each = max(_FEWEST_A_BIN, -(-_POSITIONS // n_bins))
-    edges = np.linspace(*target.box[0], n_bins * n_each + 1)
-    positions = jnp.asarray((edges[1:] + edges[:-1])[:, None] / 2, one_hot.dtype)
-    return positions, jnp.repeat(jnp.sum(one_hot, axis=0) / n_each, n_each)
-
-
-def within_bins(one_hot: jax.Array, uniforms: jax.Array, target: Any) -> jax.Array:
-    """One-hot rows [n, J] as positions [n, 1], each as far into its bin as its uniform number [n] says."""
-    low, high = target.box[0]
-    place = jnp.argmax(one_hot, axis=-1).astype(one_hot.dtype) + uniforms
-    return (low + (high - low) / target.n_bins * place)[:, None]
 
 
 def loss_reference(target: Any) -> tuple[float, str] | None:

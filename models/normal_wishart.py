@@ -213,14 +213,18 @@ def predictive(law: Law) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     return log_weights, law.means, scale[:, None, None] * law.factors, freedom
 
 
-def predictive_log_density(law: Law, x: jax.Array) -> jax.Array:
-    """ln of the predictive density of rows x [n, D], [n]."""
+def predictive_log_density(law: Law, x: jax.Array, whole: bool = False) -> jax.Array:
+    """ln of the predictive density of rows x [n, D], [n]; `whole` as for `mixtures.log_density`."""
     log_weights, centres, whitening, freedom = predictive(law)
     dim = x.shape[1]
     constant = log_weights + gammaln((freedom + dim) / 2) - gammaln(freedom / 2)
     constant += mixtures.log_determinant(whitening) - dim / 2 * jnp.log(freedom * np.pi)
     exponent, over = ((freedom + dim) / 2)[:, None], freedom[:, None]
-    return mixtures.log_density(constant, centres, whitening, x, lambda square: -exponent * jnp.log1p(square / over))
+
+    def student_t(square):
+        return -exponent * jnp.log1p(square / over)
+
+    return mixtures.log_density(constant, centres, whitening, x, student_t, whole)
 
 
 def predictive_draw(key: jax.Array, law: Law, n: int) -> jax.Array:

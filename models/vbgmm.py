@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from errors import check_range
-from models import bayesian_mixture, mixtures, normal_wishart
+from models import bayesian_mixture, grouped, mixtures, normal_wishart
 from models.base import Model
 from models.normal_wishart import Law
 
@@ -85,7 +85,7 @@ def build(config: Any, target: Any) -> Model:
     shared = bayesian_mixture.shared_parts("VBGMM", config, target, settings, lambda state: law_of(state.params))
 
     def init(key, data):
-        x, weights = shared.rows_of(data)
+        x, weights = grouped.positions_of(data, target)
         prior = normal_wishart.prior_of(x, weights, shared.width, settings)
         params = params_of(normal_wishart.start_of(key, x, weights, prior))
         return State(params, prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0), jnp.asarray(len(data), x.dtype))
@@ -98,7 +98,7 @@ def build(config: Any, target: Any) -> Model:
             law = law_of(state.params)
             # What is counted are the updates: the bounds are evaluated before a few of them.
             course = state.course if whole else shared.followed(state, law, batch, noise)
-            params, loss = vb_step(state.params, state.prior, *shared.rows_of(batch), whole)
+            params, loss = vb_step(state.params, state.prior, *grouped.positions_of(batch, target), whole)
             left = normal_wishart.n_components(law_of(params), state.prior, len(batch))
             return State(params, state.prior, course, state.n_done + 1, state.n_rows), Info(loss, left)
 

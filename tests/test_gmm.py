@@ -14,7 +14,7 @@ from sklearn.mixture import GaussianMixture
 
 import exact
 from errors import UserError
-from models import gmm, mixtures
+from models import gmm, grouped, mixtures
 from targets import make_target
 
 K = 5
@@ -170,7 +170,7 @@ def test_cell_moments_are_those_of_truncated_normal_variables(float64):
     mean, deviation = jnp.array([0.0, 1.3, -2.9]), jnp.array([1.0, 0.05, 0.3])
     edges = np.linspace(-3, 3, 7)
     edges[0], edges[-1] = -1e25, 1e25
-    found = mixtures.cell_moments(mean, deviation, edges)
+    found = grouped.cell_moments(mean, deviation, edges)
     edges[0], edges[-1] = -np.inf, np.inf
     for k, j in itertools.product(range(3), range(6)):
         low, high = (edges[j : j + 2] - float(mean[k])) / float(deviation[k])
