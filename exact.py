@@ -13,6 +13,8 @@ from targets import Target
 LEAST_MASS = 1e-17  # of a node of a quadrature that is looked at
 # Nodes an axis of a quadrature, in units of the target's usual number; it is refined until E_p[ln q] changes by no more
 # than this share of the divergence and a tenth of a nat.
+# What four times as many leave is below 4e-7 nats: the most that twice as many again changed of mixtures of 267 to 800
+# components, trained on 2D_GMM, 1D_QUADMODAL, 2D_SPIRALS and 2D_CHECKERBOARD.
 _DENSITIES, _LEAST_CHANGE = (1.0, 2.0, 4.0), 1e-5
 _ROWS_AT_ONCE = 2**15
 
