@@ -168,11 +168,11 @@ def assess(
 
 
 def losses_to_rivals(assessments: Sequence[Assessment], floor: Floor) -> dict[str, str]:
-    """What is worse than a trivial model of the same run -> a remark that says so, such as "▼ loses to HISTOGRAM".
+    """What is worse than a trivial model of the same run -> a remark, such as "▼ loses to HISTOGRAM by KLD".
 
-    It is if its median KLD is larger than the rival's and lies above the floor's range: within that range it cannot be
-    told from a perfect model, and of two such which is larger is chance. The KLD, and not the exact divergence, since
-    every family has one. Rivals are not compared with each other, nor are samples of another size.
+    It is if its median KLD is larger than that of any seed of the rival and lies above the floor's range: within that
+    range it cannot be told from a perfect model, and of two such which is larger is chance. The KLD, and not the exact
+    divergence, since every family has one. Rivals are not compared with each other, nor are samples of another size.
 
     Args:
       assessments: of one run; those without a KLD have no remark.
@@ -182,14 +182,18 @@ def losses_to_rivals(assessments: Sequence[Assessment], floor: Floor) -> dict[st
     def median(entry):
         return float(np.median(np.where(np.isfinite(entry.scores["kld"]), entry.scores["kld"], np.inf)))
 
-    medians = {entry.name: median(entry) for entry in assessments if entry.rival}
+    worst = {
+        entry.name: float(np.nanmax(entry.scores["kld"]))
+        for entry in assessments
+        if entry.rival and np.isfinite(median(entry))
+    }
     remarks = {}
     for entry in assessments:
         comparable = entry.floors.get("kld") == floor and entry.scores.get("kld") is not None
         if comparable and not entry.rival and (own := median(entry)) > floor.high:
-            better = [name for name, value in medians.items() if value < own]
+            better = [name for name, value in worst.items() if value < own]
             if better:
-                remarks[entry.name] = f"▼ loses to {' and '.join(better)}"
+                remarks[entry.name] = f"▼ loses to {' and '.join(better)} by KLD"
     return remarks
 
 

@@ -61,11 +61,17 @@ class _Constants:
         external = self.external_samples + self.external_probabilities
         if not isinstance(self.models, tuple | list) or not (self.models or external):
             alone = ", or name EXTERNAL_SAMPLES to score alone" if self.models == () else ""
+            if self.models in MODELS:
+                alone = f"; a tuple of one has a comma, MODELS = ({self.models!r},)"
             raise UserError(
                 f"MODELS = {self.models!r} must name at least one family: choose from {', '.join(MODELS)}{alone}"
             )
         for name in self.models:
             _check_no_sweep(name)
+            if isinstance(name, str) and set(name.split(",")) <= {*MODELS, ""} and "," in name:
+                raise UserError(
+                    f"MODELS {name!r} are several names: separate them, as in {name.replace(',', ' ').strip()}"
+                )
             _check_choice("MODELS", name, MODELS)
         if len(set(self.models)) < len(self.models):
             unique = " ".join(dict.fromkeys(self.models))
@@ -91,7 +97,8 @@ class _Constants:
         if self.n_steps % self.n_evaluations:
             raise UserError(
                 f"N_EVALUATIONS = {self.n_evaluations} does not divide N_STEPS = {self.n_steps}; "
-                f"the nearest that does is {_nearest_divisor(self.n_steps, self.n_evaluations)}"
+                f"the nearest that does is {_nearest_divisor(self.n_steps, self.n_evaluations)}, and the nearest "
+                f"N_STEPS is {max(1, round(self.n_steps / self.n_evaluations)) * self.n_evaluations}"
             )
         on_evaluations = [p for p in range(1, 101) if 100 % p == 0 and self.n_evaluations % (100 // p) == 0]
         nearest = min(on_evaluations, key=lambda p: abs(p - self.snapshot_percent))
@@ -368,7 +375,8 @@ def _fields(constants: Mapping[str, Any]) -> dict[str, Any]:
 
 def _family(name: str, settings: Any) -> Any:
     """A family's Config out of the settings that a line of the config block names."""
-    return _settings(name, settings, MODELS[name].Config, "learning_rate=1e-3")
+    first = dataclasses.fields(MODELS[name].Config)[0]
+    return _settings(name, settings, MODELS[name].Config, f"{first.name}={first.default!r}")
 
 
 def _settings(name: str, settings: Any, kind: Any, example: str) -> Any:
@@ -391,7 +399,7 @@ def _one_line(box: str, args: Sequence[str]) -> str:
         if re.fullmatch("─+", line):
             break
         message.append(line)
-    text = re.sub(r"^Error parsing [\w.]+: (?=[A-Z])", "", " ".join(message))
+    text = re.sub(r"^Error parsing \w[\w.-]*: (?=[A-Z])", "", " ".join(message))
     unknown = re.match(r"Unrecognized options: ([^,]*)", text)
     if unknown:
         # The typed word is the value of an option that takes none, or a misspelt option.

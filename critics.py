@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 import figures
+import scenes
 from figures import FLOOR_COLOUR, TARGET_COLOUR
 from plotting import course
 from scenes import Contribution, Curve, TargetPicture
@@ -60,7 +61,8 @@ def critic_vs_wasserstein(
             curves.append(curve)
             medians.append(three[0])
         points.append(np.stack([np.ravel(values) for values in _aligned(measured, estimate)]))
-        right.plot(*points[-1], "o", color=part.colour, ms=5, mec="white", mew=0.5, alpha=0.8, zorder=3)
+        right.plot(*points[-1], scenes.marker_of(part.colour), color=part.colour, ms=6, mec="white", mew=0.5, alpha=0.8,
+                   zorder=3)  # fmt: skip
     figures.robust_limits(left, medians, 0.0)
     both = np.concatenate(points, axis=1)
     low, high = (np.nanmin(both), np.nanmax(both)) if np.isfinite(both).any() else (0.0, floor[2])

@@ -1,5 +1,6 @@
 """Pictures of fitted mixtures: how methods divide the data among components, and the bounds that they raise."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from scipy.special import ndtr
 
 import figures
 import plotting
+import scenes
 from figures import TARGET_COLOUR
 from scenes import Contribution, TargetPicture
 
@@ -19,7 +21,6 @@ _HIGHEST = 1.6
 _N_PIECES = 300  # of a line, over which a density is averaged
 _MOST_CURVES = 60
 _LEAST_WEIGHT = 1e-4  # below it a component holds nothing and is not there
-_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
 
 @figures.styled
@@ -43,22 +44,25 @@ def clustering(
     ticks = target.binned or any(
         len(part.arrays["weights"]) > _MOST_CURVES for part in parts.values() if not part.diverged
     )
-    heads = []
+    heads, peaks = [], []
     for ax, (name, part) in zip(panels, parts.items(), strict=False):
         arrays = part.arrays
         line = " "
         if not part.diverged:
             line = (
-                f"{len(arrays['weights'])} components · inertia {float(arrays['inertia']):.3g}\n"
-                f"mean log-likelihood {float(arrays['log_likelihood']):.3f} nats"
+                f"{len(arrays['weights'])} components, on 2 000 fresh rows:\n"
+                f"inertia {float(arrays['inertia']):.3g}, log-likelihood {float(arrays['log_likelihood']):.3f} nats"
             ).replace("-", "−")
         heads.append((figures.header(ax, name, line, part.colour), [line]))
         if target.dim == 1:
-            _in_line(ax, part, target, ticks)
+            peaks.append(_in_line(ax, part, target, ticks))
         else:
             _in_plane(ax, part, target)
         if part.diverged:
             figures.words_in(ax, figures.DIVERGED, part.colour)
+    for ax in panels[: len(peaks)]:
+        # All on one scale.
+        ax.set_ylim(0, 1.06 * max(peaks))
     _likelihoods(panels[-1], parts)
     if target.dim == 2:
         # As its neighbours are.
@@ -91,8 +95,8 @@ def _in_plane(ax: Axes, part: Contribution, target: TargetPicture) -> None:
     if part.diverged:
         return
     arrays = part.arrays
-    labels = arrays["assignment"].reshape([len(axis) for axis in target.axes])
-    _borders_in_plane(ax, target.axes, labels)
+    n = math.isqrt(len(arrays["assignment"]))
+    _borders_in_plane(ax, [np.linspace(*side, n) for side in target.box], arrays["assignment"].reshape(n, n))
     many = len(arrays["weights"]) > 60
     for outline, weight in zip(arrays["outlines"], arrays["weights"], strict=True):
         if weight > _LEAST_WEIGHT:
@@ -112,7 +116,8 @@ def _borders_in_plane(ax: Axes, axes: list[np.ndarray], labels: np.ndarray) -> N
     ax.pcolormesh(*axes, shade.T, cmap="gray", vmin=0, vmax=1, shading="nearest", zorder=0.5, rasterized=True)
 
 
-def _in_line(ax: Axes, part: Contribution, target: TargetPicture, ticks: bool) -> None:
+def _in_line(ax: Axes, part: Contribution, target: TargetPicture, ticks: bool) -> float:
+    """Draws one method over the line; returns how high that reaches."""
     low, high = target.box[0]
     heights = target.masses if target.binned else target.masses / np.diff(target.edges[0])
     if target.density is not None:
@@ -121,11 +126,11 @@ def _in_line(ax: Axes, part: Contribution, target: TargetPicture, ticks: bool) -
     else:
         ax.stairs(heights, target.edges[0], color=TARGET_COLOUR, lw=1.6, zorder=4)
         top = heights.max()
-    ax.set(xlim=(low, high), ylim=(0, _HIGHEST * top), xlabel="x")
+    ax.set(xlim=(low, high), xlabel="x")
     ax.set_ylabel("probability per bin" if target.binned else "density")
     figures.round_ticks(ax.xaxis)
     if part.diverged:
-        return
+        return top
     arrays = part.arrays
     # An outline's two ends are two deviations from the mean.
     deviation = np.abs(arrays["outlines"][:, 0, 0] - arrays["means"][:, 0]) / 2
@@ -149,22 +154,25 @@ def _in_line(ax: Axes, part: Contribution, target: TargetPicture, ticks: bool) -
         labels, at = arrays["assignment"], target.axes[0]
         borders = (at[1:] + at[:-1])[labels[1:] != labels[:-1]] / 2
         ax.vlines(borders, 0, 1, transform=ax.get_xaxis_transform(), color="#707070", lw=0.8, ls=":", zorder=1)
+    return min(_HIGHEST * top, max(top, each.sum(0).max()))
 
 
 def _likelihoods(ax: Axes, parts: Mapping[str, Contribution]) -> None:
     values = []
-    for part, dashes in zip(parts.values(), _DASHES, strict=False):
+    for name, part in parts.items():
         if part.diverged:
             continue
         n = int(part.arrays["n_iterations"])
         rising = -part.arrays["loss"][:n]
-        ax.plot(np.arange(n), rising, color=part.colour, lw=2.2, ls=dashes)
+        ax.plot(np.arange(n), rising, color=part.colour, lw=2.2, ls=scenes.dash_of(part.colour), label=name)
         values.append(rising)
-    figures.header(ax, "Log-likelihood", "of the training rows,\nat every iteration", TARGET_COLOUR)
+    figures.header(
+        ax,
+        "Log-likelihood",
+        "of the training rows, at every iteration\nof the start that is best by then",
+        TARGET_COLOUR,
+    )
     ax.set(xlabel="iteration", ylabel="nats, mean over rows")
-    for (name, part), dashes in zip(parts.items(), _DASHES, strict=False):
-        if not part.diverged:
-            ax.plot([], [], color=part.colour, lw=2.2, ls=dashes, label=name)
     if values:
         ax.legend(loc="lower right")
 
@@ -181,7 +189,7 @@ def bounds(
 
     Args:
       parts: per family the arrays of `models.bayesian_mixture`: `step`, `with_assignments`, `summed_out` and its
-        `standard_error`, nats a row, and the number of `components` left.
+        `standard_error`, nats a row; and the curve of the number of `components` left.
       target: not shown.
       floors: not shown.
     """
@@ -202,7 +210,7 @@ def bounds(
         ax.fill_between(x, summed - error, summed + error, color=part.colour, alpha=0.2, lw=0)
         ax.plot(x, summed, color=part.colour, lw=2.2)
         curves[name] = np.concatenate([summed, arrays["with_assignments"][:n]])
-        left = f"{name}: {arrays['components']:.0f} components left"
+        left = f"{name}: {part.curves['components'].values[part.seed, -1]:.0f} components left"
         ax.plot([], [], color=part.colour, lw=5, label=left)
     if curves:
         # What is told apart are the ends: a method's start may lie far below.

@@ -229,10 +229,12 @@ def drawings(
     variation_floor = functools.cache(lambda: tuple(_total_variation_floor(config, target, judge)))
     for picture, parts in _views_of(runs).items():
         contributions, kind = {}, parts[0][1].kind
+        # Every seed has data of its own: families that share a picture are shown by one seed, the first one's middle.
+        seed = shown[parts[0][0].model.name]
         of_masses = target.n_bins > 0 and kind in _OF_MASSES
         for run, view in parts:
             name = run.model.name
-            state = run.states[shown[name]]
+            state = run.states[seed]
             arrays = {} if view.arrays is None else view.arrays(state, *([rows()] if view.needs_rows else []))
             contributions[name] = scenes.Contribution(
                 arrays={key: np.asarray(value) for key, value in jax.device_get(arrays).items()},
@@ -240,11 +242,17 @@ def drawings(
                 scores=curves(run, judge.floors)
                 | ({"total_variation": _total_variation(run, config, target, judge)} if of_masses else {}),
                 colour=colours[name],
-                diverged=lost[name] is not None,
+                diverged=run.diverged_at_step[seed] is not None,
+                seed=seed,
             )
-        gone = [name for name, part in contributions.items() if part.diverged]
-        words = [_lost_at(lost[name]) if len(parts) == 1 else f"{name} {_lost_at(lost[name])}" for name in gone]
-        head = " · ".join([" and ".join(contributions), heading + middle, *words])
+        words = [
+            ("" if len(parts) == 1 else f"{run.model.name} ") + _lost_at(run.diverged_at_step[seed])
+            for run, _ in parts
+            if run.diverged_at_step[seed] is not None
+        ]
+        which = middle if any(part.arrays for part in contributions.values()) else ""
+        which += f" of {next(iter(contributions))}" if which and len(parts) > 1 else ""
+        head = " · ".join([" and ".join(contributions), heading + which, *words])
         if kind in SHARED:
             parts_drawn = {name: _without_arrays_of(part) for name, part in contributions.items()}
             own = {"total_variation": variation_floor()} if of_masses else {}

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import PowerNorm, to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 import animation
@@ -279,6 +280,9 @@ def loss_curves(
         figures.words_after(ax, [*fields.values()], colours[family])
         in_nats = any(name not in (units or {}).get(family, {}) for name in fields)
         is_last = set(fields) <= set((of_the_last or {}).get(family, ()))
+        # A power of ten over the axis would stand where the name does.
+        if 0 < max(map(abs, ax.get_ylim())) < 1e-3:
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("-", "−")))
         what = "end of the interval" if is_last else "mean over the interval"
         ax.set_ylabel(f"nats, {what}" if in_nats else what)
         figures.legend_below(ax, 4.2)
@@ -333,7 +337,9 @@ def _comparison_images(
             ax.set(xlim=(target.edges[0][0], target.edges[0][-1]), ylim=(0, top))
             figures.round_ticks(ax.xaxis)
         else:
-            movers[family] = ax.pcolormesh(*target.edges, heights.T, cmap=DENSITY_MAP, vmin=0, vmax=top)
+            # By its root: what is spread widely is faint beside a target's peaks, and has as much mass.
+            norm = PowerNorm(0.5, 0, top, clip=True)
+            movers[family] = ax.pcolormesh(*target.edges, heights.T, cmap=DENSITY_MAP, norm=norm)
             draw_contours(ax, target, "white")
             figures.plane(ax, target.box)
         figures.outer_labels(ax, i, len(panels), columns, "x" if flat else "x₁", what if flat else "x₂")
@@ -351,7 +357,9 @@ def _comparison_images(
         figures.figure_legend(fig, entries)
     else:
         last = panels[min(columns, len(panels)) - 1]
-        figures.colour_bar(last, movers[None], what, "max" if peak > top else "neither")
+        bar = figures.colour_bar(last, movers[None], f"{what}, by its square root", "max" if peak > top else "neither")
+        ticks = _ticks_by_root(top)
+        bar.set_ticks(ticks, labels=[f"{value:g}" for value in ticks])
         contour = target_contour(target, "#707070")
         figures.figure_legend(fig, {contour.get_label(): contour}, f"colours: {shown}" if known else None)
 
@@ -373,6 +381,13 @@ def _comparison_images(
             movers[family].set_data(heights) if flat else movers[family].set_array(heights.T)
             words[family].set_text(DIVERGED if family in lost[i] else "")
         yield figures.render(fig)
+
+
+def _ticks_by_root(top: float) -> list[float]:
+    """0 and round numbers up to top that lie apart by their square roots."""
+    decade = 10.0 ** np.floor(np.log10(top))
+    round_numbers = [0.0, *(step * scale for scale in (decade / 100, decade / 10, decade) for step in (1, 2, 5))]
+    return [value for value in round_numbers if value == 0 or 0.015 * top < value <= top]
 
 
 def _known_heights(masses: np.ndarray, target: TargetPicture) -> tuple[np.ndarray, float]:

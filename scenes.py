@@ -50,11 +50,12 @@ class Curve(NamedTuple):
 class Contribution(NamedTuple):
     """What one family shows in a picture that several may share."""
 
-    arrays: Mapping[str, np.ndarray]  # from its view, of the middle seed; all NaN where that one has diverged
+    arrays: Mapping[str, np.ndarray]  # from its view, of the seed that is shown; all NaN where that one has diverged
     curves: Mapping[str, Curve]  # the view's fields of Info, each value of the interval that ends at its step
     scores: Mapping[str, Curve]  # every followed metric (kld in nats, wasserstein in units of x), from step 0 on
     colour: str
-    diverged: bool  # the middle seed has
+    diverged: bool  # that seed has
+    seed: int = 0  # which one it is
 
 
 class CostPicture(NamedTuple):

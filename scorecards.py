@@ -218,9 +218,11 @@ def _way(curve: Curve | None, n_steps: int | None) -> tuple[np.ndarray, np.ndarr
     if curve is None:
         return np.empty(0), np.empty(0)
     steps = np.asarray(curve.steps, np.float64)
-    paid = steps > 0
     last = steps[-1] if n_steps is None else max(1, n_steps)
-    return np.minimum(steps[paid] / last, 1.0), course(np.asarray(curve.values, np.float64))[0][paid]
+    # Where cost stands still, scores that go on would be a line upon the range of the seeds.
+    kept = (steps > 0) & (steps < last)
+    kept[-1] = steps[-1] > 0
+    return np.minimum(steps[kept] / last, 1.0), course(np.asarray(curve.values, np.float64))[0][kept]
 
 
 def _median(kld: np.ndarray) -> float:

@@ -315,7 +315,7 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
     # Operations are counted before they become machine code, which is never run and need not be good.
     analysis = _compiled(jax.jit(step).lower(numbers, state, batch, noise), numbers, once=True).cost_analysis() or {}
     rows = math.prod(batch.shape[: 1 if model.batches_per_step in (None, 1) else 2])
-    return Cost(analysis.get("flops"), rows, memory_bytes(compiled))
+    return Cost(analysis.get("flops"), model.n_rows_used or rows, memory_bytes(compiled))
 
 
 def step_arguments(model: Model, feed: Feed) -> tuple[Any, Any, Any]:

@@ -75,6 +75,7 @@ class Model(NamedTuple):
     loss_reference: tuple[float, str] | None = None  # what a perfect model's loss would be, and what to call it
     batches_per_step: int | None = 1  # minibatches a step consumes; above 1 they are stacked; None: the whole data set
     n_data_rows: int | None = None  # of that data set, where there is none but fresh draws; None: the engine decides
+    n_rows_used: int | None = None  # rows that a step computes with; None: all that it is given
     step_counted: Callable[..., Any] | None = None  # an update of the same operations without a loop, whose body the
     # compiler counts once; None: `step` has no loop
     rival: bool = False  # a trivial model that every other should beat

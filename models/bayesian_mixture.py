@@ -50,9 +50,12 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
     """
     codec = target.codec
     dim = 1 if codec.one_hot else codec.event_shape[0]
-    n_each = 3 + dim + dim * (dim + 1) // 2
-    width = solve_width(lambda n_components: n_components * n_each, config.parameter_budget)
-    mixtures.check_rows(target, width, "components", settings.n_rows, fewest=dim + 1)
+
+    def count(n_components):
+        return n_components * (3 + dim + dim * (dim + 1) // 2)
+
+    width = solve_width(count, config.parameter_budget)
+    mixtures.check_rows(config, target, width, count, "components", settings.n_rows, fewest=dim + 1)
     freedom = settings.degrees_of_freedom_prior
     if freedom and freedom <= dim - 1:
         raise UserError(
@@ -97,21 +100,19 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         return course_with(state.n_done, state.course, law, state.prior, events, seeds)
 
     def view(state):
-        """Both bounds at the marks that training has come to, nats a row, and the components left."""
+        """Both bounds at the marks that training has come to, nats a row."""
         known = jnp.searchsorted(jnp.asarray(MARKS), state.n_done, side="left")
         place = jnp.minimum(jnp.arange(len(MARKS)), jnp.maximum(known - 1, 0))
-        law = law_of(state)
         return {
             "step": jnp.asarray(MARKS, jnp.float32)[place],
             "with_assignments": state.course[place, 0] - codec.log_volume,
             "summed_out": state.course[place, 1] - codec.log_volume,
             "standard_error": state.course[place, 2],
-            "components": normal_wishart.n_components(law, state.prior, state.n_rows),
         }
 
     model = Model(
         name=family,
-        n_params=width * n_each,
+        n_params=count(width),
         width=width,
         init=None,
         noise=None,

@@ -73,7 +73,6 @@ class State(NamedTuple):
     prior: Law
     course: jax.Array  # [M, 3] both bounds and an error at `bayesian_mixture.MARKS`; 0 where none has been
     n_done: jax.Array  # [] int32
-    n_rows: jax.Array  # [] of the data set
 
 
 class Noise(NamedTuple):
@@ -118,7 +117,6 @@ def build(config: Any, target: Any) -> Model:
             prior,
             bayesian_mixture.no_course(x.dtype),
             jnp.int32(0),
-            jnp.asarray(len(data), x.dtype),
         )
 
     def noise(key):
@@ -154,7 +152,7 @@ def build(config: Any, target: Any) -> Model:
             course = state.course if whole else shared.followed(state, law, batch, seeds)
             params = unpack(optax.apply_updates(pack(state.params), updates))
             left = normal_wishart.n_components(law_of(params), state.prior, n)
-            return State(params, opt_state, state.prior, course, state.n_done + 1, state.n_rows), Info(loss / n, left)
+            return State(params, opt_state, state.prior, course, state.n_done + 1), Info(loss / n, left)
 
         return step
 
@@ -164,6 +162,7 @@ def build(config: Any, target: Any) -> Model:
         step=step_with(False),
         step_counted=step_with(True),
         last_fields=("components",),
+        n_rows_used=config.batch_size,
     )
     return averaged(model, settings.average)
 

@@ -99,7 +99,7 @@ def build(config: Any, target: Any) -> Model:
         return n_components * (1 + dim + n_scales) - 1
 
     width = solve_width(count, config.parameter_budget)
-    mixtures.check_rows(target, width, "components", settings.n_rows)
+    mixtures.check_rows(config, target, width, count, "components", settings.n_rows)
     edges = grouped.bin_edges(target) if codec.one_hot else None
 
     def one_iteration(params, batch, whole):

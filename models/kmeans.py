@@ -81,8 +81,12 @@ def build(config: Any, target: Any) -> Model:
     settings: Config = config.kmeans
     codec = target.codec
     dim = 1 if codec.one_hot else codec.event_shape[0]
-    width = solve_width(lambda n_centres: n_centres * (dim + 1), config.parameter_budget)
-    mixtures.check_rows(target, width, "centres", settings.n_rows)
+
+    def count(n_centres):
+        return n_centres * (dim + 1)
+
+    width = solve_width(count, config.parameter_budget)
+    mixtures.check_rows(config, target, width, count, "centres", settings.n_rows)
 
     def init(key, data):
         rows, weights = grouped.positions_of(data, target)
@@ -149,7 +153,7 @@ def build(config: Any, target: Any) -> Model:
 
     return Model(
         name="KMEANS",
-        n_params=width * (dim + 1),
+        n_params=count(width),
         width=width,
         init=init,
         noise=noise,

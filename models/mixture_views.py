@@ -12,6 +12,8 @@ from models.base import View
 
 # Points of an ellipse, and standard deviations from a component's mean to it.
 _N_POINTS, _OUTLINE = 48, 2.0
+# Points an axis of the plane at which rows are assigned: fine enough that borders are lines and no stairs.
+_FINE = 300
 
 
 def clustering_view(
@@ -32,9 +34,9 @@ def clustering_view(
     Returns:
       The view of kind "clustering" of a State with the `course` of its loss [T], nats, of which `n_done` are known. Its
       arrays: weights [K]; means [K, D]; outlines [K, P, D], two deviations from the mean; `assignment` [G], the number
-      of the component that each point of `target.grid()` belongs to; `loss` [T], held where there was no more
-      iteration, and `n_iterations`; and of the rows `inertia`, the mean squared distance (units of x, squared) to the
-      mean of the component that each belongs to, and `log_likelihood`, their mean in nats.
+      of the component that each point of `target.grid()` belongs to, in the plane of `target.grid(300)`; `loss` [T],
+      held where there was no more iteration, and `n_iterations`; and of the rows `inertia`, the mean squared distance
+      (units of x, squared) to the mean of the component that each belongs to, and `log_likelihood`, their mean in nats.
     """
     codec = target.codec
     decode = (lambda x: x) if codec.one_hot else codec.decode
@@ -51,7 +53,7 @@ def clustering_view(
         angle = np.linspace(0, 2 * np.pi, _N_POINTS, dtype=np.float32)
         circle = jnp.asarray(np.stack([np.cos(angle), np.sin(angle)][:dim], axis=-1))
         outlines = means[:, None] + _OUTLINE * jnp.einsum("kij,pj->kpi", factors, circle, precision="highest")
-        _, events = target.grid()
+        _, events = target.grid(_FINE if target.dim == 2 else None)
         of_rows = mixtures.nearest(*components, positions(rows))
         known = jnp.minimum(jnp.arange(len(state.course)), jnp.maximum(state.n_done - 1, 0))
         return {

@@ -300,13 +300,17 @@ def moved(centres: jax.Array, factors: jax.Array, component: jax.Array, z: jax.A
     return jnp.einsum("nij,nj->ni", table[component], with_one, precision="highest")
 
 
-def check_rows(target: Any, width: int, what: str, n_rows: int, fewest: int = 1) -> None:
+def check_rows(
+    config: Any, target: Any, width: int, count: Callable[[int], int], what: str, n_rows: int, fewest: int = 1
+) -> None:
     """Raises a UserError where a data set has fewer rows than there are components to place on them, or than `fewest`.
 
     Args:
+      config: the run's.
       target: its fixed training set is the data set; without one, n_rows are drawn. With bins rows may lie anywhere in
         theirs, and need not be as many.
       width: the number of components.
+      count: (number of components) -> parameters.
       what: they are called.
       n_rows: as the family's setting says.
       fewest: rows that any fit needs.
@@ -318,7 +322,8 @@ def check_rows(target: Any, width: int, what: str, n_rows: int, fewest: int = 1)
         raise UserError(f"{n} rows are too few for a covariance: at least {fewest} are needed; {more}")
     if not target.n_bins and n < width:
         raise UserError(
-            f"this PARAMETER_BUDGET makes {width} {what}, more than the {n} rows to fit them to; lower it, or {more}"
+            f"PARAMETER_BUDGET = {config.parameter_budget} makes {width} {what}, more than the {n} rows to fit them "
+            f"to; {count(n)} makes as many, or {more}"
         )
 
 

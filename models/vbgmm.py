@@ -60,7 +60,6 @@ class State(NamedTuple):
     prior: Law
     course: jax.Array  # [M, 3] both bounds and an error at `bayesian_mixture.MARKS`; 0 where none has been
     n_done: jax.Array  # [] int32
-    n_rows: jax.Array  # [] of the data set
 
 
 class Info(NamedTuple):
@@ -88,7 +87,7 @@ def build(config: Any, target: Any) -> Model:
         x, weights = grouped.positions_of(data, target)
         prior = normal_wishart.prior_of(x, weights, shared.width, settings)
         params = params_of(normal_wishart.start_of(key, x, weights, prior))
-        return State(params, prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0), jnp.asarray(len(data), x.dtype))
+        return State(params, prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0))
 
     def noise(key):
         return bayesian_mixture.seeds(key)
@@ -100,7 +99,7 @@ def build(config: Any, target: Any) -> Model:
             course = state.course if whole else shared.followed(state, law, batch, noise)
             params, loss = vb_step(state.params, state.prior, *grouped.positions_of(batch, target), whole)
             left = normal_wishart.n_components(law_of(params), state.prior, len(batch))
-            return State(params, state.prior, course, state.n_done + 1, state.n_rows), Info(loss, left)
+            return State(params, state.prior, course, state.n_done + 1), Info(loss, left)
 
         return step
 

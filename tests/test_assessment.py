@@ -204,7 +204,9 @@ def test_who_loses_to_a_trivial_rival_is_named():
         scored("HISTOGRAM", [0.35, 0.4, 0.5], rival=True),
         scored("KDE", [0.5, 0.6, np.nan], rival=True),
         scored("BETTER", [0.39, 0.1, 9.0]),
-        scored("WORSE", [0.41, 0.1, 9.0]),
+        # As high as a seed of the rival itself.
+        scored("ALIKE", [0.41, 0.1, 9.0]),
+        scored("WORSE", [0.51, 0.1, 9.0]),
         scored("WORST", [0.7, np.nan, np.nan]),
         # Of another size, hence over another floor; and without a score of this kind.
         scored("FEW ROWS", [9.0], high=0.7),
@@ -212,8 +214,8 @@ def test_who_loses_to_a_trivial_rival_is_named():
     ]
     floor = entries[0].floors["kld"]
     assert assessment.losses_to_rivals(entries, floor) == {
-        "WORSE": "▼ loses to HISTOGRAM",
-        "WORST": "▼ loses to HISTOGRAM and KDE",
+        "WORSE": "▼ loses to HISTOGRAM by KLD",
+        "WORST": "▼ loses to HISTOGRAM and KDE by KLD",
     }
     # What a perfect model could have scored as well is no loss, by however much the rival is better.
     lucky = [entries[0]._replace(scores={"kld": [0.1]}), scored("WITHIN", [0.3]), scored("ABOVE", [0.31])]

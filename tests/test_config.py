@@ -176,9 +176,13 @@ def test_the_number_of_evaluations_that_is_named_divides_and_is_nearest(n_steps,
         return
     with pytest.raises(UserError) as error:
         from_constants({**constants, "N_EVALUATIONS": n_evaluations})
-    nearest = int(str(error.value).rsplit(" ", 1)[1])
+    nearest, steps = map(
+        int, re.search(r"that does is (\d+), and the nearest N_STEPS is (\d+)$", str(error.value)).groups()
+    )
     assert nearest in divisors
     assert abs(nearest - n_evaluations) == min(abs(d - n_evaluations) for d in divisors)
+    assert steps % n_evaluations == 0
+    assert abs(steps - n_steps) <= n_evaluations / 2 or steps == n_evaluations
 
 
 def test_a_process_says_one_line_and_exits_with_2(tmp_path):
@@ -327,7 +331,10 @@ def test_lists_are_as_good_as_tuples():
         (dict(OUT_DIR=None), r"^OUT_DIR = None must be a path in quotes$"),
         (dict(OUT_DIR=""), r"^OUT_DIR is empty: name a folder"),
         (dict(CUSTOM_FILE=3), r"^CUSTOM_FILE = 3 must be a path in quotes$"),
-        (dict(GAN=None), r"^GAN = None must be a dict of settings, such as GAN = dict\(learning_rate=1e-3\)$"),
+        (dict(GAN=None), r"^GAN = None must be a dict of settings, such as GAN = dict\(learning_rate=0\.0009\)$"),
+        (dict(KMEANS=5), r"^KMEANS = 5 must be a dict of settings, such as KMEANS = dict\(n_init=3\)$"),
+        (dict(MODELS="GMM"), r"must name at least one family: .*; a tuple of one has a comma, MODELS = \('GMM',\)$"),
+        (dict(MODELS=("GMM,KMEANS",)), r"^MODELS 'GMM,KMEANS' are several names: separate them, as in GMM KMEANS$"),
         (dict(GAN=[("k", 1)]), r"must be a dict of settings"),
         (dict(GAN=dict(learning_rat=1)), r"^GAN's setting 'learning_rat' is unknown: .*did you mean learning_rate\?$"),
         (dict(RBM=dict(beta=1.0)), r"^RBM's setting 'beta' is unknown: choose from learning_rate, algorithm, k, "),

@@ -43,7 +43,7 @@ def test_estimate_and_measure_share_an_axis(tmp_path, shown, kind, name, words, 
     assert collisions(fig) == []
     left, right = fig.axes
     # The second family's points, median measured 1: on the line.
-    drawn = [line for line in right.lines if line.get_marker() == "o"]
+    drawn = [line for line in right.lines if line.get_linestyle() == "None"]
     assert len(drawn) == 2
     x, y = drawn[1].get_data()
     finite = np.isfinite(x)

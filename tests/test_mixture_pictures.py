@@ -49,7 +49,7 @@ def test_components_are_drawn_as_what_they_are(tmp_path, shown, kind, n_componen
     (fig,) = shown
     assert collisions(fig) == []
     left, _, right = fig.axes[:3]
-    assert f"{n_components} components · inertia 0.25" in "\n".join(texts(fig))
+    assert f"{n_components} components, on 2 000 fresh rows:\ninertia 0.25" in "\n".join(texts(fig))
     for line in right.lines[:2]:
         x, y = line.get_data()
         np.testing.assert_array_equal(x, np.arange(N_ITERATIONS))
@@ -93,10 +93,10 @@ def test_bounds_stand_at_their_steps(tmp_path, shown):
         "with_assignments": -3 + 0.1 * np.log1p(steps),
         "summed_out": -2.9 + 0.1 * np.log1p(steps),
         "standard_error": np.full(6, 0.01),
-        "components": np.float64(4),
     }
+    left = {"components": scenes.Curve(np.array([5, 10]), np.array([[9.0, 8.0], [7.0, 4.0]]))}
     parts = {
-        name: scenes.Contribution(arrays, curves={}, scores={}, colour=colour, diverged=name == "KMEANS")
+        name: scenes.Contribution(arrays, curves=left, scores={}, colour=colour, diverged=name == "KMEANS", seed=1)
         for name, colour in COLOURS.items()
     }
     mixture_pictures.bounds(tmp_path / "b.png", parts, make_target("1-D"), {}, "bounds")

@@ -110,7 +110,7 @@ def test_nothing_is_shown_of_weights_that_have_diverged(calls_of):
     assert [part.diverged for part in parts.values()] == [False, True]
     np.testing.assert_array_equal(parts["ONE"].arrays["level"], [0, 1])
     np.testing.assert_array_equal(parts["OTHER"].arrays["level"], [np.nan, np.nan])
-    assert title.endswith(" · the middle seed · OTHER diverged at step 1")
+    assert title.endswith(" · the middle seed of ONE · OTHER diverged at step 1")
 
 
 def test_pictures_of_curves_alone_need_no_arrays(calls_of):

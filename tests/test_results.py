@@ -315,7 +315,7 @@ def test_the_final_table_marks_who_loses_to_a_rival(made, capsys):
     console.final_table(families, judge)
     head, _, good, bad, trivial, _ = capsys.readouterr().out.splitlines()
     assert head.endswith("remark")
-    assert [line.endswith("▼ loses to TRIVIAL") for line in (good, bad, trivial)] == [False, True, False]
+    assert [line.endswith("▼ loses to TRIVIAL by KLD") for line in (good, bad, trivial)] == [False, True, False]
     console.final_table(families[:2], judge)
     assert "remark" not in capsys.readouterr().out
 

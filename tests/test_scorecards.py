@@ -269,6 +269,6 @@ def test_kld_sensitivity_of_odd_values(tmp_path, cells, values, shown):
 def test_what_stops_early_has_cost_all_by_then():
     curve = scenes.Curve(np.array([0, 10, 20, 30, 40]), np.array([[5.0, 4, 3, 2, 1]]))
     np.testing.assert_array_equal(scorecards._way(curve, None)[0], [0.25, 0.5, 0.75, 1])
-    np.testing.assert_array_equal(scorecards._way(curve, 20)[0], [0.5, 1, 1, 1])
-    np.testing.assert_array_equal(scorecards._way(curve, 4)[0], [1, 1, 1, 1])
-    np.testing.assert_array_equal(scorecards._way(curve, 20)[1], [4, 3, 2, 1])
+    # What costs no more is no way: its end is where the marker is.
+    np.testing.assert_array_equal(scorecards._way(curve, 20), [[0.5, 1], [4, 1]])
+    np.testing.assert_array_equal(scorecards._way(curve, 4), [[1], [1]])

@@ -161,7 +161,7 @@ def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number,
             if built.batches_per_step is not None and is_trained:
                 assert model["rows_per_step"] == built.batches_per_step * config.batch_size
             elif target.train_rows is None:
-                assert model["rows_per_step"] == built.n_data_rows
+                assert model["rows_per_step"] == (built.n_rows_used or built.n_data_rows)
             assert model["operations_per_step"] >= model["n_params"] * config.batch_size * is_trained
             assert model["samples_per_second"] > 0
             assert model["memory_bytes"] > 4 * model["n_params"]
