@@ -118,7 +118,8 @@ def summarise(values: Sequence[float], higher_is_better: bool = False) -> dict[s
         low, high = high, low
 
     def or_none(value):
-        return float(sign * value) if value < _ALMOST_INFINITE / 1e6 else None
+        # Of 0 the sign's product is a negative one.
+        return float(sign * value) + 0.0 if value < _ALMOST_INFINITE / 1e6 else None
 
     return {
         "median": or_none(np.median(seeds)),

@@ -272,6 +272,11 @@ def test_summary_of_no_seeds():
     assert metrics.summarise([]) == {"median": None, "low": None, "high": None, "seeds": []}
 
 
+def test_no_modes_are_no_negative_number():
+    summary = metrics.summarise([0, 0, 3], higher_is_better=True)
+    assert [str(summary[key]) for key in ("median", "low", "high")] == ["0.0", "0.0", "3.0"]
+
+
 def test_summary_takes_arrays_and_gives_plain_numbers():
     summary = metrics.summarise(np.array([1.0, 2.0], np.float32))
     assert [type(value) for value in (summary["median"], *summary["seeds"])] == [float] * 3
