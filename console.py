@@ -180,6 +180,10 @@ def final_table(assessments: Sequence[Assessment], judge: Judge) -> None:
         rows.append(row | ({"remark": remarks.get(entry.name, "")} if remarks else {}))
     known = any(entry.scores.get("kl_exact") is not None for entry in assessments)
     rows += _floor_rows(assessments, judge.floors, {_heading("kl_exact"): "0" if known else "none"})
+    if len(judge.quantiles) > 1:
+        # In the plane the one that is followed is the mean over directions, and another one follows below.
+        plain = _heading("wasserstein")
+        rows = [{f"sliced {key}" if key == plain else key: value for key, value in row.items()} for row in rows]
     say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 

@@ -317,7 +317,11 @@ def test_the_final_table_marks_who_loses_to_a_rival(made, capsys):
     assert head.endswith("remark")
     assert [line.endswith("▼ loses to TRIVIAL by KLD") for line in (good, bad, trivial)] == [False, True, False]
     console.final_table(families[:2], judge)
-    assert "remark" not in capsys.readouterr().out
+    in_line = capsys.readouterr().out
+    assert "remark" not in in_line
+    assert "  W₁ (units of x)" in in_line
+    console.final_table(families[:2], judge._replace(quantiles=np.repeat(judge.quantiles, 2, axis=0)))
+    assert "  sliced W₁ (units of x)" in capsys.readouterr().out
 
 
 def test_tables_show_external_entries_with_their_own_floor(made, capsys):
