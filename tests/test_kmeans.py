@@ -127,5 +127,5 @@ def test_the_picture_shows_nearest_centres(make_config):
     def squares(x):
         return ((np.asarray(x, np.float64)[:, None] - centres) ** 2).sum(-1)
 
-    np.testing.assert_array_equal(arrays["assignment"], np.argmin(squares(target.grid()[0]), axis=1))
+    np.testing.assert_array_equal(arrays["assignment"], np.argmin(squares(target.grid(300)[0]), axis=1))
     assert float(arrays["inertia"]) == pytest.approx(squares(rows).min(1).mean(), rel=1e-5)
