@@ -61,17 +61,16 @@ class _Constants:
         external = self.external_samples + self.external_probabilities
         if not isinstance(self.models, tuple | list) or not (self.models or external):
             alone = ", or name EXTERNAL_SAMPLES to score alone" if self.models == () else ""
-            if self.models in MODELS:
+            if isinstance(self.models, str) and self.models in MODELS:
                 alone = f"; a tuple of one has a comma, MODELS = ({self.models!r},)"
             raise UserError(
                 f"MODELS = {self.models!r} must name at least one family: choose from {', '.join(MODELS)}{alone}"
             )
         for name in self.models:
             _check_no_sweep(name)
-            if isinstance(name, str) and set(name.split(",")) <= {*MODELS, ""} and "," in name:
-                raise UserError(
-                    f"MODELS {name!r} are several names: separate them, as in {name.replace(',', ' ').strip()}"
-                )
+            several = name.split(",") if isinstance(name, str) else []
+            if len(several) > 1 and set(several) <= {*MODELS}:
+                raise UserError(f"MODELS {name!r} are several names: separate them, as in {' '.join(several)}")
             _check_choice("MODELS", name, MODELS)
         if len(set(self.models)) < len(self.models):
             unique = " ".join(dict.fromkeys(self.models))

@@ -45,12 +45,14 @@ def clustering(
         len(part.arrays["weights"]) > _MOST_CURVES for part in parts.values() if not part.diverged
     )
     heads, peaks = [], []
+    # Of a table its training rows: fresh ones there are none.
+    scored = f"on {scenes.N_VIEW_ROWS:,} draws of the target".replace(",", " ")
     for ax, (name, part) in zip(panels, parts.items(), strict=False):
         arrays = part.arrays
         line = " "
         if not part.diverged:
             line = (
-                f"{len(arrays['weights'])} components, on 2 000 fresh rows:\n"
+                f"{len(arrays['weights'])} components, {scored}:\n"
                 f"inertia {float(arrays['inertia']):.3g}, log-likelihood {float(arrays['log_likelihood']):.3f} nats"
             ).replace("-", "−")
         heads.append((figures.header(ax, name, line, part.colour), [line]))

@@ -32,7 +32,6 @@ LOSSES = "loss_curves.png"
 COSTS = "cost_quality.png"
 SENSITIVITY = "kld_sensitivity.png"
 TIMELINE_GIF = "timeline.gif"
-N_VIEW_ROWS = 2_000  # of the target's events, for views that ask for them
 
 
 class Drawing(NamedTuple):
@@ -271,7 +270,7 @@ def drawings(
 def view_rows(config: Any, target: Target) -> jax.Array:
     """The target's events [2 000, *event] that a view with `needs_rows` is given: the same for all families."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 4)
-    return jax.jit(lambda key: target.codec.encode(target.sample(key, N_VIEW_ROWS)))(key)
+    return jax.jit(lambda key: target.codec.encode(target.sample(key, scenes.N_VIEW_ROWS)))(key)
 
 
 def _total_variation(run: Run, config: Any, target: Target, judge: Judge) -> scenes.Curve:

@@ -21,6 +21,10 @@ _DASHES = ("-", "-", "-", (0, (4, 1.4)), (0, (7, 1.4, 1.4, 1.4)), (0, (1.3, 1.1)
 _MARKERS = ("o", "s", "D", "P", "p", "*", "<", ">", "d", "h", "8")
 
 
+# Draws of the target's events that views with `needs_rows` are given, and that pictures name.
+N_VIEW_ROWS = 2_000
+
+
 class TargetPicture(NamedTuple):
     """What pictures show of a target."""
 

@@ -97,7 +97,7 @@ def test_families_share_a_picture_that_both_name(calls_of, judge):
     np.testing.assert_allclose(other.scores["wasserstein"].values[1], [1.16, 1.08, 1.0])
     # The same events for whoever asks, such as the families have seen.
     np.testing.assert_array_equal(other.arrays["rows"], pictures.view_rows(CONFIG, make_target(CONFIG)))
-    assert other.arrays["rows"].shape == (pictures.N_VIEW_ROWS, 6)
+    assert other.arrays["rows"].shape == (scenes.N_VIEW_ROWS, 6)
     # A field that a view shows is not among the losses.
     losses = calls[pictures.LOSSES].args[1]
     assert [[*fields] for fields in losses.values()] == [["loss"], ["loss", "estimate"], ["loss", "estimate"]]

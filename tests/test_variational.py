@@ -19,12 +19,25 @@ from models.normal_wishart import Law
 from targets import make_target
 
 K = 5
+FAMILIES = {"VBGMM": vbgmm, "BBVI": bbvi}
 
 
 @pytest.fixture
 def float64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def built(make_config):
+    """A family built for a small budget on the 1-D mixture, or as the fields say, and its target."""
+
+    def build(family, **fields):
+        config = make_config(**dict(target_type="1D_BIMODAL", num_bins=0, parameter_budget=15, batch_size=16) | fields)
+        target = make_target(config)
+        return FAMILIES[family].build(config, target), target
+
+    return build
 
 
 def rows(n=400, seed=0):
@@ -151,11 +164,9 @@ def test_draws_are_differentiable_functions_of_the_law(float64):
     close(gradient_of(lambda drawn: jnp.sum(drawn.means)).means, jnp.ones_like(law.means))
 
 
-@pytest.mark.parametrize("family", ["VBGMM", "BBVI"])
-def test_rows_on_a_line_have_a_posterior(family, make_config):
-    module = {"VBGMM": vbgmm, "BBVI": bbvi}[family]
-    config = make_config(target_type="2D_GMM", num_bins=0, parameter_budget=24, batch_size=16)
-    model = module.build(config, make_target(config))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_on_a_line_have_a_posterior(family, built):
+    model, _ = built(family, target_type="2D_GMM", parameter_budget=24)
     along = jax.random.normal(jax.random.key(0), (300, 1))
     x = jnp.concatenate([along, 2 * along], axis=1)
     state = model.init(jax.random.key(1), x)
@@ -165,12 +176,9 @@ def test_rows_on_a_line_have_a_posterior(family, make_config):
     assert np.all(np.isfinite(model.log_prob(state, x)))
 
 
-@pytest.mark.parametrize("family", ["VBGMM", "BBVI"])
-def test_seeds_side_by_side_evaluate_bounds_at_the_marks_alone(family, make_config):
-    module = {"VBGMM": vbgmm, "BBVI": bbvi}[family]
-    config = make_config(target_type="1D_BIMODAL", num_bins=0, parameter_budget=15, batch_size=16)
-    target = make_target(config)
-    model = module.build(config, target)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_seeds_side_by_side_evaluate_bounds_at_the_marks_alone(family, built):
+    model, target = built(family)
     x = target.sample(jax.random.key(0), 64)
     states = jax.vmap(lambda key: model.init(key, x))(jax.random.split(jax.random.key(1), 2))
     step = jax.vmap(lambda state: model.step(state, x, model.noise(jax.random.key(2))))
@@ -336,18 +344,9 @@ def test_free_parameters_and_laws_go_both_ways(float64):
             np.testing.assert_allclose(found, given, rtol=1e-10, atol=1e-12)
 
 
-def trained(make_config, family, n_steps, n_rows, **settings):
+def trained(built, family, n_steps, n_rows, **settings):
     """A family's state after so many steps on rows of the 1-D mixture, and those rows."""
-    config = make_config(
-        target_type="1D_BIMODAL",
-        num_bins=0,
-        parameter_budget=15,
-        batch_size=32,
-        **{family.lower(): settings_of(family, **settings)},
-    )
-    target = make_target(config)
-    module = {"VBGMM": vbgmm, "BBVI": bbvi}[family]
-    model = module.build(config, target)
+    model, target = built(family, batch_size=32, **{family.lower(): FAMILIES[family].Config(**settings)})
     x = target.sample(jax.random.key(1), n_rows)
 
     def run(key):
@@ -359,16 +358,10 @@ def trained(make_config, family, n_steps, n_rows, **settings):
     return model, *jax.jit(run)(jax.random.key(0)), x
 
 
-def settings_of(family, **settings):
-    return {"VBGMM": vbgmm, "BBVI": bbvi}[family].Config(**settings)
-
-
-def test_summed_out_the_bound_of_gradients_is_no_lower_than_that_of_coordinate_ascent(make_config):
-    model_vb, vb, _, x = trained(make_config, "VBGMM", 100, 64)
+def test_summed_out_the_bound_of_gradients_is_no_lower_than_that_of_coordinate_ascent(built):
+    model_vb, vb, _, x = trained(built, "VBGMM", 100, 64)
     # The average of noisy steps about the best q: what they are off by themselves is of the size of what is compared.
-    model_bb, bb, info, _ = trained(
-        make_config, "BBVI", 2000, 64, learning_rate=1e-2, n_gradient_draws=8, average=0.995
-    )
+    model_bb, bb, info, _ = trained(built, "BBVI", 2000, 64, learning_rate=1e-2, n_gradient_draws=8, average=0.995)
     assert model_vb.width == model_bb.width == 3
     found = {}
     for name, law in (("VBGMM", vbgmm.law_of(vb.params)), ("BBVI", bbvi.law_of(bb.average))):
@@ -384,12 +377,9 @@ def test_summed_out_the_bound_of_gradients_is_no_lower_than_that_of_coordinate_a
     assert abs(last.mean() + found["BBVI"].summed_out) < 5 * last.std() / math.sqrt(500) + 0.01
 
 
-@pytest.mark.parametrize("family", ["VBGMM", "BBVI"])
-def test_course_holds_both_bounds_at_its_marks(family, make_config):
-    module = {"VBGMM": vbgmm, "BBVI": bbvi}[family]
-    config = make_config(target_type="1D_BIMODAL", num_bins=0, parameter_budget=15, batch_size=16)
-    target = make_target(config)
-    model = module.build(config, target)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_course_holds_both_bounds_at_its_marks(family, built):
+    model, target = built(family)
     x = target.sample(jax.random.key(1), 64)
     step = jax.jit(lambda state, key: model.step(state, x, model.noise(key)))
     # What neither estimates: the bound with the assignments.
@@ -397,7 +387,7 @@ def test_course_holds_both_bounds_at_its_marks(family, make_config):
     state, before = model.init(jax.random.key(0), x), []
     for i in range(9):
         own = getattr(state, "inner", state)
-        before.append(float(bound(module.law_of(own.params), own.prior)))
+        before.append(float(bound(FAMILIES[family].law_of(own.params), own.prior)))
         state, _ = step(state, jax.random.key(i))
     arrays = {name: np.asarray(value) for name, value in model.views["variational_elbo"].arrays(state).items()}
     reached = bayesian_mixture.MARKS[bayesian_mixture.MARKS < 9]
@@ -415,16 +405,15 @@ def test_course_holds_both_bounds_at_its_marks(family, make_config):
     assert model.n_rows_used == {"VBGMM": None, "BBVI": 16}[family]
 
 
-def test_bounds_are_in_units_of_the_table(make_config, tmp_path):
+def test_bounds_are_in_units_of_the_table(built, tmp_path):
     table = np.random.default_rng(0).normal(size=(60, 2)) * [1.0, 30.0] + [5.0, -2.0]
     np.save(tmp_path / "table.npy", table)
-    config = make_config(target_type="CUSTOM", num_bins=0, custom_file=str(tmp_path / "table.npy"), parameter_budget=40)
-    model = vbgmm.build(config, make_target(config))
+    model, target = built("VBGMM", target_type="CUSTOM", custom_file=str(tmp_path / "table.npy"), parameter_budget=40)
     state = model.init(jax.random.key(0), jnp.asarray(np.random.default_rng(1).normal(size=(60, 2)), jnp.float32))
     state = state._replace(course=state.course.at[0].set(jnp.array([-3.0, -2.5, 0.125])), n_done=jnp.int32(1))
     arrays = model.views["variational_elbo"].arrays(state)
     # A density of rows that were divided by their deviations is by these smaller.
-    log_volume = np.log(make_target(config).train_rows.std(axis=0)).sum()
+    log_volume = np.log(target.train_rows.std(axis=0)).sum()
     assert float(arrays["with_assignments"][0]) == pytest.approx(-3 - log_volume, rel=1e-5)
     assert float(arrays["summed_out"][0]) == pytest.approx(-2.5 - log_volume, rel=1e-5)
     assert float(arrays["standard_error"][0]) == 0.125
