@@ -23,6 +23,10 @@ _ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 
 def _hash(key: jax.Array, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Threefry-2x32 in 20 rounds of counters (low, high) under a key [2], all uint32."""
+    # The counters are read from memory and not made in the loop that hashes them. LLVM of JAX 0.11 and 0.12 follows a
+    # loop's own counter through all of its uses without a list of those it has seen: each round uses its words twice, so
+    # that 20 rounds are millions of paths, and compilation does not end (`onlyFirstLaneUsed` in its loop vectoriser).
+    low, high = jax.lax.optimization_barrier((low, high))
     # Operations of `lax`, since those of `jnp` take ten times as long to trace, and each is traced thousands of times.
     add, xor = jax.lax.add, jax.lax.bitwise_xor
     first, second = (jax.lax.index_in_dim(key, i, keepdims=False) for i in range(2))
