@@ -56,7 +56,7 @@ class Config:
 class Params(NamedTuple):
     """Trainable weights."""
 
-    log_odds: jax.Array  # [K − 1] ln of each weight over the last
+    log_odds: Any  # [K − 1] ln of each weight over the last; () of one component
     means: jax.Array  # [K, D]
     covariances: jax.Array  # [K, D(D+1)/2] lower triangles; "diag": [K, D]; "spherical": [K, 1]
 
@@ -191,13 +191,12 @@ def build(config: Any, target: Any) -> Model:
 
 def natural(params: Params, kind: str) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Log weights [K], means [K, D] and covariance matrices [K, D, D]."""
-    log_odds = jnp.concatenate([params.log_odds, jnp.zeros_like(params.means[:1, 0])])
     dim = params.means.shape[1]
     if kind == "full":
         covariances = mixtures.symmetric(params.covariances, dim)
     else:
         covariances = params.covariances[:, :, None] * jnp.eye(dim, dtype=params.means.dtype)[None]
-    return jax.nn.log_softmax(log_odds), params.means, covariances
+    return mixtures.log_weights_of(params.log_odds, params.means.dtype), params.means, covariances
 
 
 def from_natural(log_weights: jax.Array, means: jax.Array, covariances: jax.Array, kind: str) -> Params:
@@ -206,7 +205,7 @@ def from_natural(log_weights: jax.Array, means: jax.Array, covariances: jax.Arra
         free = mixtures.lower_of(covariances)
     else:
         free = jnp.diagonal(covariances, axis1=-2, axis2=-1)[:, : 1 if kind == "spherical" else None]
-    return Params(log_weights[:-1] - log_weights[-1], means, free)
+    return Params(mixtures.log_odds_of(log_weights), means, free)
 
 
 def gaussians(params: Params, kind: str) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -272,14 +271,10 @@ def _maximised(params: Params, sums: mixtures.Sums, n: int, kind: str, floor: An
         variances = scatter[:, rows == columns]
         free = jnp.maximum(variances if kind == "diag" else jnp.mean(variances, axis=1, keepdims=True), floor)
     return Params(
-        _odds(mixtures.log_shares(sums.counts, n)),
+        mixtures.log_odds_of(mixtures.log_shares(sums.counts, n)),
         means,
         jnp.where(moved, free, params.covariances),
     )
-
-
-def _odds(log_weights: jax.Array) -> jax.Array:
-    return log_weights[:-1] - log_weights[-1]
 
 
 def _raised(lower: jax.Array, dim: int, floor: Any) -> jax.Array:

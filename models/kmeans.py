@@ -47,7 +47,7 @@ class Config:
 class Params(NamedTuple):
     """Trainable weights."""
 
-    log_odds: jax.Array  # [K − 1] ln of each cluster's share over the last one's
+    log_odds: Any  # [K − 1] ln of each cluster's share over the last one's; () of one cluster
     centres: jax.Array  # [K, D]
     variance: jax.Array  # [1]
 
@@ -93,7 +93,7 @@ def build(config: Any, target: Any) -> Model:
 
         def start(key):
             centres = mixtures.k_means_plus_plus(key, rows, width, weights)
-            equal = Params(jnp.zeros(width - 1, rows.dtype), centres, jnp.ones(1, rows.dtype))
+            equal = Params(mixtures.log_odds_of(jnp.zeros(width, rows.dtype)), centres, jnp.ones(1, rows.dtype))
             counts, inertia, _ = assign(equal, rows, weights)
             return Params(_log_odds(counts), centres, _variance(inertia, dim, settings.variance_floor))
 
@@ -180,9 +180,9 @@ def build(config: Any, target: Any) -> Model:
 def natural(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Log weights [K], centres [K, D] and covariance matrices [K, D, D] of the balls."""
     n_centres, dim = params.centres.shape
-    log_odds = jnp.concatenate([params.log_odds, jnp.zeros_like(params.variance)])
     covariance = params.variance[:, None] * jnp.eye(dim, dtype=params.variance.dtype)
-    return jax.nn.log_softmax(log_odds), params.centres, jnp.tile(covariance[None], (n_centres, 1, 1))
+    log_weights = mixtures.log_weights_of(params.log_odds, params.variance.dtype)
+    return log_weights, params.centres, jnp.tile(covariance[None], (n_centres, 1, 1))
 
 
 def balls(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -225,7 +225,7 @@ def lloyd_step(
 
 def _log_odds(counts: jax.Array) -> jax.Array:
     log_shares = mixtures.log_shares(counts, jnp.sum(counts))
-    return log_shares[:-1] - log_shares[-1]
+    return mixtures.log_odds_of(log_shares)
 
 
 def _variance(inertia: jax.Array, dim: int, floor: Any) -> jax.Array:

@@ -268,6 +268,20 @@ def smallest(losses: jax.Array) -> jax.Array:
     return jnp.argmin(jnp.where(jnp.isnan(losses), jnp.inf, losses))
 
 
+def log_odds_of(log_weights: jax.Array) -> Any:
+    """The free numbers of log weights [K]: ln of each weight over the last, [K − 1]; of one component ().
+
+    Not an empty array: XLA gives one another sharding than the rest of a state that is spread over devices.
+    """
+    return log_weights[:-1] - log_weights[-1] if len(log_weights) > 1 else ()
+
+
+def log_weights_of(log_odds: Any, dtype: Any) -> jax.Array:
+    """The log weights [K] whose free numbers those are."""
+    last = jnp.zeros(1, dtype)
+    return jax.nn.log_softmax(last if isinstance(log_odds, tuple) else jnp.concatenate([log_odds, last]))
+
+
 def log_shares(counts: jax.Array, n: Any) -> jax.Array:
     """ln of the shares [K] that counts [K] have of n; of a component without rows a number, too, whose power is 0."""
     return jnp.log(jnp.maximum(counts / n, jnp.exp(jnp.asarray(_LOWEST_LOG_SHARE, counts.dtype))))
