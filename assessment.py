@@ -14,7 +14,7 @@ import numpy as np
 import metrics
 import sample_metrics
 from evaluation import N_FLOOR_DRAWS, Floor, Judge, floor_of, make_judge
-from exact import has_kl_exact, has_log_likelihoods, kl_exact, mean_log_likelihoods
+from exact import Divergence, divergence, has_kl_exact, has_log_likelihoods, mean_log_likelihoods, of_masses
 from external import External
 from targets import Target
 from training import Run
@@ -38,6 +38,7 @@ class Assessment(NamedTuple):
     log_likelihood: Sequence[Mapping[str, float] | None] = ()  # per seed, with rows held out
     memorisation: Sequence[Mapping[str, float]] = ()  # per seed W₁ to training and to held-out rows, where there are
     external: bool = False
+    unknown: Sequence[str] = ()  # per seed why kl_exact is unknown, or ""; empty where it is not defined
     estimated: bool = False  # kl_exact rests on a density that is itself an estimate
     rival: bool = False  # a trivial model that every other should beat
 
@@ -232,11 +233,11 @@ def close(
         for entry in assessments:
             if entry.name in of_run and not entry.external:
                 own = closing
-                exact, likelihoods = densities[entry.name].result()
+                exact, unknown, likelihoods = densities[entry.name].result()
                 found = [job.result() for job in samples[entry.name]]
                 added = {"kl_exact": exact} | {name: [scores[name] for scores, _ in found] for name in closing.floors}
                 distances = [distance for _, distance in found if distance is not None]
-                entry = entry._replace(log_likelihood=likelihoods, memorisation=distances)
+                entry = entry._replace(unknown=unknown, log_likelihood=likelihoods, memorisation=distances)
             elif entry.samples is not None:
                 n = entry.n_samples
                 if n not in closings:
@@ -275,14 +276,17 @@ def memoriser(target: Target) -> dict[str, float] | None:
     return memorisation(np.asarray(target.as_compared(jnp.asarray(target.train_rows, jnp.float32))), target)
 
 
-def _of_densities(run: Run, target: Target) -> tuple[list[float] | None, list[dict[str, float] | None]]:
-    """Exact divergence and likelihoods of every seed; NaN for those of a diverged one."""
+def _of_densities(run: Run, target: Target) -> tuple[list[float] | None, list[str], list[dict[str, float] | None]]:
+    """Exact divergence, why it is unknown, and likelihoods of every seed; NaN and no reason for a diverged one."""
     missing = _LOST if has_log_likelihoods(run.model, target) else None
-    exact, likelihoods = [], []
+    exact, unknown, likelihoods = [], [], []
     for state, lost in zip(run.states, run.diverged_at_step, strict=True):
-        exact.append(math.nan if lost is not None else kl_exact(run.model, state, target))
+        found = Divergence(math.nan) if lost is not None else divergence(run.model, state, target)
+        if found is not None:
+            exact.append(found.value)
+            unknown.append(found.word)
         likelihoods.append(missing if lost is not None else mean_log_likelihoods(run.model, state, target))
-    return exact if has_kl_exact(run.model, target) else None, likelihoods
+    return exact if has_kl_exact(run.model, target) else None, unknown, likelihoods
 
 
 def _of_samples(run: Run, seed: int, target: Target, closing: Closing) -> tuple:
@@ -297,7 +301,7 @@ def _assess_masses(entry: External, target: Target, judge: Judge) -> Assessment:
     """Exact scores of exact probabilities: no sample, hence a floor of zero; against held-out rows nothing is exact."""
     p, q = judge.masses, entry.masses
     with np.errstate(divide="ignore"):
-        exact = [float(np.sum(p[p > 0] * (np.log(p[p > 0]) - np.log(q[p > 0]))))]
+        exact = [of_masses(p[p > 0], np.log(q[p > 0])).value]
     width = float(np.ptp(target.box)) / target.n_bins
     scores = {"wasserstein": [float(np.abs(np.cumsum(p - q)).sum() * width)]}
     scores["kl_exact"] = None if target.empirical else exact

@@ -185,6 +185,8 @@ def final_table(assessments: Sequence[Assessment], judge: Judge) -> None:
         plain = _heading("wasserstein")
         rows = [{f"sliced {key}" if key == plain else key: value for key, value in row.items()} for row in rows]
     say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+    for line in unknown_divergences(assessments):
+        say(line)
 
 
 def closing_table(assessments: Sequence[Assessment], floors: Mapping[str, Floor]) -> None:
@@ -281,6 +283,12 @@ def origin(entry: Assessment) -> str:
     return f"external, n = {entry.n_samples}" if entry.external else ""
 
 
+def medians_text(entry: Assessment, names: Sequence[str]) -> str:
+    """One line of an entry's median scores; a word for what is no number."""
+    medians = {name: metrics.summarise(entry.scores[name])["median"] for name in names}
+    return _score_line({name: _score(median, missing(entry, name)) for name, median in medians.items()})
+
+
 def scores_text(values: Mapping[str, float | None]) -> str:
     """One line of scores, such as "KLD 0.0021   W₁ 0.013"."""
     return _score_line({name: _score(value) for name, value in values.items()})
@@ -335,16 +343,39 @@ def _floor_rows(
     return rows
 
 
+def missing(entry: Assessment, name: str) -> str:
+    """What stands for a score of an entry's that is no number: "diverged", "unknown" or "infinite"."""
+    values = entry.scores[name]
+    whole = [value for value, at in zip(values, entry.diverged_at_step, strict=True) if at is None]
+    if np.isnan(whole).any():
+        return "unknown"
+    # An empty cell under exact probabilities.
+    return "infinite" if np.isinf(whole).any() else "diverged"
+
+
+def unknown_divergences(assessments: Sequence[Assessment]) -> list[str]:
+    """Such as "GMM: exact KL unknown (seed 1: the quadrature …)", for every family that has one."""
+    lines = []
+    for entry in assessments:
+        whys: dict[str, list[int]] = {}
+        for seed, why in enumerate(entry.unknown):
+            if why:
+                whys.setdefault(why, []).append(seed)
+        if whys:
+            said = "; ".join(
+                f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}: {why}"
+                for why, seeds in whys.items()
+            )
+            lines.append(f"{entry.name}: exact KL unknown ({said})")
+    return lines
+
+
 def _summary(entry: Assessment, name: str) -> str:
     values = entry.scores.get(name)
     if values is None:
         return "none"
     summary = metrics.summarise(values, metrics.METRICS[name].higher_is_better)
-    missing = "diverged"
-    if all(at is None for at in entry.diverged_at_step):
-        # An empty cell under exact probabilities, or a partition function beyond its quadrature.
-        missing = "unknown" if np.isnan(values).any() else "infinite"
-    median, low, high = (_value(summary[part], name, missing) for part in ("median", "low", "high"))
+    median, low, high = (_value(summary[part], name, missing(entry, name)) for part in ("median", "low", "high"))
     approximate = "≈ " if name == "kl_exact" and entry.estimated else ""
     if entry.masses is not None:
         return f"{median} (exact)"

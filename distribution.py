@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cells import Cells, Codec
+from quadrature import Parts
 
 
 class Modes(NamedTuple):
@@ -31,8 +32,7 @@ class Target(NamedTuple):
     log_prob_kind: str | None = None  # "exact", "quadrature" (to rounding, over a curve) or None without log_prob
     cdf: Callable[[np.ndarray], np.ndarray] | None = None  # 1-D: [...] -> [...]
     quantile: Callable[[np.ndarray], np.ndarray] | None = None  # 1-D: the inverse of cdf
-    quadrature: Callable[[float], tuple[np.ndarray, np.ndarray]] | None = None  # (density of nodes an axis, in units of
-    # the usual one) -> nodes [G, D] and weights [G] of ∫ · dx; with ever more there may be a finest one
+    parts: Parts | None = None  # what the density is the sum of, for integrals under it
     modes: Modes | None = None
     scale: float | None = None  # the width of its narrowest feature, in units of x; None: unknown
     entropy: float | None = None  # nats: differential, or of the probabilities where the target is discrete

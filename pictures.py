@@ -14,7 +14,6 @@ import jax
 import numpy as np
 
 import console
-import metrics
 import scenes
 from assessment import Assessment, losses_to_rivals
 from cells import Cells, row_masses
@@ -350,8 +349,9 @@ def _head(entry: Assessment, judge: Judge) -> str:
         if entry.masses is not None
         else judge.floors
     )
-    line = console.scores_text({name: metrics.summarise(entry.scores[name])["median"] for name in names})
-    return line + _own_floor(entry, judge)
+    return console.medians_text(entry, [name for name in names if entry.scores[name] is not None]) + _own_floor(
+        entry, judge
+    )
 
 
 def _own_floor(entry: Assessment, judge: Judge) -> str:

@@ -179,6 +179,8 @@ def report(
             "memorisation": entry.memorisation,
             "diverged_at_step": run.diverged_at_step,
         }
+        if any(entry.unknown):
+            models[run.model.name]["kl_exact_unknown"] = [why or None for why in entry.unknown]
     external = {
         entry.name: {
             "n_params": entry.n_params,

@@ -18,9 +18,12 @@ from scipy.special import ndtr
 import prng
 from cells import identity
 from distribution import Target
+from quadrature import Parts
 
 # Products of rows and nodes at a time, in log_prob.
 _BLOCK = 2**22
+# Panels that integrals begin with, in units of the width of the narrowest feature: fifteen nodes a panel.
+_PANEL_WIDTH = 5.0
 
 
 def moons(name: str) -> Target:
@@ -142,14 +145,6 @@ def checkerboard(name: str) -> Target:
         dark[tuple(squares.T)] = density
         return _with_rest(shared[0] @ dark @ shared[1].T)
 
-    def quadrature(density=1):
-        nodes, weights = _legendre(min(160, math.ceil(40 * density)))
-        corners = side * squares - side * n / 2
-        x = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 2) * side
-        return (corners[:, None] + x).reshape(-1, 2), np.tile(
-            np.outer(weights, weights).ravel() * side**2, len(squares)
-        )
-
     return Target(
         name=name,
         dim=2,
@@ -160,7 +155,12 @@ def checkerboard(name: str) -> Target:
         cell_masses=cell_masses,
         log_prob=log_prob,
         log_prob_kind="exact",
-        quadrature=quadrature,
+        parts=Parts(
+            lambda x, part: np.full(len(x), math.log(density)),
+            side * (squares + 0.5) - side * n / 2,
+            np.tile(side / 2 * np.eye(2), (len(squares), 1, 1)),
+            n_panels=2,
+        ),
         scale=0.05,
         entropy=-math.log(density),
     )
@@ -227,14 +227,11 @@ def _noisy_curves(
         )
         return (at_x * shares[:, None]).T @ at_y
 
-    def axes_of(density=1.0):
-        # To nine deviations, at steps of a third of one.
-        return [
-            np.linspace(low - 9 * deviation, high + 9 * deviation, _n_nodes((high - low) / deviation * 3 + 54, density))
-            for low, high in zip(centres.min(0), centres.max(0), strict=True)
-        ]
-
-    axes = axes_of()
+    # To nine deviations, at steps of a third of one.
+    reach = [
+        (low - 9 * deviation, high + 9 * deviation) for low, high in zip(centres.min(0), centres.max(0), strict=True)
+    ]
+    axes = [np.linspace(low, high, math.ceil((high - low) / deviation * 3) + 1) for low, high in reach]
     area = math.prod(axis[1] - axis[0] for axis in axes)
     return Target(
         name=name,
@@ -245,7 +242,7 @@ def _noisy_curves(
         cell_masses=cell_masses,
         log_prob=log_prob,
         log_prob_kind="quadrature",
-        quadrature=lambda density: _grid_rule(axes_of(density)),
+        parts=_box_parts(log_prob, np.array(reach), _PANEL_WIDTH * deviation),
         scale=deviation,
         entropy=float(scipy.special.entr(density_on(*axes)).sum() * area),
     )
@@ -282,10 +279,8 @@ def _from_density(
         density = density.reshape(n, len(x_weights), n, len(y_weights))
         return _with_rest(np.einsum("iajb,a,b->ij", density, x_weights, y_weights))
 
-    def rule(density=1.0):
-        return _grid_rule([np.linspace(-reach, reach, _n_nodes(2 * reach / (0.6 * scale), density))] * 2)
-
-    nodes, weights = rule()
+    axis = np.linspace(-reach, reach, math.ceil(2 * reach / (0.6 * scale)) + 1)
+    nodes = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     log_p = log_prob(nodes)
     return Target(
         name=name,
@@ -296,9 +291,9 @@ def _from_density(
         cell_masses=cell_masses,
         log_prob=log_prob,
         log_prob_kind="exact",
-        quadrature=rule,
+        parts=_box_parts(log_prob, np.array([[-reach, reach]] * 2), _PANEL_WIDTH * scale),
         scale=scale,
-        entropy=-float(np.sum(weights * np.exp(log_p) * log_p)),
+        entropy=-float(np.sum(np.exp(log_p) * log_p) * (axis[1] - axis[0]) ** 2),
     )
 
 
@@ -308,15 +303,10 @@ def _legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
     return (nodes + 1) / 2, weights / 2
 
 
-def _n_nodes(n_steps: float, density: float) -> int:
-    """Nodes an axis of a trapezoid rule that has so many steps where the density of nodes is 1; never more than 801."""
-    return min(801, math.ceil(n_steps * density) + 1)
-
-
-def _grid_rule(axes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Trapezoid rule on equal steps: nodes [G, 2] and weights [G], for what vanishes at the ends."""
-    nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    return nodes, np.full(len(nodes), math.prod(axis[1] - axis[0] for axis in axes))
+def _box_parts(log_prob: Callable[[np.ndarray], np.ndarray], box: np.ndarray, width: float) -> Parts:
+    """A density that is one part over a box [2, 2], with panels about that wide at first."""
+    n_panels = math.ceil(np.ptp(box, axis=1).max() / width)
+    return Parts(lambda x, part: log_prob(x), box.mean(1)[None], np.diag(np.ptp(box, axis=1) / 2)[None], n_panels)
 
 
 def _with_rest(masses: np.ndarray) -> np.ndarray:

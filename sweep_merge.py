@@ -68,6 +68,7 @@ class Score(NamedTuple):
     floors: Mapping[str, Mapping[str, float]]  # metric -> mean, low, high, at its own number of rows
     train_seconds: float | None
     n_diverged: int
+    exact_unknown: bool = False  # of a seed
 
     @property
     def kld(self) -> np.ndarray:
@@ -80,7 +81,7 @@ class Score(NamedTuple):
         """Nats of every seed [S]: the exact divergence over the same cells as the KLD; empty where that is unknown."""
         summary = self.final.get("kl_exact")
         # Of a continuous target it is that of densities, which cells partly hide; a soft sample is another model's.
-        if not summary or not self.bins or self.cell.config.decode != "hard":
+        if not summary or self.exact_unknown or not self.bins or self.cell.config.decode != "hard":
             return np.array([])
         return np.array([np.inf if value is None else value for value in summary["seeds"]], np.float64)
 
@@ -210,7 +211,8 @@ def _entries(report: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     for name, model in report["models"].items():
         lost = sum(step is not None for step in model["diverged_at_step"])
         size = (model["n_params"], model["width"])
-        entries.append((name, False, *size, model["final"], report["floor"], model["train_seconds"], lost))
+        entries.append((name, False, *size, model["final"], report["floor"], model["train_seconds"], lost,
+                        "kl_exact_unknown" in model))  # fmt: skip
     for name, entry in report["external"].items():
         entries.append((name, True, entry["n_params"], None, entry["final"], entry["floor"], None, 0))
     return entries
@@ -235,7 +237,8 @@ def csv_bytes(plan: Plan, scores: Sequence[Score]) -> bytes:
         row += [score.target, score.bins, score.name, "external" if score.external else "trained"]
         row += [score.n_params, score.width, n_seeds, *(kld.get(part) for part in ("median", "low", "high"))]
         middle = _middle(score.floors["kld"]) if score.floors.get("kld") else None
-        row += [_floor(score, "kld"), middle, ratio, _median(score, "kl_exact")]
+        exact = _median(score, "kl_exact")
+        row += [_floor(score, "kld"), middle, ratio, "unknown" if exact is None and score.exact_unknown else exact]
         row += [_median(score, "wasserstein"), _floor(score, "wasserstein"), score.train_seconds, score.n_diverged]
         writer.writerow([wording.cell(value) for value in row])
     return text.getvalue().encode()

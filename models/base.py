@@ -65,6 +65,12 @@ class Model(NamedTuple):
     )
     log_prob: Callable[..., jax.Array] | None = None  # (state, x[n, *event]) -> [n] in nats
     log_prob_kind: str | None = None  # "exact", "estimate" or None
+    # (state) -> means [K, D], or None for anywhere, and covariances [K, D, D] of what the density is made of, in units
+    # of the events: where it may be narrow; None: unknown
+    features: Callable[..., tuple[Any, jax.Array]] | None = None
+    # (state, x[n, *event]) -> [n] nats: by what `log_prob` changes with another rule as fine as its own; None: it rests
+    # on none
+    log_prob_error: Callable[..., jax.Array] | None = None
     # `log_prob` is constant within each of so many equal cells an axis of the target's box, and no quadrature converges
     # where it jumps; None: it is smooth
     log_prob_steps: int | None = None
@@ -209,5 +215,7 @@ def averaged(model: Model, decay: float) -> Model:
         sample_mean=with_average(model.sample_mean),
         sample_quick=with_average(model.sample_quick),
         log_prob=with_average(model.log_prob),
+        features=with_average(model.features),
+        log_prob_error=with_average(model.log_prob_error),
         views={name: view._replace(arrays=with_average(view.arrays)) for name, view in model.views.items()},
     )

@@ -110,6 +110,11 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
             "standard_error": state.course[place, 2],
         }
 
+    def features(state):
+        _, centres, whitening, _ = normal_wishart.predictive(law_of(state))
+        factors = mixtures.inverse_lower(whitening)
+        return centres, jnp.matmul(factors, factors.transpose(0, 2, 1), precision="highest")
+
     model = Model(
         name=family,
         n_params=count(width),
@@ -121,6 +126,7 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
+        features=features,
         views={"variational_elbo": View("bounds", view, info_fields=("components",))},
         batches_per_step=None,
         n_data_rows=settings.n_rows,

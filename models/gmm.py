@@ -180,6 +180,7 @@ def build(config: Any, target: Any) -> Model:
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
+        features=lambda state: natural(state.params, kind)[1:],
         views={"gmm_vs_kmeans": clustering_view(target, components, assigning, log_prob)},
         loss_reference=mixtures.loss_reference(target),
         batches_per_step=None,

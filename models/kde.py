@@ -133,6 +133,10 @@ def build(config: Any, target: Any) -> Model:
 
         return jax.lax.map(of_point, points, batch_size=_ROWS_AT_ONCE) - math.log(n_rows) - log_volume
 
+    def features(state):
+        factor = scale(state.params)
+        return state.params, jnp.tile(exactly(factor, factor.T)[None], (n_rows, 1, 1))
+
     return Model(
         name="KDE",
         n_params=n_rows * dim,
@@ -144,6 +148,7 @@ def build(config: Any, target: Any) -> Model:
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
+        features=features,
         max_steps=0,
         n_data_rows=n_rows,
     )

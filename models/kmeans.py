@@ -163,6 +163,7 @@ def build(config: Any, target: Any) -> Model:
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
+        features=lambda state: natural(state.params)[1:],
         views={
             "gmm_vs_kmeans": clustering_view(
                 target, lambda state: natural(state.params), lambda state: cells(state.params), log_prob

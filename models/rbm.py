@@ -287,6 +287,10 @@ def build(config: Any, target: Any) -> Model:
         x, events = target.grid()
         return {"x": x, "energy": codec.log_volume - log_prob(state, events)}
 
+    def features(state):
+        # Of 2^H Gaussians of one width nobody knows where they are.
+        return None, jnp.diag(jnp.exp(2 * units(state.params).log_sigma))[None]
+
     model = Model(
         name="RBM",
         n_params=count(width),
@@ -300,6 +304,7 @@ def build(config: Any, target: Any) -> Model:
         sample_quick=None if codec.one_hot else sampler(settings.sample_steps_training),
         log_prob=log_prob,
         log_prob_kind="exact",
+        features=features,
         views={"rbm_energy_landscape": View("energy", energy_view)},
         info_units={"reconstruction_error": "squared distance"},
         loss_reference=(0.0, "equilibrium"),

@@ -115,6 +115,7 @@ def _read(folder: Path, arguments: list[str]) -> dict[str, Any]:
             "n_params": model["n_params"],
             "kl_kind": model["log_prob_kind"],
             "train_seconds": model["train_seconds"],
+            "kl_exact_unknown": model.get("kl_exact_unknown"),
             "diverged_at_step": model["diverged_at_step"],
             **{metric: model["final"][metric] for metric in ("kld", "wasserstein", "kl_exact", "modes_covered")},
         }
@@ -207,6 +208,8 @@ def _entry(row: Mapping[str, Any], name: str, metric: str, unit: float = 1.0) ->
     if metric == "modes_covered":
         return "diverged" if median is None else f"{median:g}"
     if median is None:
+        if metric == "kl_exact" and model.get("kl_exact_unknown"):
+            return "unknown"
         # An exact divergence may be infinite without any seed having diverged.
         return "∞" if all(at is None for at in model["diverged_at_step"]) else "diverged"
     about = "≈ " if metric == "kl_exact" and model["kl_kind"] == "estimate" else ""

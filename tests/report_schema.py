@@ -111,6 +111,13 @@ def _of_model(model: Mapping[str, Any], config: Mapping[str, Any], last: int | N
             yield f"final.{name}.seeds is not [S]"
     if [len(model[name]) for name in ("log_likelihood", "diverged_at_step")] != [n_seeds] * 2:
         yield "log_likelihood or diverged_at_step is not [S]"
+    unknown = model.get("kl_exact_unknown")
+    if unknown is not None:
+        exact = (model["final"]["kl_exact"] or {"seeds": []})["seeds"]
+        if len(unknown) != n_seeds or not any(unknown):
+            yield "kl_exact_unknown is not [S] with a reason"
+        elif any(why and value is not None for why, value in zip(unknown, exact, strict=True)):
+            yield "a seed's kl_exact is a number and unknown"
     if len(model["memorisation"]) not in (0, n_seeds):
         yield "memorisation is neither empty nor [S]"
     for name in ("kld", "wasserstein"):
