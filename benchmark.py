@@ -93,7 +93,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     args = sys.argv[1:] if args is None else args
     started = Started.now()
     console.prepare()
-    with console.tolerant_output(), _ended_by_signals(), contextlib.ExitStack() as stack:
+    with console.tolerant_output(), _ended_by_signals(), devices.in_float32(), contextlib.ExitStack() as stack:
         try:
             original = None
             if configuration.asks_for_replay(args):
@@ -105,6 +105,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             else:
                 command = configuration.read(constants, args, description)
             devices.use_every_core()
+            devices.check()
             if command.config.compilation_cache == "on":
                 # JAX asks only before it first compiles, which checking a run does.
                 devices.use_compilation_cache()
@@ -259,7 +260,7 @@ def execute(
     drawing = studio.Studio() if with_pictures else None
     begun = progress.started if progress.resumed else started.utc
     origin = results.provenance(args, root or folder, begun, fingerprints)
-    console.say(f"device: {origin['device']}")
+    console.say(f"device: {origin['device']}{devices.precision_note()}")
     keep_compiled(config)
     if progress.resumed:
         steps = ", ".join(f"{name} from step {step}" for name, step in progress.steps().items())
@@ -288,7 +289,7 @@ def execute(
             # What was trained must not be lost to a picture that cannot be drawn.
             progress.write()
             if isinstance(error, OSError):
-                raise OutputError(_unwritten(error, folder, progress)) from error
+                raise OutputError(_unwritten(error, folder, progress, bool(trained.runs))) from error
             raise
     written = report["files"]
     begin = f"; begin with {pictures.DASHBOARD}" if pictures.DASHBOARD in written else ""
@@ -304,11 +305,13 @@ def execute(
     return report
 
 
-def _unwritten(error: OSError, folder: Path, progress: checkpoint.Checkpoint) -> str:
+def _unwritten(error: OSError, folder: Path, progress: checkpoint.Checkpoint, trained: bool) -> str:
     """Why results are not where they belong, and what there is instead."""
     place, why = repr(str(folder)), error.strerror or type(error).__name__
     kept = "what was trained is lost, as it could not be kept either"
-    if progress.is_kept:
+    if not trained:
+        kept = "nothing was trained, so that nothing is lost"
+    elif progress.is_kept:
         kept = "what was trained is kept, and the same command goes on from there"
     if isinstance(error, storage.HalfReplaced):
         return (
