@@ -37,7 +37,7 @@ LIMIT = 300.0  # seconds; the slowest family compiles for 25 on an idle core
 LATE = 3  # times the median of a case
 SHORT = (
     *("--n-steps", "40", "--n-evaluations", "2", "--snapshot-percent", "50", "--num-seeds", "2"),
-    *("--n-eval-samples", "200", "--compilation-cache", "off"),
+    *("--n-eval-samples", "100", "--compilation-cache", "off"),
 )
 # What bounds a start is compilation, and not Gibbs chains.
 RBM_SHORT = ("--rbm.sample-steps", "5", "--rbm.sample-steps-training", "2")
