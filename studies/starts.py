@@ -36,7 +36,7 @@ RESULTS = ROOT / "studies" / "starts.json"
 LIMIT = 300.0  # seconds; the slowest family compiles for 25 on an idle core
 LATE = 3  # times the median of a case
 SHORT = (
-    *("--n-steps", "40", "--n-evaluations", "2", "--snapshot-percent", "50", "--num-seeds", "2"),
+    *("--n-steps", "40", "--n-evaluations", "1", "--snapshot-percent", "100", "--num-seeds", "1"),
     *("--n-eval-samples", "100", "--compilation-cache", "off"),
 )
 # What bounds a start is compilation, and not Gibbs chains.
