@@ -1,16 +1,20 @@
-# make run: the benchmark. make test: all tests. make lint: what CI checks besides.
+# make run: the benchmark. make test: the tests. make lint: what CI checks besides. make test-all: the slow tests too.
 PYTHON ?= python3
 ENV := .venv
 TORCH := .venv-torch
 ARGS ?=
 
-.PHONY: run test lint format tuning quality performance scaling torture clean
+.PHONY: run test test-all lint format tuning quality performance scaling starts torture clean
 
 run: $(ENV)/.run-installed
 	$(ENV)/bin/python generative_models_GAN_VAE_RBM_benchmarks.py $(ARGS)
 
 test: $(ENV)/.dev-installed
 	$(ENV)/bin/python -m pytest
+
+# Ten minutes more: fresh processes of every family on every kind of target (studies/starts.py).
+test-all: $(ENV)/.dev-installed
+	$(ENV)/bin/python -m pytest -m "slow or not slow"
 
 lint: $(ENV)/.dev-installed
 	$(ENV)/bin/ruff check .
@@ -28,6 +32,10 @@ performance: $(ENV)/.run-installed $(TORCH)/.installed
 	$(ENV)/bin/python -m performance.compare --torch-python $(TORCH)/bin/python $(ARGS)
 	$(ENV)/bin/python -m performance.em
 	$(ENV)/bin/python -m performance.roofline
+
+# 200 fresh processes of the benchmark, forty minutes on two idle cores: does each of them come to its end?
+starts: $(ENV)/.run-installed
+	$(ENV)/bin/python -m studies.starts $(ARGS)
 
 # About half an hour on two cores; what an earlier run measured is kept. Apart from `performance`, whose ratios it
 # has no part in and which would then take three times as long.

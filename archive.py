@@ -95,8 +95,9 @@ def write(path: Path, about: Mapping[str, Any], entries: Sequence[Entry]) -> Non
         }
     text = results.json_bytes({**about, "families": families}).decode()
     with storage.written_whole(path) as file:
-        hashed = _Hashed(file)
-        storage.write_npz(hashed, itertools.chain([("about", np.array(text))], _lazily(entries)))
+        # Closed here: Python would otherwise close it later and flush a file that is closed by then.
+        with _Hashed(file) as hashed:
+            storage.write_npz(hashed, itertools.chain([("about", np.array(text))], _lazily(entries)))
         file.write(_MARK + hashed.digest.hexdigest().encode() + b"\n")
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import datetime
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ import memory
 import pictures
 import results
 import storage
+import studio
 import wording
 from errors import OutputError, UserError
 from evaluation import Judge
@@ -34,7 +35,6 @@ from fitting import compile_all, feed_of, fit
 from models import MODELS, build, is_on
 from models.base import Model
 from sensitivity import sensitivity
-from studio import Studio
 from targets import Target, make_target
 from training import Cost, Run
 
@@ -93,7 +93,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     args = sys.argv[1:] if args is None else args
     started = Started.now()
     console.prepare()
-    with console.tolerant_output(), interruption.handled(), contextlib.ExitStack() as stack:
+    with console.tolerant_output(), _ended_by_signals(), devices.in_float32(), contextlib.ExitStack() as stack:
         try:
             original = None
             if configuration.asks_for_replay(args):
@@ -105,6 +105,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             else:
                 command = configuration.read(constants, args, description)
             devices.use_every_core()
+            devices.check()
             if command.config.compilation_cache == "on":
                 # JAX asks only before it first compiles, which checking a run does.
                 devices.use_compilation_cache()
@@ -127,8 +128,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             return 1
         except interruption.Interrupted as stop:
             if not stop.args:
-                name = interruption.requested().name
-                console.say(f"interrupted ({name}) before there was anything new to keep: what was there stays")
+                console.say(interruption.last_words())
             return interruption.exit_code()
         except OSError as error:
             place = f" ({error.filename})" if error.filename else ""
@@ -145,6 +145,22 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
         if lost:
             console.warn(lost)
     return 1 if command.strict and results.lost_families(report) else code
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """For all of a run: hears signals, and leaves no process behind that draws for one that is to end."""
+
+    def words():
+        name = interruption.requested().name
+        return f"interrupted ({name}) before there was anything new to keep: what was there stays"
+
+    with interruption.handled(), interruption.ending_with(words):
+        try:
+            yield
+        finally:
+            if interruption.requested():
+                studio.leave()
 
 
 def keep_compiled(config: Any) -> None:
@@ -241,10 +257,10 @@ def execute(
     if trained is None:
         # Where several processes train, another one may be writing.
         storage.remove_leftovers(folder)
-    studio = Studio() if with_pictures else None
+    drawing = studio.Studio() if with_pictures else None
     begun = progress.started if progress.resumed else started.utc
     origin = results.provenance(args, root or folder, begun, fingerprints)
-    console.say(f"device: {origin['device']}")
+    console.say(f"device: {origin['device']}{devices.precision_note()}")
     keep_compiled(config)
     if progress.resumed:
         steps = ", ".join(f"{name} from step {step}" for name, step in progress.steps().items())
@@ -266,14 +282,14 @@ def execute(
         if trained.runs and steps != dict.fromkeys(config.models, config.n_steps):
             partial = {"signal": interruption.requested().name, "steps": steps}
         try:
-            report = _close(job, judge, trained, folder, studio, origin, started, progress, partial, further or {})
+            report = _close(job, judge, trained, folder, drawing, origin, started, progress, partial, further or {})
             if partial is None:
                 progress.remove()
         except BaseException as error:
             # What was trained must not be lost to a picture that cannot be drawn.
             progress.write()
             if isinstance(error, OSError):
-                raise OutputError(_unwritten(error, folder, progress)) from error
+                raise OutputError(_unwritten(error, folder, progress, bool(trained.runs))) from error
             raise
     written = report["files"]
     begin = f"; begin with {pictures.DASHBOARD}" if pictures.DASHBOARD in written else ""
@@ -289,11 +305,13 @@ def execute(
     return report
 
 
-def _unwritten(error: OSError, folder: Path, progress: checkpoint.Checkpoint) -> str:
+def _unwritten(error: OSError, folder: Path, progress: checkpoint.Checkpoint, trained: bool) -> str:
     """Why results are not where they belong, and what there is instead."""
     place, why = repr(str(folder)), error.strerror or type(error).__name__
     kept = "what was trained is lost, as it could not be kept either"
-    if progress.is_kept:
+    if not trained:
+        kept = "nothing was trained, so that nothing is lost"
+    elif progress.is_kept:
         kept = "what was trained is kept, and the same command goes on from there"
     if isinstance(error, storage.HalfReplaced):
         return (
@@ -329,7 +347,7 @@ def _close(
     judge: Judge,
     trained: Trained,
     folder: Path,
-    studio: Studio | None,
+    drawing: studio.Studio | None,
     origin: dict[str, Any],
     started: Started,
     progress: checkpoint.Checkpoint,
@@ -340,7 +358,7 @@ def _close(
     config, target, _, entries, _ = job
     runs = trained.runs
     costs = {run.model.name: results.cost_of(run, trained.costs[run.model.name], config.n_eval_samples) for run in runs}
-    drawn = pictures.names(config, runs) if studio else []
+    drawn = pictures.names(config, runs) if drawing else []
     names = [*drawn, *(name for name in results.FILES if name != results.METRICS_FILE), *further, results.METRICS_FILE]
 
     def before_last():
@@ -350,10 +368,10 @@ def _close(
         with console.waiting("exact divergences and the metrics of the end …"):
             judges = assessment.judges_of(entries, config, target, judge)
             assessments = assessment.assess(runs, entries, target, judge, judges)
-            if studio:
+            if drawing:
                 grid = sensitivity(assessments, config, target, judge)
                 note = _partial_note(partial, config)
-                studio.draw(pictures.drawings(staging, config, target, judge, runs, assessments, costs, grid, note))
+                drawing.draw(pictures.drawings(staging, config, target, judge, runs, assessments, costs, grid, note))
             assessments, closing = assessment.close(assessments, runs, config, target, judge, judges)
         console.final_table(assessments, judge)
         console.closing_table(assessments, closing.floors)
@@ -361,9 +379,9 @@ def _close(
         console.cost_table(costs)
         results.write_samples(staging / results.SAMPLES_FILE, _target_rows(target, config), assessments)
         results.write_parameters(staging / results.PARAMETERS_FILE, runs)
-        if studio:
+        if drawing:
             with console.waiting("drawing the pictures …"):
-                studio.finish()
+                drawing.finish()
         origin["seconds"] = time.perf_counter() - started.clock + progress.earlier_seconds + trained.seconds
         peaks = (results.peak_memory(), trained.peak_memory_bytes)
         origin["peak_memory_bytes"] = max((peak for peak in peaks if peak is not None), default=None)

@@ -267,6 +267,7 @@ def command_line(kind: Any, default: Any, args: Sequence[str], description: str)
       UserError: arguments that cannot be read, as one line.
       SystemExit: with code 0 after --help.
     """
+    args = _apart(args)
     for i, word in enumerate(args):
         if word in sweeps() and "--models" in args[:i]:
             _check_no_sweep(word)
@@ -280,6 +281,30 @@ def command_line(kind: Any, default: Any, args: Sequence[str], description: str)
         if stop.code in (0, None):
             raise
         raise UserError(_one_line(said.getvalue(), args)) from None
+
+
+def _apart(args: Sequence[str]) -> list[str]:
+    """The arguments with lists as the parser takes them, whether commas or blanks are between their entries.
+
+    Families of --models become words of their own; values of --sweep become one word with their constant.
+    """
+    words: list[str] = []
+    option = ""
+    for word in args:
+        if word.startswith("--"):
+            option, equals, first = word.partition("=")
+            if option not in ("--models", "--sweep") or not equals:
+                words.append(word)
+                continue
+            words.append(option)
+            word = first
+        if option == "--models":
+            words += [name for name in word.split(",") if name] if word else [word]
+        elif option == "--sweep" and words[-1] != option and "=" not in word:
+            words[-1] = f"{words[-1].rstrip(',')},{word.strip(',')}".rstrip(",")
+        else:
+            words.append(word)
+    return words
 
 
 def _check_once(sweep: Mapping[str, Any] | Sequence[str], args: Sequence[str]) -> None:
@@ -359,16 +384,16 @@ def _fields(constants: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a BenchmarkConfig out of upper-case names."""
     values = {}
     known = {constant.name.upper() for constant in dataclasses.fields(_Constants)} | {*MODELS, *_OF_A_SWEEP}
+    # Unknown names first: a misspelt constant is missing as well, and what was typed is what its user looks for.
+    for name in constants:
+        # A leading underscore marks the user's own helpers.
+        if name.isupper() and name not in known and not name.startswith("_"):
+            raise unknown_choice("the config block's", name, sorted(known))
     for constant in dataclasses.fields(_Constants):
         if constant.name.upper() not in constants:
-            others = [name for name in constants if name.isupper() and name not in known]
-            near = nearest_choice(constant.name.upper(), others)
-            raise UserError(f"{constant.name.upper()} is missing from the config block{near}")
+            raise UserError(f"{constant.name.upper()} is missing from the config block")
         value = constants[constant.name.upper()]
         values[constant.name] = _triples(constant.name.upper(), value) if constant.name in _EXTERNAL else value
-    for name in constants:
-        if name.isupper() and name not in known:
-            raise unknown_choice("the config block's", name, sorted(known))
     return values | {name.lower(): _family(name, constants.get(name, {})) for name in MODELS}
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ import wording
 from assessment import Assessment, losses_to_rivals
 from evaluation import Floor, Judge
 from models.base import Model
-from training import Evaluation
+from training import Evaluation, being_compiled
 
 # A long compilation or a slow score must not look like a hang.
 _HEARTBEAT_SECONDS = 1.0
 # Nor fill a file that somebody keeps what is printed in.
 _LOG_SECONDS = 30.0
+# A compilation that takes longer says so, and again after as long.
+_LONG_COMPILATION_SECONDS = 120.0
 # From here on a number is told by its power of ten: what is on its way to divergence has thirty digits.
 _LONG = 1e5
 _MOST_ROWS = 20  # of the table of what a replay found
@@ -81,6 +84,31 @@ def waiting(text: str) -> Iterator[None]:
     """A line that counts the seconds of its block."""
     with _beating(text, None, "{desc} {elapsed}"):
         yield
+
+
+@contextlib.contextmanager
+def compiling(names: Sequence[str]) -> Iterator[None]:
+    """A line that counts the seconds of its block, which compiles families; where it takes long it says at what it is.
+
+    Args:
+      names: of the families.
+    """
+    done = threading.Event()
+    began = time.monotonic()
+
+    def tell():
+        while not done.wait(_LONG_COMPILATION_SECONDS):
+            seconds = time.monotonic() - began
+            warn(f"still compiling after {seconds:.0f} s: {', '.join(being_compiled()) or ', '.join(names)}")
+
+    telling = threading.Thread(target=tell, daemon=True)
+    telling.start()
+    try:
+        with waiting(f"compiling {', '.join(names)} …"):
+            yield
+    finally:
+        done.set()
+        telling.join()
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 from threadpoolctl import threadpool_info
 
 import trust
+from errors import UserError
 
 # What compiles faster than this is compiled again: reading it back would take as long.
 _MIN_COMPILE_SECONDS = 0.1
@@ -38,6 +40,62 @@ def use_every_core() -> None:
     # A program that called main() after using JAX keeps the devices it has.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", cores)
+
+
+def check() -> None:
+    """Proves that there is a device to compute on.
+
+    Raises:
+      UserError: there is none of the kind that JAX_PLATFORMS asks for, or none that works.
+    """
+    try:
+        jax.devices()
+        return
+    except (RuntimeError, AssertionError) as error:
+        # Where a plug-in is missing it says nothing.
+        why = str(error).partition("\n")[0]
+    asked = jax.config.jax_platforms
+    there = "cpu"
+    try:
+        jax.config.update("jax_platforms", None)
+        there = ", ".join(sorted({device.platform for device in jax.devices()}))
+    except (RuntimeError, AssertionError):
+        asked = None
+    finally:
+        jax.config.update("jax_platforms", asked)
+    if asked:
+        raise UserError(
+            f"JAX_PLATFORMS = {asked!r} asks for a device that JAX does not find; it finds {there}: set "
+            "JAX_PLATFORMS to that, or unset it (a GPU needs JAX's plug-in, as the README says)"
+        )
+    raise UserError(f"JAX finds no device that it can compute on ({why}): JAX_PLATFORMS=cpu leaves all others alone")
+
+
+_without_x64 = False
+
+
+@contextlib.contextmanager
+def in_float32() -> Iterator[None]:
+    """For a block in which numbers have 32 bits where nothing else is said, whatever JAX_ENABLE_X64 says.
+
+    So they are tuned, tested and kept; what needs 64 bits takes them by itself.
+    """
+    global _without_x64
+    before = jax.config.jax_enable_x64
+    if before:
+        jax.config.update("jax_enable_x64", False)
+        _without_x64 = True
+    try:
+        yield
+    finally:
+        if before:
+            jax.config.update("jax_enable_x64", True)
+            _without_x64 = False
+
+
+def precision_note() -> str:
+    """What is to be said beside the device where `in_float32` has overruled a setting; empty elsewhere."""
+    return "; JAX_ENABLE_X64 is set off: everything is trained in float32" if _without_x64 else ""
 
 
 def use_compilation_cache() -> str | None:

@@ -55,7 +55,9 @@ STYLE = {
     "figure.constrained_layout.h_pad": 0.08,
     "figure.constrained_layout.w_pad": 0.08,
 }
-styled = matplotlib.rc_context(STYLE)
+# All of Matplotlib's own, so that a user's matplotlibrc changes no picture; which backend there is changes none anyway.
+_LOOK = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | STYLE
+styled = matplotlib.rc_context(_LOOK)
 
 
 def new(width: float, height: float, title: str) -> Figure:

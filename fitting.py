@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import interruption
 from checkpoint import Checkpoint
 from evaluation import Judge
 from models.base import Model, without_optimiser
+from side_by_side import in_threads
 from training import Cost, Feed, Program, Run, forget_unused, prepare, step_cost, train
 
 
@@ -59,8 +59,8 @@ def compile_all(
         return Compiled(model.name, program, step_cost(model, feed, program.advance), None)
 
     # Compilation uses one core: side by side it takes half the time, and it is over before anything is timed.
-    with console.waiting(f"compiling {', '.join(model.name for model in models)} …"), ThreadPoolExecutor() as pool:
-        return list(pool.map(compiled, models))
+    with console.compiling([model.name for model in models]):
+        return in_threads(compiled, models)
 
 
 def fit(families: Sequence[Compiled], config: Any, checkpoint: Checkpoint) -> tuple[list[Run], dict[str, Cost]]:

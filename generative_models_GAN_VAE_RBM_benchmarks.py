@@ -4,6 +4,8 @@ Edit a constant below and run `python3 generative_models_GAN_VAE_RBM_benchmarks.
 the command line (`--target-type 1D_BETA --num-bins 0`; `--help` lists all). Pictures and numbers go to OUT_DIR.
 """
 
+import sys
+
 # 1D_BIMODAL, 1D_TRIMODAL, 1D_QUADMODAL, 1D_BETA, 1D_POISSON, 2D_MIX_GAUSS, 2D_GMM, 2D_RING, 2D_GRID, 2D_MOONS,
 # 2D_CIRCLES, 2D_SPIRALS, 2D_PINWHEEL, 2D_CHECKERBOARD or CUSTOM
 TARGET_TYPE = "1D_TRIMODAL"  # the distribution to learn
@@ -77,9 +79,16 @@ def main(args: list[str] | None = None) -> int:
     """
     try:
         # Imported here so that importing this file costs nothing and touches no device.
-        import benchmark
+        import surroundings
 
-        return benchmark.run(globals(), args, description=__doc__)
+        problem = surroundings.check()
+        if problem:
+            print(f"error: {problem}", file=sys.stderr)
+            return 2
+        with surroundings.without_display():
+            import benchmark
+
+            return benchmark.run(globals(), args, description=__doc__)
     except KeyboardInterrupt:
         # Before anybody was listening.
         return 130

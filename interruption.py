@@ -1,22 +1,28 @@
 """Ctrl-C and SIGTERM: the first asks the run to come to an end, the second ends the process.
 
 While something is at work that can be kept (`deferred`), the first only leaves a note, which the training loop looks at
-after every interval; elsewhere it is raised. A thread of its own reads the signals, so that a second one is heard while
-the main thread is inside a long computation.
+after every interval. Elsewhere it is raised, and nothing can be lost: where the main thread does not come to its end in
+a few seconds, as inside a compilation, the process ends without it. A thread of its own reads the signals, so that they
+are heard whatever the main thread does.
 """
 
+import atexit
 import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 # Some programs send a signal to a process and once more to its group, or once more a little later; people do not press
 # keys as fast.
 _ONE_SECONDS = {signal.SIGINT: 0.5}
 _ONE_SECONDS_ELSE = 5.0
+# The main thread has these to end where there is nothing to keep, and then its clean-up has those: together below five.
+_SECONDS_TO_END = 3.0
+_SECONDS_TO_CLEAN = 0.7
 
 
 class Interrupted(KeyboardInterrupt):
@@ -31,9 +37,15 @@ class _State:
         self.heard_at = 0.0
         self.deferring = False
         self.raised = False
+        self.over = threading.Event()  # set where the block that handles signals has ended
 
 
 _state = _State()
+# What `cleaned_up` and `ending_with` have asked for, and threads that nobody waits for any more.
+_clean_ups: list[Callable[[], object]] = []
+_last_words: list[Callable[[], str]] = []
+_left: list[threading.Thread] = []
+_left_code = 128 + signal.SIGINT
 
 
 def requested() -> signal.Signals | None:
@@ -58,12 +70,64 @@ def deferred() -> Iterator[None]:
     if _state.deferring:
         yield
         return
-    check()
+    # In this order: whoever hears a signal sees that it is deferred, or this sees the signal.
     _state.deferring = True
     try:
+        check()
         yield
     finally:
         _state.deferring = False
+
+
+@contextlib.contextmanager
+def cleaned_up(clean_up: Callable[[], object]) -> Iterator[None]:
+    """For a block that leaves something to undo, also where a signal ends the process inside it.
+
+    Args:
+      clean_up: called at the end of the block, by another thread where the block itself does not live to see it.
+    """
+    _clean_ups.append(clean_up)
+    try:
+        yield
+    finally:
+        _clean_ups.remove(clean_up)
+        clean_up()
+
+
+@contextlib.contextmanager
+def ending_with(words: Callable[[], str]) -> Iterator[None]:
+    """For a block that has its own line to print where a signal ends the process.
+
+    Args:
+      words: gives the line.
+    """
+    _last_words.append(words)
+    try:
+        yield
+    finally:
+        _last_words.remove(words)
+
+
+def last_words() -> str:
+    """The line that a signal ends the process with."""
+    return _last_words[-1]() if _last_words else ""
+
+
+def leave(threads: Iterable[threading.Thread]) -> None:
+    """Leaves threads alone that compute what nobody needs any more; the process does not wait for them to end."""
+    global _left_code
+    _left.extend(thread for thread in threads if thread.is_alive())
+    _left_code = exit_code() or _left_code
+
+
+@atexit.register
+def _end_without_them() -> None:
+    """Ends the process where its usual end would pull down the libraries that a thread is still inside."""
+    if any(thread.is_alive() for thread in _left):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(_left_code)
 
 
 @contextlib.contextmanager
@@ -93,6 +157,7 @@ def handled() -> Iterator[None]:
         signal.set_wakeup_fd(earlier)
         for number, handler in before.items():
             signal.signal(number, handler)
+        _state.over.set()
         writing.close()
         listener.join()
         reading.close()
@@ -117,12 +182,32 @@ def _note(number: int) -> bool:
     return True
 
 
-def _say(line: str) -> None:
-    """Writes to stderr without a lock that the main thread may have been interrupted with, as in a progress bar."""
+def _say(line: str, descriptor: int = 2) -> None:
+    """Writes without a lock that the main thread may have been interrupted with, as in a progress bar."""
     # Who read it may be gone.
     with contextlib.suppress(OSError):
         # On a terminal a progress bar has left the cursor in its line.
-        os.write(2, f"{chr(10) * os.isatty(2)}{line}".encode())
+        os.write(descriptor, f"{chr(10) * os.isatty(descriptor)}{line}\n".encode(errors="backslashreplace"))
+
+
+def _end_for(number: int, over: threading.Event) -> None:
+    """Ends the process unless the main thread does."""
+    if over.wait(_SECONDS_TO_END):
+        return
+
+    def clean_up():
+        for each in reversed(_clean_ups):
+            with contextlib.suppress(Exception):
+                each()
+        with contextlib.suppress(Exception):
+            _say(last_words(), 1)
+
+    # A file system or a reader that has stopped is not waited for.
+    cleaning = threading.Thread(target=clean_up, daemon=True)
+    cleaning.start()
+    cleaning.join(_SECONDS_TO_CLEAN)
+    if not over.is_set():
+        os._exit(128 + number)
 
 
 def _listen(reading: socket.socket, signals: set[int]) -> None:
@@ -135,10 +220,13 @@ def _listen(reading: socket.socket, signals: set[int]) -> None:
         _note(number)
         if not told:
             told = True
-            if _state.deferring:
+            if not _state.deferring:
+                ending = threading.Thread(target=_end_for, args=(number, _state.over), daemon=True)
+                ending.start()
+            else:
                 again = "Ctrl-C again" if number == signal.SIGINT else "a second signal, later,"
                 name = signal.Signals(number).name
-                _say(f"{name}: ending soon, with what there is by then; {again} stops at once\n")
+                _say(f"{name}: ending soon, with what there is by then; {again} stops at once")
         elif time.monotonic() - _state.heard_at > _ONE_SECONDS.get(number, _ONE_SECONDS_ELSE):
             # Not even what is being written is waited for: every file is there whole or not at all.
             os._exit(128 + number)

@@ -29,6 +29,7 @@ import parts
 import results
 import slurm_queue
 import storage
+import surroundings
 import sweep
 import wording
 from config import Command
@@ -246,7 +247,7 @@ def work(task: Mapping[str, Any]) -> None:
     """
     console.prepare()
     # In place of submitit's own handling, which lets a job outlive the signal of its cancellation.
-    with interruption.handled():
+    with interruption.handled(), devices.in_float32(), surroundings.without_display():
         try:
             _work(task)
         except interruption.Interrupted:
@@ -257,6 +258,7 @@ def _work(task: Mapping[str, Any]) -> None:
     os.chdir(task["cwd"])
     command = configuration.read(task["constants"], task["args"], "")
     devices.use_every_core()
+    devices.check()
     if command.config.compilation_cache == "on":
         devices.use_compilation_cache()
     plan = make_plan(command)

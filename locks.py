@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import interruption
 import storage
 from errors import UserError
 
@@ -55,19 +56,22 @@ def held(path: str) -> Iterator[Path]:
     """
     folder = Path(path)
     missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
-    try:
-        storage.open_folder(path)
-        lock = _take(folder / LOCK_FILE, path)
-        try:
-            yield folder
-        finally:
-            if lock is not None:
-                _let_go(folder / LOCK_FILE, lock)
-    finally:
+
+    def remove_empty():
         for place in missing:
             # Only what is empty.
             with contextlib.suppress(OSError):
                 place.rmdir()
+
+    def let_go():
+        if lock is not None:
+            _let_go(folder / LOCK_FILE, lock)
+
+    with interruption.cleaned_up(remove_empty):
+        storage.open_folder(path)
+        lock = _take(folder / LOCK_FILE, path)
+        with interruption.cleaned_up(let_go):
+            yield folder
 
 
 def _take(path: Path, folder: str) -> int | None:

@@ -19,13 +19,14 @@ from jax.extend.random import define_prng_impl
 
 _MANY = 4096  # normal numbers of one key
 _ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
+_N_ROUNDS = 20
 
 
 def _hash(key: jax.Array, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Threefry-2x32 in 20 rounds of counters (low, high) under a key [2], all uint32."""
-    # The counters are read from memory and not made in the loop that hashes them. LLVM of JAX 0.11 and 0.12 follows a
-    # loop's own counter through all of its uses without a list of those it has seen: each round uses its words twice, so
-    # that 20 rounds are millions of paths, and compilation does not end (`onlyFirstLaneUsed` in its loop vectoriser).
+    # The counters come from memory and not from the loop that hashes them. LLVM of JAX 0.11 and 0.12 asks each use of a
+    # loop's counter, and each use of those, and remembers no answer. A round uses its words twice, so that compilation
+    # takes exponentially long in the number of rounds (`onlyFirstLaneUsed` in its loop vectoriser).
     low, high = jax.lax.optimization_barrier((low, high))
     # Operations of `lax`, since those of `jnp` take ten times as long to trace, and each is traced thousands of times.
     add, xor = jax.lax.add, jax.lax.bitwise_xor
@@ -36,7 +37,7 @@ def _hash(key: jax.Array, low: jax.Array, high: jax.Array) -> tuple[jax.Array, j
         return add(x, jax.lax.broadcast(k, x.shape) if x.shape else k)
 
     x, y = inject(low, keys[0]), inject(high, keys[1])
-    for i in range(5):
+    for i in range(_N_ROUNDS // 4):
         for rotation in _ROTATIONS[i % 2]:
             x = add(x, y)
             left, right = np.uint32(rotation), np.uint32(32 - rotation)

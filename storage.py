@@ -64,12 +64,10 @@ def replaced_by(path: str | Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes it once the block has ended well."""
     # Processes of two machines can have one number.
     temporary = Path(path).with_name(f".{Path(path).name}.{uuid.uuid4().hex[:12]}{_TEMPORARY}")
-    try:
+    with interruption.cleaned_up(lambda: temporary.unlink(missing_ok=True)):
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -115,7 +113,7 @@ def staged(folder: Path, names: Sequence[str], before_last: Callable[[], None]) 
     """
     staging = folder / f".{uuid.uuid4().hex[:12]}{_TEMPORARY}"
     staging.mkdir()
-    try:
+    with interruption.cleaned_up(lambda: shutil.rmtree(staging, ignore_errors=True)):
         yield staging
         for name in names:
             _flush(staging / name)
@@ -129,8 +127,6 @@ def staged(folder: Path, names: Sequence[str], before_last: Callable[[], None]) 
                     os.replace(staging / name, folder / name)
                 except OSError as error:
                     raise HalfReplaced(*error.args) if i else error from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:

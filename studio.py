@@ -4,11 +4,13 @@ Drawing is Python on one core, and so is much of what is computed after training
 the longer. The process imports the drawing library while this one compiles, and serves all runs of a sweep.
 """
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
@@ -18,6 +20,7 @@ import pictures
 from pictures import Drawing
 
 _IDLE_SECONDS = 600  # after which an unused process ends
+_pool: Any = None  # the last one
 
 
 class Studio:
@@ -25,11 +28,13 @@ class Studio:
 
     def __init__(self):
         # Unlike a spawned one of the standard library it does not run the caller's script again.
-        self._pool = loky.get_reusable_executor(
-            max_workers=1, timeout=_IDLE_SECONDS, initializer=_prepare, initargs=(os.getpid(),)
-        )
-        # It begins on the first call, whatever that is.
-        self._pool.submit(_nothing)
+        global _pool
+        with _no_word_of_leaks():
+            self._pool = _pool = loky.get_reusable_executor(
+                max_workers=1, timeout=_IDLE_SECONDS, initializer=_prepare, initargs=(os.getpid(),)
+            )
+            # It begins on the first call, whatever that is.
+            self._pool.submit(_nothing)
         self._begun: list[tuple[Drawing, Future[Any]]] = []
 
     def draw(self, drawings: Sequence[Drawing]) -> None:
@@ -70,6 +75,26 @@ class Studio:
             raise failed[0]
 
 
+def leave() -> None:
+    """Ends the process at once, whatever it does: nobody wants its pictures any more."""
+    if _pool is not None:
+        _pool.shutdown(wait=False, kill_workers=True)
+
+
+@contextlib.contextmanager
+def _no_word_of_leaks() -> Iterator[None]:
+    """Keeps the process that outlives a killed one, and removes its semaphores, from warning that it had to.
+
+    It takes the filters of this one's command line, and is started within the block.
+    """
+    quiet = "ignore:resource_tracker"
+    sys.warnoptions.append(quiet)
+    try:
+        yield
+    finally:
+        sys.warnoptions.remove(quiet)
+
+
 def _prepare(parent: int) -> None:
     # Ctrl-C reaches every process of a terminal; this one ends when nobody needs it any more.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -88,5 +113,5 @@ def _nothing() -> None:
 def _end_with(parent: int) -> None:
     """Ends this process when the one that started it was killed, be it before this one had begun to look."""
     while os.getppid() == parent:
-        time.sleep(1)
+        time.sleep(0.2)
     os._exit(1)

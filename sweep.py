@@ -58,6 +58,17 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
     plan = make_plan(command)
     if command.merge:
         return _merge_alone(plan, command.strict)
+    n = len(plan.cells)
+
+    def words():
+        done = sum(map(is_finished, plan.cells))
+        return f"interrupted: {done} of {n} {_cells(n)} finished; the same command continues"
+
+    with interruption.ending_with(words):
+        return _run_or_end(command, args, constants, plan)
+
+
+def _run_or_end(command: Command, args: Sequence[str], constants: Mapping[str, Any], plan: Plan) -> int:
     try:
         n = len(plan.cells)
         sweep_record.check(plan, fresh=command.fresh)
@@ -67,8 +78,7 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
         with locks.held(plan.out_dir):
             return _run(command, args, constants, plan)
     except KeyboardInterrupt:
-        n, done = len(plan.cells), sum(map(is_finished, plan.cells))
-        console.say(f"interrupted: {done} of {n} {_cells(n)} finished; the same command continues")
+        console.say(interruption.last_words())
         return interruption.exit_code() or _INTERRUPTED
 
 

@@ -313,7 +313,9 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
     state, batch, noise = step_arguments(model, feed)
     numbers = {name: jnp.float32(value) for name, value in model.numbers.items()}
     # Operations are counted before they become machine code, which is never run and need not be good.
-    analysis = _compiled(jax.jit(step).lower(numbers, state, batch, noise), numbers, once=True).cost_analysis() or {}
+    with _compiling(model.name, "one step, to count its operations"):
+        counted = _compiled(jax.jit(step).lower(numbers, state, batch, noise), numbers, once=True)
+    analysis = counted.cost_analysis() or {}
     rows = math.prod(batch.shape[: 1 if model.batches_per_step in (None, 1) else 2])
     return Cost(analysis.get("flops"), model.n_rows_used or rows, memory_bytes(compiled))
 
@@ -359,6 +361,24 @@ _MOST_KEPT = 32
 _kept: dict[str, Any] = {}
 _asked_for: set[str] = set()  # of them, since `forget_unused`
 _kept_lock = threading.Lock()
+
+
+# What is being compiled at this moment, by thread: the family and its program.
+_being_compiled: dict[int, str] = {}
+
+
+def being_compiled() -> list[str]:
+    """What is being compiled at this moment, such as "GAN (training)"."""
+    return sorted(_being_compiled.copy().values())
+
+
+@contextlib.contextmanager
+def _compiling(name: str, what: str) -> Iterator[None]:
+    _being_compiled[threading.get_ident()] = f"{name} ({what})"
+    try:
+        yield
+    finally:
+        del _being_compiled[threading.get_ident()]
 
 
 def _compiled(lowered: Any, first: Any, once: bool = False) -> _Compiled:
@@ -472,11 +492,12 @@ def prepare(
     numbers = jax.device_put(numbers, NamedSharding(sharding.mesh, PartitionSpec()))
     first_step = jnp.int32(0)
 
-    def compiled(function, in_seeds, *args, once=False, **how):
+    def compiled(what, function, in_seeds, *args, once=False, **how):
         spread, _, _ = over_seeds(function, n_seeds, (False, *in_seeds))
-        return _compiled(jax.jit(spread, **how).lower(numbers, *args), numbers, once)
+        with _compiling(model.name, what):
+            return _compiled(jax.jit(spread, **how).lower(numbers, *args), numbers, once)
 
-    compiled_init = compiled(init, (True, False), keys, feed.rows, once=True)
+    compiled_init = compiled("initialisation", init, (True, False), keys, feed.rows, once=True)
     states = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), compiled_init.out_info
     )
@@ -492,12 +513,12 @@ def prepare(
     in_seeds = (True, True, False, False)
     lost = jax.ShapeDtypeStruct((n_padded,), bool, sharding=sharding)
     compiled_advance = compiled(
-        interval, (*in_seeds, True), states, keys, feed.rows, first_step, lost, donate_argnums=1
+        "training", interval, (*in_seeds, True), states, keys, feed.rows, first_step, lost, donate_argnums=1
     )
-    evaluate_mid = compiled(evaluate(last=False), in_seeds[:3], states, keys, first_step)
+    evaluate_mid = compiled("evaluation", evaluate(last=False), in_seeds[:3], states, keys, first_step)
     evaluate_last = evaluate_mid
     if model.sample_quick and not scorer.soft:
-        evaluate_last = compiled(evaluate(last=True), in_seeds[:3], states, keys, first_step)
+        evaluate_last = compiled("last evaluation", evaluate(last=True), in_seeds[:3], states, keys, first_step)
     return Program(
         model=model,
         scorer=scorer,

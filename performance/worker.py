@@ -24,6 +24,14 @@ def main(way: str, family: str, name: str, settings: str = "{}") -> None:
     from performance.work import WORKS, config_of
     from targets import make_target
 
+    if way == "suite jax-keys":
+        import prng
+
+        prng.unrolled = lambda key: key
+    if way == "suite default-options":
+        import training
+
+        training._CPU_OPTIONS.clear()
     if way == "product":
         from performance.roofline_worker import product
 

@@ -13,6 +13,7 @@ import report_schema
 
 import console
 import generative_models_GAN_VAE_RBM_benchmarks as script
+import interruption
 import results
 import storage
 from config import BenchmarkConfig, from_constants
@@ -21,6 +22,8 @@ from config import BenchmarkConfig, from_constants
 jax.config.update("jax_num_cpu_devices", 2)
 # An implicit broadcast between different ranks is a bug more often than not.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A test that sends a signal to its own process does not end that, however slow the machine is.
+interruption._SECONDS_TO_END = 600.0
 # As many examples as a night has room for: HYPOTHESIS_PROFILE=torture, or --hypothesis-profile=torture.
 # A process keeps what it has compiled: more examples than these are the matter of several.
 hypothesis.settings.register_profile("torture", max_examples=100, deadline=None)

@@ -85,7 +85,7 @@ def _quick(monkeypatch):
     monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 100)
     if not is_searching():
         # Pictures are most of the time; the examples of the other profile draw them.
-        monkeypatch.setattr(benchmark, "Studio", lambda: None)
+        monkeypatch.setattr(benchmark.studio, "Studio", lambda: None)
 
 
 DEFAULTS = {

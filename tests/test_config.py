@@ -18,7 +18,7 @@ from sklearn.datasets import load_iris
 
 import config as configuration
 import generative_models_GAN_VAE_RBM_benchmarks as script
-from config import from_constants, parse
+from config import from_constants, parse, read
 from errors import UserError
 from models import MODELS
 from resources import Slurm
@@ -387,12 +387,41 @@ def test_an_edited_mixture_that_cannot_be_run(rejected, monkeypatch, name, value
         assert rejected("--target-type", "1D_BETA") == f"error: {message}"
 
 
-def test_a_misspelt_constant_is_missing():
+def test_a_misspelt_constant_is_named_as_it_was_typed():
     constants = {name: value for name, value in CONSTANTS.items() if name != "BATCH_SIZE"}
     with pytest.raises(UserError, match=r"^BATCH_SIZE is missing from the config block$"):
         from_constants(constants)
-    with pytest.raises(UserError, match=r"^BATCH_SIZE is missing from the config block; did you mean BATCHSIZE\?$"):
-        from_constants({**constants, "BATCHSIZE": 128})
+    unknown = r"^the config block's 'BATCHSIZE' is unknown: choose from .*; did you mean BATCH_SIZE\?$"
+    for others in (constants, CONSTANTS):
+        with pytest.raises(UserError, match=unknown):
+            from_constants({**others, "BATCHSIZE": 128})
+
+
+def test_names_with_a_leading_underscore_are_the_user_s():
+    assert from_constants({**CONSTANTS, "_R": 3, "_BATCH_SIZE": "half"}) == from_constants(CONSTANTS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--models GAN,VAE", "--models GAN VAE", "--models=GAN,VAE", "--models GAN, VAE", "--models GAN , VAE,"],
+)
+def test_families_stand_apart_by_commas_or_blanks(words):
+    assert parse(CONSTANTS, [*words.split(), "--seed", "1"], "").models == ("GAN", "VAE")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--sweep SEED=1,2 VAE.beta=0.5,1.0",
+        "--sweep SEED=1 2 VAE.beta=0.5 1.0",
+        "--sweep SEED=1, 2 VAE.beta=0.5 , 1.0",
+        "--sweep=SEED=1,2 VAE.beta=0.5, 1.0,",
+    ],
+)
+def test_values_of_a_sweep_stand_apart_by_commas_or_blanks(words):
+    asked = read(CONSTANTS, [*words.split(), "--n-steps", "40"], "")
+    assert tuple(asked.sweep) == ("SEED=1,2", "VAE.beta=0.5,1.0")
+    assert asked.config.n_steps == 40
 
 
 def ranged_settings():

@@ -12,6 +12,7 @@ import scipy.special
 import scipy.stats
 
 import prng
+from studies import compilation
 
 # The lengths of a stream: none, one, odd, even, and more than a vector of the processor holds.
 SHAPES = [(), (0,), (1,), (2,), (7,), (8,), (3, 5), (2, 0, 3), (4, 129), (1001,)]
@@ -326,3 +327,18 @@ def test_keys_that_follow_each_other_give_independent_numbers():
         assert abs(found) < N_ERRORS / math.sqrt((n_steps - lag) * per_step)
     # The sum of a step's squares is χ² distributed, with as many degrees of freedom as numbers.
     assert scipy.stats.kstest(np.sum(drawn**2, axis=1), scipy.stats.chi2(per_step).cdf).pvalue > 1e-3
+
+
+def test_a_hash_reads_its_counters_from_memory():
+    lowered = jax.jit(lambda key: prng._hash(key, jnp.arange(8, dtype=jnp.uint32), jnp.uint32(3) + jnp.uint32(0)))
+    lines = lowered.lower(jnp.zeros(2, jnp.uint32)).as_text().splitlines()
+    operations = [line.split("= ")[1].split()[0] for line in lines if "stablehlo." in line and "= " in line]
+    # Nothing but the barrier stands between the loop's own counter and the first round.
+    assert operations.index("stablehlo.optimization_barrier") < operations.index("stablehlo.xor")
+    assert operations.index("stablehlo.iota") < operations.index("stablehlo.optimization_barrier")
+
+
+def test_three_hashes_in_a_row_compile():
+    """In a process of its own: a compiler that does not end cannot be stopped from here."""
+    # Without the barrier JAX 0.11 and 0.12 need more than a minute already at 16 of the 20 rounds.
+    assert compilation.measure("from memory", 20, limit=120) < 60

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import reference
 from report_schema import checked
 
 import assessment
@@ -128,6 +129,32 @@ def test_another_processor_comes_as_near_as_is_promised(run, folder):
     with np.load(folder / "other" / results.PARAMETERS_FILE) as file:
         for name, array in parameters.items():
             assert_near(array, file[name])
+
+
+def test_another_version_comes_as_near_as_is_promised(folder, monkeypatch):
+    """Of Python, JAX or another library: the committed numbers are those of the version that they name."""
+    monkeypatch.chdir(folder)
+    place = folder / "versions"
+    place.mkdir()
+    words = [*reference.WORDS, "--out-dir", "versions"]
+    job = benchmark.check(configuration.parse(vars(script), words, ""))
+    benchmark.execute(job, place, benchmark.Started.now(), words, with_pictures=False)
+    found, expected = reference.numbers(place), json.loads(reference.FILE.read_text())
+    assert set(found["target"]) == set(expected["target"])
+    for name, value in expected["target"].items():
+        if isinstance(value, str | None):
+            assert found["target"][name] == value, name
+        else:
+            np.testing.assert_allclose(found["target"][name], value, rtol=1e-12, err_msg=name)
+    for metric, floor in expected["floor"].items():
+        for name, value in floor.items():
+            assert found["floor"][metric][name] == pytest.approx(value, rel=1e-5), (metric, name)
+    for part in ("losses", "weights"):
+        assert set(found[part]) == set(expected[part])
+        for name, values in expected[part].items():
+            # Losses have no value at step 0.
+            one, other = (np.array(series, float)[:, part == "losses" :] for series in (values, found[part][name]))
+            assert_near(one, other)
 
 
 def assert_near(one, other):

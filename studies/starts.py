@@ -1,0 +1,144 @@
+"""Fresh processes of the benchmark, one after the other, and how many of them never come to an end.
+
+    python3 -m studies.starts                       # 200 processes, two at a time
+    python3 -m studies.starts --processes 50 --jobs 1
+
+Each process compiles everything anew: it has neither the kept programs of earlier runs nor those of its neighbours. A
+quarter of them are the default families on the default target; the others take every family alone, on every kind of
+target that it knows: a line, bins, a plane, a user's table. All are short runs. A process is late when it takes more
+than three times the median of its case, and stands when it has not ended after `LIMIT` seconds; then it is stopped.
+Figures go to `studies/starts.json`, by version of Python and JAX.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import storage
+from models import MODELS
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "generative_models_GAN_VAE_RBM_benchmarks.py"
+RESULTS = ROOT / "studies" / "starts.json"
+LIMIT = 300.0  # seconds; the slowest family compiles for 25 on an idle core
+LATE = 3  # times the median of a case
+SHORT = (
+    *("--n-steps", "40", "--n-evaluations", "1", "--snapshot-percent", "100", "--num-seeds", "1"),
+    *("--n-eval-samples", "100", "--compilation-cache", "off"),
+)
+# What bounds a start is compilation, and not Gibbs chains.
+RBM_SHORT = ("--rbm.sample-steps", "5", "--rbm.sample-steps-training", "2")
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "line": ("--target-type", "1D_TRIMODAL", "--num-bins", "0"),
+    "bins": ("--target-type", "1D_TRIMODAL", "--num-bins", "20"),
+    "plane": ("--target-type", "2D_GMM", "--num-bins", "0"),
+    "table": ("--target-type", "CUSTOM", "--custom-file", "table.npy", "--num-bins", "0"),
+}
+DEFAULT = "default families"
+
+
+class Start(NamedTuple):
+    """One process."""
+
+    case: str
+    seconds: float
+    exit_code: int | None  # None: it was stopped after LIMIT seconds
+
+
+def cases() -> dict[str, tuple[str, ...]]:
+    """Name -> arguments of the script."""
+    families = {
+        f"{family}, {kind}": ("--models", family, *words, *(RBM_SHORT if family == "RBM" else ()))
+        for kind, words in KINDS.items()
+        for family in MODELS
+    }
+    return {DEFAULT: RBM_SHORT, **families}
+
+
+def order(n: int) -> Iterator[str]:
+    """The names of n processes: every fourth the default families, the others in turn."""
+    default, *others = cases()
+    turn = itertools.cycle(others)
+    return (default if i % 4 == 0 else next(turn) for i in range(n))
+
+
+def start(case: str, folder: Path, limit: float = LIMIT) -> Start:
+    """Runs one case in a process of its own, in a folder that has `table.npy`."""
+    out = tempfile.mkdtemp(dir=folder)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION_CACHE")}
+    command = [sys.executable, str(SCRIPT), *cases()[case], *SHORT, "--out-dir", out]
+    began = time.perf_counter()
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return Start(case, time.perf_counter() - began, None)
+    if done.returncode:
+        print(f"{case}: exit code {done.returncode}\n{done.stderr}", flush=True)
+    return Start(case, time.perf_counter() - began, done.returncode)
+
+
+def figures(starts: Sequence[Start]) -> dict[str, Any]:
+    """What came of all processes, and the median and longest time of every case."""
+    by_case: dict[str, list[float]] = {}
+    for each in starts:
+        by_case.setdefault(each.case, []).append(each.seconds)
+    medians = {case: statistics.median(seconds) for case, seconds in by_case.items()}
+    return {
+        "processes": len(starts),
+        "standing": sum(each.exit_code is None for each in starts),
+        "failed": sum(bool(each.exit_code) for each in starts),
+        "late": sum(each.seconds > LATE * medians[each.case] for each in starts),
+        "cases": {
+            case: {
+                "processes": len(seconds),
+                "median_seconds": round(medians[case], 1),
+                "longest_seconds": round(max(seconds), 1),
+            }
+            for case, seconds in sorted(by_case.items())
+        },
+    }
+
+
+def measure(n: int, jobs: int) -> list[Start]:
+    """Starts n processes, so many at a time, and says of each how long it took."""
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(jobs) as pool:
+        folder = Path(temporary)
+        np.save(folder / "table.npy", np.random.default_rng(0).normal(size=(200, 2)))
+        starts = []
+        for each in pool.map(lambda case: start(case, folder), order(n)):
+            starts.append(each)
+            ended = "stands" if each.exit_code is None else f"exit code {each.exit_code}"
+            print(f"{len(starts)}/{n} {each.case}: {each.seconds:.1f} s, {ended}", flush=True)
+    return starts
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs them and writes the figures; returns 1 where one stands, is late or has failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    options = parser.parse_args(args)
+    found = figures(measure(options.processes, options.jobs))
+    versions = f"Python {sys.version.split()[0]}, JAX {jax.__version__}"
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept[versions] = {**found, "jobs": options.jobs, "cores": os.cpu_count()}
+    storage.write_whole(RESULTS, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
+    print({name: found[name] for name in ("processes", "standing", "failed", "late")})
+    return int(bool(found["standing"] or found["failed"] or found["late"]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,114 @@
+"""What a run finds around it: libraries, standard streams, variables of the environment.
+
+Looked at before any library is read; nothing here needs one.
+"""
+
+import contextlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# Distributions whose module has another name.
+_MODULES = {"pillow": "PIL", "scikit-learn": "sklearn"}
+_STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
+# What reads XLA_FLAGS, and ends the process where they are wrong.
+_READ_FLAGS = "from jaxlib import _jax; _jax.CompileOptions()"
+_FLAGS_SECONDS = 60
+_LONGEST = 300  # letters of what somebody else has written
+
+
+def check() -> str | None:
+    """Makes the surroundings what a run needs, as far as that can be done.
+
+    Returns:
+      What is in the way of any run, in one line; None where nothing is.
+    """
+    _open_streams()
+    return _missing() or _wrong_flags() or _wrong_jax()
+
+
+@contextlib.contextmanager
+def without_display() -> Iterator[None]:
+    """For a block that draws pictures into files alone, whatever backend MPLBACKEND asks for.
+
+    Matplotlib cannot be imported where it does not know that one, as that of a notebook outside of it.
+    """
+    asked = os.environ.get("MPLBACKEND")
+    if not asked or "matplotlib" in sys.modules:
+        yield
+        return
+    # Processes that draw for this one have it as well.
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        os.environ["MPLBACKEND"] = asked
+        if "matplotlib" in sys.modules:
+            # The notebook that has called this goes on with its own.
+            with contextlib.suppress(ValueError):
+                sys.modules["matplotlib"].rcParams["backend"] = asked
+
+
+def _open_streams() -> None:
+    """Gives standard streams that are closed to what swallows everything: a file would get their number otherwise."""
+    for number, name, mode in _STREAMS:
+        try:
+            os.fstat(number)
+        except OSError:
+            # It gets the lowest number that is free: this one.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _missing() -> str | None:
+    """Names the requirements that this Python does not have."""
+    file = Path(__file__).with_name("requirements.txt")
+    with contextlib.suppress(OSError):
+        names = re.findall(r"^[\w.-]+", file.read_text(), re.MULTILINE)
+        missing = [name for name in names if importlib.util.find_spec(_MODULES.get(name, name)) is None]
+        if missing:
+            what = "what it needs" if len(missing) == len(names) else ", ".join(missing)
+            return (
+                f"{sys.executable} does not have {what}: start with `make run`, which installs everything, or first "
+                f"run `{sys.executable} -m pip install -r requirements.txt`"
+            )
+    return None
+
+
+def _wrong_flags() -> str | None:
+    """Says what is wrong with XLA_FLAGS, which is tried in another process: the library ends the one that reads it."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if not flags.strip():
+        return None
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        tried = subprocess.run(
+            [sys.executable, "-c", _READ_FLAGS],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_FLAGS_SECONDS,
+            text=True,
+            errors="replace",
+        )
+        # Another version of the library may have no such name; a signal that ends the other ends this one as well.
+        if tried.returncode != 0 and "Traceback" not in tried.stderr:
+            # Such as "F1126 20:28:45.127797    5578 parse_flags_from_env.cc:234] Unknown flag in XLA_FLAGS: --x".
+            why = next(iter(re.findall(r"^[EF]\d+ .*?\] *(.*)$", tried.stderr, re.MULTILINE)), "they cannot be read")
+            why = why.strip().rstrip(".")[:_LONGEST]
+            return f"XLA_FLAGS = {flags[:_LONGEST]!r} cannot be used ({why}): correct it, or unset XLA_FLAGS"
+    return None
+
+
+def _wrong_jax() -> str | None:
+    """Says which of its own variables JAX refuses."""
+    try:
+        import jax
+    except ValueError as error:
+        return f"JAX refuses its settings ({error}): correct or unset what the environment sets"
+    del jax
+    return None

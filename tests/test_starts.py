@@ -1,0 +1,47 @@
+"""Fresh processes come to their end; which cases there are, and what is counted of them."""
+
+import collections
+import sys
+
+import pytest
+
+from models import MODELS
+from studies import starts
+from studies.starts import Start
+
+
+def test_a_quarter_is_the_default_and_the_others_take_turns():
+    names = list(starts.order(200))
+    counts = collections.Counter(names)
+    assert counts.pop(starts.DEFAULT) == 50
+    # Every family on every kind of target, equally often.
+    assert set(counts) == {f"{family}, {kind}" for family in MODELS for kind in starts.KINDS}
+    assert set(counts.values()) == {150 // len(counts), 150 // len(counts) + 1}
+
+
+def test_what_is_counted():
+    found = starts.figures(
+        [Start("a", s, 0) for s in (10.0, 11.0, 34.0)] + [Start("b", 300.0, None), Start("c", 5.0, 1)]
+    )
+    assert {name: found[name] for name in ("processes", "standing", "failed", "late")} == {
+        "processes": 5,
+        "standing": 1,
+        "failed": 1,
+        "late": 1,
+    }
+    assert found["cases"]["a"] == {"processes": 3, "median_seconds": 11.0, "longest_seconds": 34.0}
+
+
+def test_a_process_that_stands_is_stopped_and_said_so(tmp_path, monkeypatch):
+    script = tmp_path / "stands.py"
+    script.write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(starts, "SCRIPT", script)
+    stopped = starts.start(starts.DEFAULT, tmp_path, limit=0.5)
+    assert stopped.exit_code is None
+    assert 0.5 <= stopped.seconds < 30
+
+
+@pytest.mark.slow
+def test_a_tenth_of_the_study_comes_to_its_end(capsys):
+    found = starts.figures(starts.measure(20, jobs=1))
+    assert (found["standing"], found["failed"]) == (0, 0), (sys.version, capsys.readouterr().out)
