@@ -1,7 +1,7 @@
 """Adaptive integrals E_p[f] = Σ ∫ pₖ f over the parts pₖ of a density, on panels that each part has for itself.
 
-A panel is a parallelepiped c + A u, u in [−1, 1]^D. Its rule is the product of Kronrod's 15 nodes an axis; Gauss's seven
-among them say how far off it may be, along every axis. Panels are halved along their worst axis until all errors
+A panel is a parallelepiped c + A u, u in [−1, 1]^D. Its rule is the product of Kronrod's 15 nodes an axis; Gauss's
+seven among them say how far off it may be, along every axis. Panels are halved along their worst axis until all errors
 together are small enough, or the nodes are too many. Nodes see nothing that lies between them: where a narrow feature
 is known to be (a component of the density or of the model), panels are halved first, until nodes lie on it.
 
@@ -22,7 +22,7 @@ MOST_NODES = 2**22
 _UNSEEN_MASS = 1e-11
 # A feature whose deviation is this, in a panel's half sides, has nodes within ± 2 deviations.
 _SEEN_WIDTH = 0.1
-_REACH = 3.0  # deviations to which a feature must be seen
+_REACH = 3.0  # deviations to which a feature must be seen across
 _FEATURES_AT_ONCE = 2**20
 
 # Kronrod's nodes and weights on [0, 1], from the outside in, and the weights of Gauss's among them (every second one).
@@ -54,6 +54,7 @@ class Features(NamedTuple):
 
     means: np.ndarray | None  # [F, D]; None: anywhere
     covariances: np.ndarray  # [F, D, D]
+    reach: float = 3.0  # deviations to which they must be seen along: far from its mean a ridge may leave a box
 
 
 class Panels(NamedTuple):
@@ -171,7 +172,7 @@ def integrate(
 
 
 def _together(errors: np.ndarray) -> np.ndarray:
-    """What the first panel, the first two, … are off by together: their sum, or four deviations of one of random signs."""
+    """What the first panel, the first two, … are off by together: the sum, or four deviations of random signs."""
     return np.minimum(np.cumsum(errors), 4 * np.sqrt(np.cumsum(errors**2)))
 
 
@@ -251,42 +252,66 @@ def _unseen_along(panels: Panels, parts: Parts, features: Sequence[Features]) ->
     highest = parts.log_density(x.reshape(-1, dim), np.repeat(panels.part, len(corners))).reshape(n, -1).max(axis=1)
     log_volume = np.linalg.slogdet(panels.axes)[1] + highest
     inverse = np.linalg.inv(panels.axes)
-    for means, covariances in features:
+    for means, covariances, reach in features:
         size = max(1, _FEATURES_AT_ONCE // n)
         for start in range(0, len(covariances), size):
             each = covariances[start : start + size]
             centres = None if means is None else means[start : start + size]
-            width, axis = _narrowness(panels, inverse, log_volume, parts, centres, each)
+            width, axis = _narrowness(panels, inverse, log_volume, parts, Features(centres, each, reach))
             narrower = width < worst
             worst, along = np.where(narrower, width, worst), np.where(narrower, axis, along)
     return along
 
 
-def _narrowness(panels, inverse, log_volume, parts, means, covariances):
+def _narrowness(panels, inverse, log_volume, parts, features):
     """The deviation [P] of the narrowest feature that matters in a panel, in its half sides, and across which axis."""
     n, dim = panels.centres.shape
+    means, covariances, along = features
     # [P, F, D, D]: in the panel's own coordinates.
     own = np.einsum("pij,fjk,plk->pfil", inverse, covariances, inverse, optimize=True)
     squares, directions = np.linalg.eigh(own)
     deviations = np.sqrt(np.maximum(squares, 0))
     narrow, across = deviations[..., 0], directions[..., 0]
-    reach = np.minimum(1, _REACH * deviations).prod(axis=-1) * 2**dim
+    reaches = deviations * np.array([_REACH] * (dim - 1) + [along])
+    area = np.minimum(1, reaches).prod(axis=-1) * 2**dim
     if means is None:
         matters = np.broadcast_to((log_volume + dim * math.log(2) > math.log(_UNSEEN_MASS))[:, None], narrow.shape)
     else:
         at = np.einsum("pij,pfj->pfi", inverse, means[None] - panels.centres[:, None])
-        sides = np.sqrt(np.diagonal(own, axis1=2, axis2=3))
-        touches = np.all(np.abs(at) <= 1 + _REACH * sides, axis=-1)
-        touches &= np.abs(np.sum(at * across, axis=-1)) <= np.abs(across).sum(-1) + _REACH * narrow
+        sides = np.sqrt(np.sum((directions * reaches[..., None, :]) ** 2, axis=-1))
+        touches = np.all(np.abs(at) <= 1 + sides, axis=-1)
+        touches &= np.abs(np.sum(at * across, axis=-1)) <= np.abs(across).sum(-1) + reaches[..., 0]
         matters = np.zeros(narrow.shape, bool)
         which = np.nonzero(touches & (narrow < _SEEN_WIDTH))
         if len(which[0]):
-            p, _ = which
-            nearest = panels.centres[p] + np.einsum("nij,nj->ni", panels.axes[p], np.clip(at[which], -1, 1))
-            log_there = parts.log_density(nearest, panels.part[p]) + np.linalg.slogdet(panels.axes)[1][p]
-            log_mass = np.maximum(log_there, log_volume[p]) + np.log(np.maximum(reach[which], 1e-300))
+            log_there = _log_density_on(
+                panels, parts, which[0], at[which], reaches[which][:, -1], directions[which][..., -1]
+            )
+            log_mass = np.maximum(log_there, log_volume[which[0]]) + np.log(np.maximum(area[which], 1e-300))
             matters[which] = log_mass > math.log(_UNSEEN_MASS)
     narrow = np.where(matters, narrow, np.inf)
     best = narrow.argmin(axis=1)
     rows = np.arange(n)
     return narrow[rows, best], np.abs(across[rows, best]).argmax(axis=-1)
+
+
+def _log_density_on(panels, parts, p, at, reach, ridge):
+    """The largest ln of a part's density, by a panel's own volume, on the ridge of a feature that crosses it.
+
+    Args:
+      panels: the panels.
+      parts: the parts.
+      p: [N] numbers of panels.
+      at: [N, D] means of features in those panels' coordinates.
+      reach: [N] to which they go on along the ridge.
+      ridge: [N, D] unit vectors along it.
+    """
+    middle, half = -np.sum(at * ridge, axis=-1), np.abs(ridge).sum(axis=-1)
+    log_volumes = np.linalg.slogdet(panels.axes)[1][p]
+    highest = np.full(len(p), -np.inf)
+    # From one end of the ridge within the panel to the other.
+    for share in np.linspace(-1, 1, 5):
+        along = np.clip(middle + share * half, -reach, reach)
+        points = panels.centres[p] + np.einsum("nij,nj->ni", panels.axes[p], at + along[:, None] * ridge)
+        highest = np.maximum(highest, parts.log_density(points, panels.part[p]))
+    return highest + log_volumes

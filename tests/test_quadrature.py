@@ -79,7 +79,8 @@ def test_divergence_from_a_gaussian_is_cross_entropy_less_entropy(name):
     known = model_with(lambda s, x: -jnp.sum(x**2, axis=-1) / 2 / variance - dim / 2 * jnp.log(2 * jnp.pi * variance))
     second = modes.weights @ (np.sum(modes.means**2, axis=1) + np.trace(modes.covariances, axis1=1, axis2=2))
     expected = second / 2 / variance + dim / 2 * math.log(2 * math.pi * variance) - target.entropy
-    assert kl_exact(known, (), target) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    # What is refined further is off by less; a value that may be off by more is unknown.
+    assert kl_exact(known, (), target) == pytest.approx(expected, rel=exact._MOST_ERROR, abs=exact._MOST_ERROR / 10)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -168,7 +169,7 @@ def test_nodes_that_miss_mass_make_the_divergence_unknown():
     lost = target._replace(parts=target.parts._replace(axes=target.parts.axes / 3))
     found = divergence(known, (), lost)
     assert math.isnan(found.value)
-    assert "mass of 0.98" in found.word
+    assert "nodes hold 0.98" in found.word
 
 
 def test_a_negative_divergence_is_never_shown():
@@ -194,7 +195,7 @@ def test_panels_outside_of_a_box_hold_what_is_outside(name):
     target = target_of(modes)
     box = np.array([[-0.5, 2.5]] * target.dim)
     panels = quadrature.outside(target.parts, box)
-    features = [Features(modes.means, modes.covariances)]
+    features = [Features(modes.means, modes.covariances, reach=8.0)]
     found = quadrature.integrate(lambda x: x[:, 0], target.parts, panels, features, lambda value: 1e-7)
     x = draws(modes)
     out = np.any((x < box[:, 0]) | (x > box[:, 1]), axis=1)
