@@ -1,6 +1,7 @@
 """The KLD of samples against what is exact, and the quadrature behind that, on trained models of each family."""
 
 import functools
+import math
 import itertools
 
 import jax
@@ -147,8 +148,9 @@ def test_the_quadrature_over_the_latent_has_converged(kind, monkeypatch):
     shipped = with_grid(reach, 1)
     assert with_grid(reach, 0.5) == pytest.approx(shipped, abs=1e-5)
     assert with_grid(reach + 2, 1) == pytest.approx(shipped, abs=1e-5)
-    # A test that can fail: a coarser grid in a smaller disc is off by more.
-    assert abs(with_grid(1.0, 3) - shipped) > 1e-5
+    # A test that can fail: a coarser grid in a smaller disc is off by more, or knows that it is.
+    coarse = with_grid(1.0, 3)
+    assert math.isnan(coarse) or abs(coarse - shipped) > 1e-5
 
 
 @pytest.mark.parametrize(
