@@ -1,8 +1,8 @@
 """The KLD of samples against what is exact, and the quadrature behind that, on trained models of each family."""
 
 import functools
-import math
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
