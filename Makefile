@@ -12,7 +12,7 @@ run: $(ENV)/.run-installed
 test: $(ENV)/.dev-installed
 	$(ENV)/bin/python -m pytest
 
-# Ten minutes more: fresh processes of every family on every kind of target (studies/starts.py).
+# And the slow tests: fresh processes of families on every kind of target (studies/starts.py).
 test-all: $(ENV)/.dev-installed
 	$(ENV)/bin/python -m pytest -m "slow or not slow"
 
@@ -33,7 +33,7 @@ performance: $(ENV)/.run-installed $(TORCH)/.installed
 	$(ENV)/bin/python -m performance.em
 	$(ENV)/bin/python -m performance.roofline
 
-# 200 fresh processes of the benchmark, forty minutes on two idle cores: does each of them come to its end?
+# 200 fresh processes of the benchmark: does each of them come to its end?
 starts: $(ENV)/.run-installed
 	$(ENV)/bin/python -m studies.starts $(ARGS)
 
