@@ -145,9 +145,10 @@ def build(config: Any, target: Any) -> Model:
 
 def _groups(n_bins: int, n_groups: int) -> Partition:
     """Cells of one-hot events [n, n_bins]: groups of neighbouring bins, whose sizes differ by one at most."""
-    group = np.arange(n_bins) * n_groups // n_bins
-    sizes = np.bincount(group)
-    starts = np.cumsum(sizes) - sizes
+    # 32 bits each: JAX may keep a NumPy array's 64 where it has none, having once seen it under `enable_x64`.
+    group = (np.arange(n_bins) * n_groups // n_bins).astype(np.int32)
+    sizes = np.bincount(group).astype(np.int32)
+    starts = np.cumsum(sizes, dtype=np.int32) - sizes
     shares = (group == np.arange(n_groups)[:, None]) / sizes[:, None]
 
     def draw(key, index):

@@ -61,7 +61,6 @@ BAD_COMMANDS = [
     ("--target-type 2d_gmm", "'2d_gmm'", ", 2D_GMM, ", "did you mean 2D_GMM?"),
     ("--target-type ''", "''", ", ".join(TARGETS)),
     ("--models GAN VEA", "'VEA'", ", ".join(MODELS), "did you mean VAE?"),
-    ("--models GAN,RBM", "'GAN,RBM'", ", ".join(MODELS)),
     ("--models", "MODELS = ()", ", ".join(MODELS)),
     ("--models VAE VAE RBM", "VAE VAE RBM", "choose VAE RBM"),
     ("--decode sofd", "'sofd'", "hard, soft", "did you mean soft?"),
