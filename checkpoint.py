@@ -25,6 +25,7 @@ import devices
 import results
 import storage
 import trust
+from core import places
 from errors import UserError
 from models.base import Model
 from training import Begun, Cost, Feed, Program, Run
@@ -352,11 +353,9 @@ def _identity(config: Any, seeds: range | None) -> dict[str, Any]:
 @functools.cache
 def _program() -> str:
     """A digest of every file of the program but the one with the constants, which are compared by themselves."""
-    here = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for path in sorted([*here.glob("*.py"), *here.glob("models/*.py")]):
-        if not path.name.startswith("generative_models"):
-            digest.update(f"{path.relative_to(here)}\0".encode() + path.read_bytes() + b"\0")
+    for path in places.program():
+        digest.update(f"{path.relative_to(places.ROOT)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

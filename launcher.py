@@ -33,6 +33,7 @@ import surroundings
 import sweep
 import wording
 from config import Command
+from core import places
 from errors import UserError
 from resources import Slurm
 from slurm_queue import SCHEMA, Unit, clusters_of
@@ -195,7 +196,7 @@ def submit(order: Order, *, fresh: bool = False) -> None:
     # In place of the batch script's shell, whose end at a signal would leave it running where no cgroup holds the job.
     # With -P no module is imported from whichever folder this was started in.
     executor = submitit.SlurmExecutor(order.folder, python=f"exec {shlex.quote(sys.executable)} -P")
-    slurm, root = order.slurm, shlex.quote(str(Path(__file__).resolve().parent))
+    slurm, root = order.slurm, shlex.quote(str(places.ROOT))
     asked = {
         "partition": slurm.partition or None,
         "account": slurm.account or None,

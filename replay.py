@@ -28,6 +28,7 @@ import console
 import inputs
 import results
 import trust
+from core import places
 from errors import UserError, nearest_choice, unknown_choice
 from models import MODELS
 
@@ -142,8 +143,7 @@ def run(
 @functools.cache
 def validator() -> jsonschema.Draft202012Validator:
     """What checks the content of a metrics.json."""
-    path = Path(__file__).with_name("metrics.schema.json")
-    return jsonschema.Draft202012Validator(json.loads(path.read_text(encoding="utf-8")))
+    return jsonschema.Draft202012Validator(json.loads(places.SCHEMA.read_text(encoding="utf-8")))
 
 
 def compare(original: Original, report: Mapping[str, Any], folder: Path) -> dict[str, Any]:

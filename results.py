@@ -24,6 +24,7 @@ import metrics
 import storage
 import trust
 from assessment import Assessment
+from core import places
 from evaluation import Floor, Judge
 from models.base import AveragedState
 from tables import TRAIN_SHARE
@@ -92,7 +93,7 @@ def provenance(args: Sequence[str], out_dir: str | Path, started: str, inputs: M
       started: when the run began, UTC.
       inputs: from `inputs.fingerprints`.
     """
-    here = Path(__file__).resolve().parent
+    here = places.ROOT
 
     def git(*words):
         with contextlib.suppress(OSError, subprocess.SubprocessError):

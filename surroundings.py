@@ -10,7 +10,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+
+from core import places
 
 # Distributions whose module has another name.
 _MODULES = {"pillow": "PIL", "scikit-learn": "sklearn"}
@@ -67,9 +68,8 @@ def _open_streams() -> None:
 
 def _missing() -> str | None:
     """Names the requirements that this Python does not have."""
-    file = Path(__file__).with_name("requirements.txt")
     with contextlib.suppress(OSError):
-        names = re.findall(r"^[\w.-]+", file.read_text(), re.MULTILINE)
+        names = re.findall(r"^[\w.-]+", places.REQUIREMENTS.read_text(), re.MULTILINE)
         missing = [name for name in names if importlib.util.find_spec(_MODULES.get(name, name)) is None]
         if missing:
             what = "what it needs" if len(missing) == len(names) else ", ".join(missing)

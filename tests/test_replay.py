@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import zipfile
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -477,4 +476,3 @@ def test_help_says_what_it_does(capfd):
     with pytest.raises(SystemExit):
         script.main(["--help"])
     assert "--replay" in capfd.readouterr().out
-    assert Path(replay.__file__).with_name("metrics.schema.json").is_file()

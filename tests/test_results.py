@@ -19,6 +19,7 @@ import plotting
 import results
 import storage
 from assessment import Assessment
+from core import places
 from errors import UserError
 from evaluation import Floor, make_judge
 from models import MODELS
@@ -211,7 +212,7 @@ def test_a_fixed_training_set_is_recorded(make_config):
 
 
 def test_dirty_ignores_the_output_folder_and_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "__file__", str(tmp_path / "results.py"))
+    monkeypatch.setattr(places, "ROOT", tmp_path)
 
     def git(*words):
         identity = ("-c", "user.name=n", "-c", "user.email=e@example.org")
