@@ -19,19 +19,20 @@ test-all: $(ENV)/.dev-installed
 lint: $(ENV)/.dev-installed
 	$(ENV)/bin/ruff check .
 	$(ENV)/bin/ruff format --check .
+	$(ENV)/bin/lint-imports --no-logo
 
 # An hour and half an hour on two cores.
 tuning: $(ENV)/.run-installed
-	$(ENV)/bin/python -m tuning.search $(ARGS)
+	$(ENV)/bin/python -m studies.tuning.search $(ARGS)
 
 quality: $(ENV)/.run-installed
 	$(ENV)/bin/python -m studies.quality $(ARGS)
 
 # Twenty minutes on two idle cores, the roofline's four at the end among them. PyTorch has an environment of its own: the suite does not depend on it.
 performance: $(ENV)/.run-installed $(TORCH)/.installed
-	$(ENV)/bin/python -m performance.compare --torch-python $(TORCH)/bin/python $(ARGS)
-	$(ENV)/bin/python -m performance.em
-	$(ENV)/bin/python -m performance.roofline
+	$(ENV)/bin/python -m studies.speed.compare --torch-python $(TORCH)/bin/python $(ARGS)
+	$(ENV)/bin/python -m studies.speed.em
+	$(ENV)/bin/python -m studies.speed.roofline
 
 # 200 fresh processes of the benchmark: does each of them come to its end?
 starts: $(ENV)/.run-installed
@@ -40,7 +41,7 @@ starts: $(ENV)/.run-installed
 # About half an hour on two cores; what an earlier run measured is kept. Apart from `performance`, whose ratios it
 # has no part in and which would then take three times as long.
 scaling: $(ENV)/.run-installed
-	$(ENV)/bin/python -m performance.scaling $(ARGS)
+	$(ENV)/bin/python -m studies.speed.scaling $(ARGS)
 
 # Three quarters of an hour on two cores: runs that are killed at random moments, and what becomes of them;
 # and the tests on drawn input with 5 × 100 examples each.
@@ -66,7 +67,7 @@ $(ENV)/.dev-installed: requirements.txt requirements-dev.txt requirements-slurm.
 	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	@touch $@ $(ENV)/.run-installed
 
-$(TORCH)/.installed: performance/requirements-torch.txt
+$(TORCH)/.installed: studies/speed/requirements-torch.txt
 	$(PYTHON) -m venv $(TORCH)
-	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check -r performance/requirements-torch.txt
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check -r studies/speed/requirements-torch.txt
 	@touch $@

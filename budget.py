@@ -8,7 +8,7 @@ One hidden layer, or a restricted Boltzmann machine, has a = 0.
 import math
 from collections.abc import Callable
 
-from errors import UserError
+from core.errors import UserError
 
 
 def solve_width(count_params: Callable[[int], int], budget: int) -> int:

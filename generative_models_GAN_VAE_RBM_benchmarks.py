@@ -79,16 +79,16 @@ def main(args: list[str] | None = None) -> int:
     """
     try:
         # Imported here so that importing this file costs nothing and touches no device.
-        import surroundings
+        from core import surroundings
 
         problem = surroundings.check()
         if problem:
             print(f"error: {problem}", file=sys.stderr)
             return 2
         with surroundings.without_display():
-            import benchmark
+            from benchmark import command
 
-            return benchmark.run(globals(), args, description=__doc__)
+            return command.run(globals(), args, description=__doc__)
     except KeyboardInterrupt:
         # Before anybody was listening.
         return 130

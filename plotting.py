@@ -17,10 +17,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
-import animation
-import figures
-from figures import DENSITY_MAP, DIVERGED, FLOOR_COLOUR, TARGET_COLOUR
-from scenes import Curve, TargetPicture
+from core.drawing import animation, figures
+from core.drawing.figures import DENSITY_MAP, DIVERGED, FLOOR_COLOUR, TARGET_COLOUR
+from core.drawing.scenes import Curve, TargetPicture
 
 # What is on its way to divergence may take an axis so much further than all else does: as a factor of a log axis, and
 # in lengths of a linear one.

@@ -11,17 +11,17 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
-import shapes
-from cells import Cells, binning, identity, row_masses, standardising
-from distribution import Modes as Modes
-from distribution import Target as Target
-from distribution import masses_from_cdf
-from errors import UserError, unknown_choice
-from mixtures import even_mixture
-from mixtures import gaussian_mixture as gaussian_mixture
-from mixtures import sample_mixture as sample_mixture
-from quadrature import Parts
-from tables import MIN_ROWS, check_columns, read_rows, split_rows
+from core.errors import UserError, unknown_choice
+from kinds.cells import Cells, binning, identity, row_masses, standardising
+from kinds.distribution import Modes as Modes
+from kinds.distribution import Target as Target
+from kinds.distribution import masses_from_cdf
+from kinds.quadrature import Parts
+from kinds.real import shapes
+from kinds.real.mixtures import even_mixture
+from kinds.real.mixtures import gaussian_mixture as gaussian_mixture
+from kinds.real.mixtures import sample_mixture as sample_mixture
+from kinds.real.tables import MIN_ROWS, check_columns, read_rows, split_rows
 
 POISSON_RATE = 4
 # Mixture of the 2D_GMM that the box of ±3.5 belongs to; users edit theirs in the config block.

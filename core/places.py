@@ -4,7 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "generative_models_GAN_VAE_RBM_benchmarks.py"
-SCHEMA = ROOT / "metrics.schema.json"
+SCHEMA = ROOT / "benchmark" / "files" / "metrics.schema.json"
 REQUIREMENTS = ROOT / "requirements.txt"
 # What a run is made of; `studies` and `tests` are not.
 PACKAGES = ("core", "kinds", "models", "benchmark")

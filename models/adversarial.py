@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-import prng
 from budget import solve_width
+from core import prng
 from models.base import count_params, packing
 from models.networks import MLP, draw_one_hot
 

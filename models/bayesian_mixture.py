@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from budget import solve_width
-from errors import UserError, check_range
+from core.errors import UserError, check_range
 from models import grouped, mixtures, normal_wishart
 from models.base import Model, View
 from models.normal_wishart import Law

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from errors import check_range
+from core.errors import check_range
 from models import bayesian_mixture, grouped, mixtures, normal_wishart
 from models.base import Model, averaged, packing
 from models.normal_wishart import Law

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-import prng
-from errors import check_range
+from core import prng
+from core.errors import check_range
 from models.adversarial import build_pair, sampling
 from models.base import Model, View, averaged, is_on
 

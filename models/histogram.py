@@ -27,7 +27,7 @@ import numpy as np
 import scipy.special
 
 from budget import solve_width
-from errors import check_range
+from core.errors import check_range
 from models.base import Model
 
 TRACEABLE = ("pseudo_count",)

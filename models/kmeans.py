@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from budget import solve_width
-from errors import check_range
+from core.errors import check_range
 from models import grouped, mixtures
 from models.base import Model
 from models.mixture_views import clustering_view

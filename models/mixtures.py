@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import prng
-from errors import UserError
+from core import prng
+from core.errors import UserError
 
 LOG_2PI = math.log(2 * math.pi)
 # Numbers [components, rows] of a block, and the fewest and most rows of one: smaller ones are mostly calls, larger ones

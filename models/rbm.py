@@ -30,9 +30,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-import prng
 from budget import solve_width
-from errors import check_range
+from core import prng
+from core.errors import check_range
 from models.base import Model, View, averaged, count_params, packing
 from models.networks import draw_one_hot
 

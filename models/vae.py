@@ -28,9 +28,9 @@ import optax
 import scipy.special
 from flax import linen as nn
 
-import prng
 from budget import solve_width
-from errors import UserError, check_range
+from core import prng
+from core.errors import UserError, check_range
 from models.base import Model, SweepView, View, averaged, count_params, is_on, packing
 from models.networks import MLP
 

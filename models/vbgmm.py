@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from errors import check_range
+from core.errors import check_range
 from models import bayesian_mixture, grouped, mixtures, normal_wishart
 from models.base import Model
 from models.normal_wishart import Law

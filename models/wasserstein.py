@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-import prng
+from core import prng
 from models.adversarial import build_pair, sampling
 from models.base import Model, View
 

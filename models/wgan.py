@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from errors import check_range
+from core.errors import check_range
 from models import wasserstein
 from models.base import Model, averaged
 

@@ -22,7 +22,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from errors import check_range
+from core.errors import check_range
 from models import wasserstein
 from models.base import Model, averaged
 

@@ -18,9 +18,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from core import places
+
+ROOT = places.ROOT
 FORMS = ("counter of the loop", "from memory")
 ROUNDS = (4, 8, 12, 16, 20)
 
@@ -29,7 +30,7 @@ def compile_once(form: str, n_rounds: int) -> float:
     """Seconds that the program takes to compile in this process, with so many of the 20 rounds."""
     import jax
 
-    import prng
+    from core import prng
 
     if form == "counter of the loop":
         jax.lax.optimization_barrier = lambda values: values

@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from core import places
 from models import MODELS
 from targets import TARGETS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = places.ROOT
 SCRIPT = ROOT / "generative_models_GAN_VAE_RBM_benchmarks.py"
 OUTPUT = ROOT / "results_classical_benchmarks" / "quality"
 RUNS = ROOT / "results_quality"  # of what has not finished

@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-import storage
+from core import places, storage
 from models import MODELS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = places.ROOT
 SCRIPT = ROOT / "generative_models_GAN_VAE_RBM_benchmarks.py"
 RESULTS = ROOT / "studies" / "starts.json"
 LIMIT = 300.0  # seconds; the longest of 31 starts, BBVI with bins beside other work, took 163

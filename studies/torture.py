@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import results
-import storage
+from benchmark.files import results
+from core import places, storage
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = places.ROOT
 SCRIPT = "generative_models_GAN_VAE_RBM_benchmarks.py"
 # Progress is kept after every interval, where else a run so short would keep none.
 _CODE = (
-    "import sys; import checkpoint; checkpoint._SECONDS_APART = 0.0; checkpoint._TIMES_APART = 0; "
+    "import sys; from benchmark.files import checkpoint; checkpoint._SECONDS_APART = 0.0; checkpoint._TIMES_APART = 0; "
     "import generative_models_GAN_VAE_RBM_benchmarks as script; raise SystemExit(script.main())"
 )
 WORK = (
@@ -35,7 +35,7 @@ WORK = (
     *("--rbm.sample-steps", "20", "--rbm.sample-steps-training", "5"),
 )
 # Tests on drawn input.
-DRAWN = ("tests/test_any_configuration.py", "tests/test_tables.py")
+DRAWN = ("tests/benchmark/test_any_configuration.py", "tests/kinds/test_tables.py")
 ROUNDS = 5  # of them, with 100 examples each
 
 

@@ -11,12 +11,11 @@ import jax
 import pytest
 import report_schema
 
-import console
 import generative_models_GAN_VAE_RBM_benchmarks as script
-import interruption
-import results
-import storage
-from config import BenchmarkConfig, from_constants
+from benchmark.asked.config import BenchmarkConfig, from_constants
+from benchmark.files import results
+from benchmark.terminal import console
+from core import interruption, storage
 
 # Two devices, as on the smallest machine that matters, so that spreading seeds is what is tested.
 jax.config.update("jax_num_cpu_devices", 2)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import metrics
-import replay
-import results
-from evaluation import N_FLOOR_QUANTILES, Floor
+from benchmark.files import results
+from benchmark.run import replay
+from benchmark.scoring.evaluation import N_FLOOR_QUANTILES, Floor
 
 
 def checked(folder: str | Path) -> dict[str, Any]:

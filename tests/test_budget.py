@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget import solve_width
-from errors import UserError
+from core.errors import UserError
 from models import MODELS
 from models.base import count_params
 from targets import make_target

@@ -8,9 +8,9 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import evaluation
 import metrics
-from evaluation import make_judge
+from benchmark.scoring import evaluation
+from benchmark.scoring.evaluation import make_judge
 from targets import make_target
 
 AXES_1D = np.ones((1, 1), np.float32)

@@ -7,12 +7,11 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-import family_pictures
-import figures
 import plotting
-import scenes
-from animation import LAST_FRAME_MS
-from scenes import Curve, TargetPicture
+from benchmark.pictures.views import family_pictures
+from core.drawing import figures, scenes
+from core.drawing.animation import LAST_FRAME_MS
+from core.drawing.scenes import Curve, TargetPicture
 
 NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K"]
 COLOURS = scenes.family_colours(NAMES)

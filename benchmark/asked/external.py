@@ -1,0 +1,113 @@
+"""Samples and probabilities from elsewhere, read like a user's table and compared like a family's."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from core.errors import UserError, check_path, check_range, check_whole
+from kinds.real.tables import MIN_ROWS, read_rows
+from models import MODELS
+from targets import Target
+
+LONGEST_NAME = 60  # letters; what tables and legends have room for
+MOST_PARAMS = 10**15  # more than anything has; tables and pictures have room for as many digits
+# Names are those of arrays in samples.npz, the last two arguments of numpy.savez.
+_TAKEN = (*MODELS, "target", "floor", "file", "allow_pickle")
+# What would lead out of a folder that samples.npz is unpacked into, somewhere.
+_PATHLIKE = re.compile(r"/|(^|\\)\.\.?(\\|$)|^[A-Za-z]:\\")
+
+
+class External(NamedTuple):
+    """One entry of EXTERNAL_SAMPLES or of EXTERNAL_PROBABILITIES."""
+
+    name: str
+    n_params: int | None  # as its owner declares
+    rows: np.ndarray | None  # [n, D] float32, as compared; n is at most N_EVAL_SAMPLES
+    masses: np.ndarray | None  # [NUM_BINS] float64, exact cell probabilities
+    n_in_file: int
+    outside: float = 0.0  # share of the rows that lie outside the target's box
+
+
+def check_entries(entries: Sequence[tuple[str, str, int | None]]) -> None:
+    """Proves that names can stand beside families, in pictures and in archives, and files and parameters be read.
+
+    Args:
+      entries: name, file and parameters of each.
+
+    Raises:
+      UserError: the first that cannot.
+    """
+    taken = {_looks(name) for name in _TAKEN}
+    for name, file, n_params in entries:
+        if not isinstance(name, str) or not name.strip() or not name.isprintable() or _PATHLIKE.search(name):
+            raise UserError(
+                f"external name {name!r} must be a word or more of visible letters, without a slash, such as QCBM"
+            )
+        if len(name) > LONGEST_NAME:
+            raise UserError(
+                f"external name {name!r} has {len(name)} letters: at most {LONGEST_NAME} have room in tables and "
+                f"pictures; such as {name[:LONGEST_NAME].strip()!r}"
+            )
+        if _looks(name) in taken:
+            raise UserError(f"external name {name!r} is taken: choose another, such as {name}-2")
+        taken.add(_looks(name))
+        check_path(f"external {name!r}: file", file)
+        if n_params is not None:
+            check_whole(f"external {name!r}: parameters", n_params)
+            high = MOST_PARAMS if n_params > MOST_PARAMS else None
+            check_range(f"external {name!r}: parameters", n_params, low=0, high=high)
+
+
+def _looks(name: str) -> str:
+    """The same for names that look the same, or that one array in an archive would go by."""
+    return " ".join(unicodedata.normalize("NFC", name).split()).removesuffix(".npy")
+
+
+def load(config: Any, target: Target) -> list[External]:
+    """Reads every external entry of a configuration.
+
+    Rows are shuffled as the seed says, and of more than N_EVAL_SAMPLES that many are taken: the first ones of a sorted
+    file, which several metrics look at alone, would be another distribution.
+
+    Raises:
+      UserError: a file that cannot be read, has the wrong shape or too few rows, or probabilities that are none.
+    """
+    entries = []
+    for name, path, n_params in config.external_samples:
+        what = f"EXTERNAL_SAMPLES[{name!r}]"
+        rows = read_rows(path, what)
+        if rows.shape[1] != target.dim:
+            raise UserError(
+                f"{what} {path!r} has {rows.shape[1]} columns, but {target.name} has {target.dim}; "
+                f"it needs rows of {target.dim}"
+            )
+        if len(rows) < MIN_ROWS:
+            raise UserError(f"{what} {path!r} has {len(rows)} rows: at least {MIN_ROWS} are needed")
+        if np.abs(rows).max() > 1e18:
+            raise UserError(f"{what} {path!r} has numbers of {np.abs(rows).max():.3g}, beyond float32's reach")
+        n = min(len(rows), config.n_eval_samples)
+        chosen = np.random.default_rng([config.seed, 2]).permutation(rows)[:n]
+        compared = np.asarray(target.as_compared(jnp.asarray(chosen, jnp.float32)))
+        outside = np.mean(np.any((rows < target.box[:, 0]) | (rows > target.box[:, 1]), axis=1))
+        entries.append(External(name, n_params, compared, None, len(rows), float(outside)))
+    for name, path, n_params in config.external_probabilities:
+        what = f"EXTERNAL_PROBABILITIES[{name!r}]"
+        table = read_rows(path, what)
+        masses = table[:, 0]
+        if table.shape != (config.num_bins, 1):
+            raise UserError(
+                f"{what} {path!r} holds {table.size} numbers in {len(table)} rows: it needs NUM_BINS = "
+                f"{config.num_bins} probabilities, one a row"
+            )
+        if masses.min() < 0:
+            raise UserError(f"{what} {path!r}: entry {masses.argmin() + 1} is {masses.min():g}; none may be below 0")
+        with np.errstate(over="ignore"):
+            total = masses.sum()
+        if not np.isclose(total, 1, rtol=0, atol=1e-6):
+            raise UserError(f"{what} {path!r}: the probabilities sum to {total:.9g}, not 1; divide them by their sum")
+        entries.append(External(name, n_params, None, masses / total, len(masses)))
+    return entries

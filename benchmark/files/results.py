@@ -1,0 +1,334 @@
+"""Everything that is written and read back that is not a picture."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import metrics
+from benchmark.engine import devices
+from benchmark.engine.training import Cost, Run
+from benchmark.scoring.assessment import Assessment
+from benchmark.scoring.evaluation import Floor, Judge
+from core import places, storage, trust
+from kinds.real.tables import TRAIN_SHARE
+from models.base import AveragedState
+from targets import Target
+
+SCHEMA = 1
+METRICS_FILE = "metrics.json"
+CSV_FILE = "metrics.csv"
+SAMPLES_FILE = "samples.npz"
+PARAMETERS_FILE = "parameters.npz"
+FILES = (METRICS_FILE, CSV_FILE, SAMPLES_FILE, PARAMETERS_FILE)
+# Of a family's fields, those that are measured with a clock.
+_TIMES = ("train_seconds", "compile_seconds", "samples_per_second", "seed_steps_per_second")
+# Of a configuration's fields, those that no result depends on.
+PLACES = ("out_dir", "compilation_cache")
+_ABSENT = "unknown"  # stands for a constant that another version of the program does not have
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "matplotlib")
+
+
+def remove_previous(folder: Path, keep: Sequence[str]) -> None:
+    """Removes the files that the folder's last run listed as its own and that are not among `keep`; nothing else."""
+    try:
+        listed = json.loads(trust.read_whole(folder / METRICS_FILE))["files"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    for name in listed if isinstance(listed, list) else ():
+        # A plain name only: a list that somebody edited must not reach outside the folder.
+        if isinstance(name, str) and name == Path(name).name and name not in keep:
+            # Some names are none to any file system.
+            with contextlib.suppress(OSError, ValueError):
+                (folder / name).unlink()
+
+
+def versions() -> dict[str, str]:
+    """Those of Python and of the libraries that numbers depend on."""
+    return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
+
+
+def without_places(config: Any) -> dict[str, Any]:
+    """A configuration as metrics.json holds it, but for what results do not depend on: places on the disk."""
+    fields = config if isinstance(config, Mapping) else dataclasses.asdict(config)
+    return {name: value for name, value in plain(fields).items() if name not in PLACES}
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """What tells one configuration from another, both as JSON holds them: such as "N_STEPS = 8, not 16"."""
+    found = []
+    for name in {**ours, **theirs}:
+        old, new = theirs.get(name, _ABSENT), ours.get(name, _ABSENT)
+        if isinstance(old, dict) and isinstance(new, dict):
+            both = {**new, **old}
+            settings = {f"{name.upper()}.{key}": (old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in both}
+        else:
+            settings = {name.upper(): (old, new)}
+        found += [f"{key} = {_short(a)}, not {_short(b)}" for key, (a, b) in settings.items() if a != b]
+    return found
+
+
+def provenance(args: Sequence[str], out_dir: str | Path, started: str, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What it takes, beside the configuration, to run the same again.
+
+    Args:
+      args: the command line.
+      out_dir: where the run writes; every run changes that, so `dirty` ignores it.
+      started: when the run began, UTC.
+      inputs: from `inputs.fingerprints`.
+    """
+    here = places.ROOT
+
+    def git(*words):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(("git", "-C", str(here), *words), capture_output=True, timeout=10, check=True)
+            return os.fsdecode(done.stdout).strip()
+        return None
+
+    status = None
+    # A folder inside somebody else's repository is not a checkout of this one.
+    if git("rev-parse", "--show-toplevel") == str(here):
+        folder = Path(out_dir).resolve()
+        inside = folder.is_relative_to(here) and folder != here
+        status = git(
+            "status", "--porcelain", "--", ".", *([f":(exclude,literal){folder.relative_to(here)}"] if inside else [])
+        )
+    return {
+        "command": shlex.join(["python3", "generative_models_GAN_VAE_RBM_benchmarks.py", *args]),
+        "git": None if status is None else git("rev-parse", "HEAD"),
+        "dirty": None if status is None else bool(status),
+        "versions": versions(),
+        "device": devices.device_name(),
+        "environment": devices.environment(),
+        "inputs": inputs,
+        "started": started,
+        "seconds": None,
+        "peak_memory_bytes": None,
+    }
+
+
+def timeless(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report without what no two runs share: how long things took, where they were written, and by whom."""
+    models = {
+        name: {key: value for key, value in model.items() if key not in _TIMES}
+        for name, model in report["models"].items()
+    }
+    rest = {key: value for key, value in report.items() if key not in ("provenance", "metric_seconds")}
+    return {**rest, "config": without_places(report["config"]), "models": models}
+
+
+def history_of(run: Run) -> dict[str, Any]:
+    """Step, metrics [S][E] and the interval means of the family's Info [S][E] (None at step 0)."""
+    evaluations = run.evaluations
+    history = {"step": [evaluation.step for evaluation in evaluations]}
+    for name in evaluations[0].metrics:
+        history[name] = np.stack([evaluation.metrics[name] for evaluation in evaluations], axis=-1)
+    for name in evaluations[-1].info or ():
+        values = [evaluation.info[name] for evaluation in evaluations[1:]]
+        history[name] = np.stack([np.full(len(values[0]), np.nan), *values], axis=-1)
+    return history
+
+
+def report(
+    config: Any,
+    target: Target,
+    judge: Judge,
+    runs: Sequence[Run],
+    assessments: Sequence[Assessment],
+    costs: Mapping[str, Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+    files: Sequence[str],
+    more: Mapping[str, Any],
+    partial: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of metrics.json, schema 1.
+
+    Args:
+      partial: of a run that was interrupted, by what and the step that each family had come to; None: it is whole.
+      assessments: of the families and of what came from elsewhere.
+      costs: per family, from `cost_of`.
+      more: further entries of the floor (`floors`) and what was timed apart from training (`metric_seconds`).
+    """
+    by_name = {entry.name: entry for entry in assessments}
+    models = {}
+    for run in runs:
+        entry = by_name[run.model.name]
+        models[run.model.name] = {
+            **costs[run.model.name],
+            "width": run.model.width,
+            "seed_steps_per_second": run.seed_steps / run.train_seconds if run.train_seconds else None,
+            "history": history_of(run),
+            "final": final_of(entry),
+            "log_prob_kind": run.model.log_prob_kind,
+            "log_likelihood": entry.log_likelihood,
+            "memorisation": entry.memorisation,
+            "diverged_at_step": run.diverged_at_step,
+        }
+        if any(entry.unknown):
+            models[run.model.name]["kl_exact_unknown"] = [why or None for why in entry.unknown]
+    external = {
+        entry.name: {
+            "n_params": entry.n_params,
+            "n_samples": entry.n_samples,
+            "final": final_of(entry),
+            "memorisation": entry.memorisation,
+            "floor": {name: _floor(floor) for name, floor in entry.floors.items()},
+        }
+        for entry in assessments
+        if entry.external
+    }
+    known = any(entry.scores.get("kl_exact") is not None for entry in assessments)
+    exact = {"kl_exact": Floor(0.0, 0.0, 0.0, 0.0)} if known else {}
+    return {
+        "schema": SCHEMA,
+        "partial": partial,
+        "files": sorted(files),
+        "config": dataclasses.asdict(config),
+        "provenance": provenance,
+        "target": {
+            "name": target.name,
+            "dim": target.dim,
+            "entropy": target.entropy,
+            "log_prob_kind": target.log_prob_kind,
+            "box": target.box,
+            "discretisation_error": judge.discretisation_error,
+            "split": _split(target, config),
+        },
+        "floor": {name: _floor(floor) for name, floor in (judge.floors | exact | more["floors"]).items()},
+        "metric_seconds": more["metric_seconds"],
+        "models": models,
+        "external": external,
+    }
+
+
+def lost_families(report: Mapping[str, Any]) -> list[str]:
+    """The families of a report that have lost all their seeds to divergence."""
+    lost = {name: model["diverged_at_step"] for name, model in report["models"].items()}
+    return [name for name, at_steps in lost.items() if all(at is not None for at in at_steps)]
+
+
+def _floor(floor: Floor) -> dict[str, Any]:
+    """A floor as metrics.json holds it; quantiles only where there are any."""
+    return {name: value for name, value in dataclasses.asdict(floor).items() if value != ()}
+
+
+def final_of(entry: Assessment) -> dict[str, Any]:
+    """Every metric of an entry over its seeds; None where it is not defined."""
+    return {
+        name: None if entry.scores.get(name) is None else metrics.summarise(entry.scores[name], metric.higher_is_better)
+        for name, metric in metrics.METRICS.items()
+    }
+
+
+def cost_of(run: Run, cost: Cost, n_samples: int) -> dict[str, Any]:
+    """What one family took; times are wall times of all its seeds together."""
+    return {
+        "n_params": run.model.n_params,
+        **cost._asdict(),
+        "train_seconds": run.train_seconds,
+        "compile_seconds": run.compile_seconds,
+        "samples_per_second": len(run.states) * n_samples / run.sample_seconds if run.sample_seconds else None,
+    }
+
+
+def peak_memory() -> int | None:
+    """The largest resident size of this process so far, in bytes; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    # Linux counts in KiB, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _split(target: Target, config: Any) -> dict[str, Any] | None:
+    if target.train_rows is None:
+        return None
+    return {
+        "train_share": TRAIN_SHARE if target.empirical else 0.5,
+        "seed": config.seed,
+        "n_train": len(target.train_rows),
+        "n_held_out": len(target.held_out_rows),
+        "mean": target.train_rows.mean(0),
+        "deviation": target.train_rows.std(0),
+    }
+
+
+def json_bytes(content: Any) -> bytes:
+    """Valid JSON in UTF-8 always: what is not finite becomes null, a byte of a path that is no text an escape."""
+    text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Python holds such a byte as a lone surrogate, whose escape is the same in JSON: it is read back as it was.
+    return text.encode(errors="backslashreplace")
+
+
+def csv_bytes(content: Mapping[str, Any]) -> bytes:
+    """The histories of a report as one tidy table: model, seed, step, quantity, value (empty where there is none)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("model", "seed", "step", "quantity", "value"))
+    for name, model in plain(content)["models"].items():
+        history = dict(model["history"])
+        steps = history.pop("step")
+        for quantity, seeds in history.items():
+            for seed, values in enumerate(seeds):
+                for step, value in zip(steps, values, strict=True):
+                    writer.writerow((name, seed, step, quantity, "" if value is None else repr(value)))
+    return text.getvalue().encode()
+
+
+def write_samples(path: Path, target_rows: np.ndarray, assessments: Sequence[Assessment]) -> None:
+    """samples.npz: the last samples of everything scored [S, n, D] beside rows of the target [n, D], in data space."""
+    arrays = {entry.name: entry.samples for entry in assessments if entry.samples is not None}
+    rows = {"target": np.asarray(target_rows, np.float32)}
+    storage.write_npz(path, (rows | arrays).items(), compress=True)
+
+
+def write_parameters(path: Path, runs: Sequence[Run]) -> None:
+    """parameters.npz: every trained weight under NAME/path, [S, ...], and under NAME/average/path what was scored."""
+
+    def arrays():
+        for run in runs:
+            scored = {run.model.name: [state.params for state in run.states]}
+            if isinstance(run.states[0], AveragedState):
+                scored[f"{run.model.name}/average"] = [state.average for state in run.states]
+            for name, seeds in scored.items():
+                paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(seeds[0])]
+                for path, *leaves in zip(paths, *map(jax.tree.leaves, seeds), strict=True):
+                    yield f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}", np.stack(leaves)
+
+    # Weights hardly shrink.
+    storage.write_npz(path, arrays())
+
+
+def plain(value: Any) -> Any:
+    """The value with arrays as lists and everything that is not finite as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, tuple | list):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

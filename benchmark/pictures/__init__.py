@@ -1,0 +1,1 @@
+"""Which pictures a run writes, and the process that draws them."""

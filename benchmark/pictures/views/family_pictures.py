@@ -1,0 +1,188 @@
+"""What shows how one family learns: its latent space, its discriminator, its energy.
+
+Drawn from arrays alone, with the conventions of `plotting` for `path`, `title` and the look; `colour` is the family's.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+from matplotlib.ticker import MaxNLocator
+
+from core.drawing import figures
+from core.drawing.figures import DENSITY_MAP, DIVERGED, TARGET_COLOUR
+from core.drawing.scenes import Curve, TargetPicture
+from plotting import course, draw_contours, line_or_steps, outline_of, target_contour
+
+ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape shows
+
+
+@figures.styled
+def latent_sweep(
+    path: str | Path, z: np.ndarray, mean: np.ndarray, coordinate_names: Sequence[str], title: str
+) -> None:
+    """Draws E[x|z] over two latent coordinates, a panel for every coordinate of x.
+
+    Args:
+      z: [G], the values of both z₁ and z₂.
+      mean: [G (z₂), G (z₁), D] in units of x; all NaN of a model that has diverged.
+      coordinate_names: D labels of the coordinates of x.
+    """
+    n = len(coordinate_names)
+    fig = figures.new(max(6.6, 5.9 * n), 5.9, title)
+    lost = np.isnan(mean).all()
+    ink = "#808080" if lost else "white"
+    for i, (ax, name) in enumerate(zip(np.ravel(fig.subplots(1, n)), coordinate_names, strict=True)):
+        values = np.asarray(mean)[..., i]
+        if lost:
+            figures.words_in(ax, DIVERGED, TARGET_COLOUR)
+        else:
+            mesh = ax.pcolormesh(z, z, values, cmap=DENSITY_MAP, shading="gouraud")
+            figures.colour_bar(ax, mesh, f"E[{name}|z]")
+        if np.ptp(values) > 0:
+            ax.contour(z, z, values, levels=MaxNLocator(9).tick_values(values.min(), values.max()), colors="white",
+                       linewidths=0.7, alpha=0.65, linestyles="solid")  # fmt: skip
+        for radius in (1, 2):
+            ax.add_patch(Circle((0, 0), radius, fill=False, ec=ink, lw=1.8, ls="--"))
+            ax.annotate(f"{radius}σ", (0, radius), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
+                        color=ink, fontsize=12, fontweight="bold")  # fmt: skip
+        ax.set(xlabel="z₁", ylabel="z₂", aspect="equal", xlim=(z[0], z[-1]), ylim=(z[0], z[-1]))
+        ax.grid(False)
+    grey = {"color": "#808080"}
+    entries = {"1 and 2 σ of the prior": Line2D([], [], ls="--", lw=1.8, **grey)}
+    if not lost:
+        entries["equal E[x|z]"] = Line2D([], [], lw=0.9, **grey)
+    figures.figure_legend(fig, entries)
+    figures.save(fig, path)
+
+
+@figures.styled
+def discriminator(
+    path: str | Path,
+    curves: Mapping[str, Curve],
+    equilibrium: float,
+    axes: list[np.ndarray],
+    d_map: np.ndarray,
+    target: TargetPicture,
+    colour: str,
+    title: str,
+) -> None:
+    """Draws what a discriminator says: its means over training (left) and D(x) over data space at the end (right).
+
+    Args:
+      curves: `d_real` and `d_fake`, the mean D on target rows and on generated ones.
+      equilibrium: what D says everywhere once the generator equals the target.
+      axes: per coordinate the points of d_map.
+      d_map: [G] or [Gx, Gy], D(x); all NaN of a model that has diverged.
+      target: drawn in pale under D(x), or as contours over it.
+    """
+    fig = figures.new(12.5, 5.4, title)
+    left, right = fig.subplots(1, 2)
+    line = {"color": "#606060", "ls": "--", "lw": 1.6, "zorder": 4}
+    level = f"equilibrium s/2 = {equilibrium:.3g}"
+    courses, drawn = [], []
+    # The second line is narrower, so that both are seen where they meet.
+    for what, shade, lw in (("real", TARGET_COLOUR, 3.6), ("fake", colour, 1.8)):
+        drawn.append(figures.without_start(curves[f"d_{what}"]))
+        label = f"mean D on {what}{figures.diverged_note(drawn[-1:])}"
+        courses.append(course(drawn[-1].values, diverged_is_infinite=False))
+        figures.band(left, drawn[-1].steps, courses[-1], shade, label, lw=lw)
+    left.axhline(equilibrium, label=level, **line)
+    left.set_ylabel("D, a probability")
+    figures.step_axis(left, drawn)
+    figures.words_after(left, drawn, colour)
+    figures.robust_limits(left, [v for three in courses for v in three], equilibrium, narrowest=0.1)
+    figures.legend_below(left, 6)
+    lost = np.isnan(d_map).all()
+    if lost:
+        figures.words_in(right, DIVERGED, colour)
+    if target.dim == 1:
+        figures.probability_limits(right, [d_map], equilibrium)
+        bottom, top = right.get_ylim()
+        heights = outline_of(target)
+        scaled = bottom + heights / heights.max() * (top - bottom) * 0.4
+        backdrop = {"color": "#DDDDDD", "lw": 0, "label": "target (not to scale)", "zorder": 1}
+        if target.density is None:
+            right.stairs(scaled, target.edges[0], baseline=bottom, fill=True, **backdrop)
+        else:
+            right.fill_between(target.axes[0], bottom, scaled, **backdrop)
+        if not lost:
+            line_or_steps(right, axes[0], d_map, target, color=colour, lw=2.2, label="D(x) at the end", zorder=3)
+        right.axhline(equilibrium, label=level, **line)
+        right.set(ylabel="D(x)", xlabel="x", xlim=target.box[0], ylim=(bottom, top))
+        figures.round_ticks(right.xaxis)
+        figures.legend_below(right, 6)
+    else:
+        if not lost:
+            reach = max(float(np.nanmax(np.abs(np.nan_to_num(d_map, nan=equilibrium) - equilibrium))), 0.05)
+            norm = Normalize(equilibrium - reach, equilibrium + reach)
+            mesh = right.pcolormesh(*axes, d_map.T, cmap="RdBu_r", norm=norm, shading="gouraud")
+            bar = figures.colour_bar(right, mesh, "D(x) at the end · white: equilibrium")
+            # Colours are symmetric about the equilibrium, but no probability lies outside [0, 1].
+            bar.ax.set_ylim(max(norm.vmin, min(0.0, np.nanmin(d_map))), min(norm.vmax, max(1.0, np.nanmax(d_map))))
+        draw_contours(right, target, TARGET_COLOUR)
+        figures.plane(right, target.box)
+        figures.legend_below(right, 6, [target_contour(target, TARGET_COLOUR)])
+    figures.save(fig, path)
+
+
+@figures.styled
+def energy_landscape(
+    path: str | Path,
+    axes: list[np.ndarray],
+    energy: np.ndarray,
+    target_energy: np.ndarray | None,
+    target: TargetPicture,
+    colour: str,
+    title: str,
+) -> None:
+    """Draws a model's energy −ln q against the target's −ln p, both normalised, in nats.
+
+    Args:
+      axes: per coordinate the points of the energies.
+      energy: [G] or [Gx, Gy], −ln q; all NaN of a model that has diverged.
+      target_energy: the same of the target; it may hold +∞, or be None.
+      target: gives the box and the bins.
+    """
+    energy = np.asarray(energy, np.float64)
+    lost = np.isnan(energy).all()
+    both = [energy] if target_energy is None else [energy, np.asarray(target_energy, np.float64)]
+    low, high, cut = figures.energy_limits(both, ENERGY_SPAN)
+    whose = "the target's lowest" if target_energy is not None else "the lowest"
+    note = f"cut {ENERGY_SPAN:g} nats above {whose}" if cut else ""
+    unit = "nats per bin" if target.binned else "nats"
+    if target.dim == 1:
+        fig = figures.new(9, 5.6, title)
+        ax = fig.subplots()
+        label = f"model: {'diverged' if lost else '−ln q(x)'}"
+        line_or_steps(ax, axes[0], energy, target, color=colour, lw=2.4, label=label, zorder=3)
+        if lost:
+            figures.words_in(ax, DIVERGED, colour)
+        if target_energy is not None:
+            line_or_steps(ax, axes[0], both[1], target, color=TARGET_COLOUR, lw=1.7, ls="--",
+                           label="target: −ln p(x)", zorder=4)  # fmt: skip
+        ax.set(xlabel="x", ylabel=f"energy ({unit})", xlim=target.box[0], ylim=(low, high))
+        figures.round_ticks(ax.xaxis)
+        figures.header(ax, "", note, colour)
+        figures.figure_legend(fig, {line.get_label(): line for line in ax.get_legend_handles_labels()[0]})
+    else:
+        fig, panels, _ = figures.grid(len(both), 4.4, title, False)
+        names = [("model: −ln q(x)", colour), ("target: −ln p(x)", TARGET_COLOUR)]
+        for ax, values, (name, shade) in zip(panels, both, names, strict=False):
+            figures.plane(ax, target.box)
+            if values is energy and lost:
+                figures.words_in(ax, DIVERGED, shade)
+                # Names stand at one height.
+                figures.header(ax, name, " " if note else "", shade)
+                continue
+            clipped = np.clip(np.nan_to_num(values, nan=high, posinf=high), low, high)
+            mesh = ax.pcolormesh(*axes, clipped.T, cmap=DENSITY_MAP + "_r", vmin=low, vmax=high, shading="gouraud")
+            levels = np.arange(np.ceil(low), high, 1.0 if high - low < 8 else 2.0)
+            ax.contour(*axes, clipped.T, levels=levels, colors=TARGET_COLOUR, linewidths=0.7, alpha=0.7)
+            figures.header(ax, name, note, shade)
+            if ax is panels[-1]:
+                figures.colour_bar(ax, mesh, f"energy ({unit})", "max" if cut else "neither")
+    figures.save(fig, path)

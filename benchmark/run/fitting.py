@@ -1,0 +1,110 @@
+"""Trains the families of one run: compiled side by side, trained one after the other, kept as they go."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from benchmark.engine.training import Cost, Feed, Program, Run, forget_unused, prepare, step_cost, train
+from benchmark.files.checkpoint import Checkpoint
+from benchmark.scoring.evaluation import Judge
+from benchmark.terminal import console
+from core import interruption
+from core.side_by_side import in_threads
+from models.base import Model, without_optimiser
+
+
+class Compiled(NamedTuple):
+    """One family that is ready to be trained, or has been by an earlier process."""
+
+    name: str
+    program: Program | None
+    cost: Cost
+    whole: Run | None
+
+
+def feed_of(job: Any) -> Feed:
+    """The events that a run's families train on.
+
+    Args:
+      job: from `benchmark.check`.
+    """
+    target, rows = job.target, None
+    if target.train_rows is not None:
+        rows = target.codec.encode(jnp.asarray(target.train_rows, jnp.float32))
+    return Feed(lambda key, n: target.codec.encode(target.sample(key, n)), rows, job.config.batch_size)
+
+
+def compile_all(
+    models: Sequence[Model], feed: Feed, judge: Judge, config: Any, seeds: range, checkpoint: Checkpoint
+) -> list[Compiled]:
+    """Compiles the training of these seeds of every family that an earlier process has not trained to its end."""
+    forget_unused()
+
+    def compiled(model):
+        whole = checkpoint.whole(model, feed, config.n_steps)
+        if whole:
+            return Compiled(model.name, None, whole[1], whole[0])
+        program = prepare(
+            model,
+            feed,
+            judge.scorer,
+            n_steps=config.n_steps,
+            n_evaluations=config.n_evaluations,
+            n_seeds=len(seeds),
+            seed=config.seed,
+            first_seed=seeds.start,
+        )
+        return Compiled(model.name, program, step_cost(model, feed, program.advance), None)
+
+    # Compilation uses one core: side by side it takes half the time, and it is over before anything is timed.
+    with console.compiling([model.name for model in models]):
+        return in_threads(compiled, models)
+
+
+def fit(families: Sequence[Compiled], config: Any, checkpoint: Checkpoint) -> tuple[list[Run], dict[str, Cost]]:
+    """Trains every family.
+
+    Where a signal has asked for the end (`interruption`), the family at work is the last one, with the interval at
+    work its last; all there is by then is in the checkpoint.
+
+    Returns:
+      The runs, and what each took.
+    """
+    runs, costs = [], {}
+    for family in families:
+        if runs and interruption.requested():
+            break
+        run = family.whole
+        if run is None:
+            run = _train(family, config, checkpoint)
+        runs.append(run)
+        costs[family.name] = family.cost
+    if interruption.requested():
+        checkpoint.write()
+    return runs, costs
+
+
+def _train(family: Compiled, config: Any, checkpoint: Checkpoint) -> Run:
+    n_bytes = family.program.n_seeds * sum(math.prod(leaf.shape) * 4 for leaf in family.program.state_shapes)
+
+    def pause(run, leaves):
+        stopping = interruption.requested() is not None
+        # The end of a family's training is kept with what follows.
+        if run.evaluations[-1].step < config.n_steps:
+            checkpoint.progress(run, leaves, family.cost, n_bytes, now=stopping)
+        return stopping
+
+    with console.family_bar(family.name, config.n_steps) as bar:
+        run = train(
+            family.program,
+            snapshot_steps=frozenset(config.snapshot_steps.values()),
+            on_evaluation=bar.update,
+            begun=checkpoint.begun(family.program),
+            pause=pause,
+        )
+    run = run._replace(states=[without_optimiser(state) for state in run.states])
+    if run.evaluations[-1].step == config.n_steps:
+        checkpoint.finished(run, family.cost)
+    return run

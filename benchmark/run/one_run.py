@@ -1,0 +1,348 @@
+"""One run from configuration to files: config → target → width → model → training → metrics → results → pictures."""
+
+import contextlib
+import dataclasses
+import datetime
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmark.asked import external, inputs
+from benchmark.engine import devices, memory
+from benchmark.engine.training import Cost, Run
+from benchmark.files import checkpoint, results
+from benchmark.pictures import pictures, studio
+from benchmark.run.fitting import compile_all, feed_of, fit
+from benchmark.scoring import assessment, evaluation
+from benchmark.scoring.evaluation import Judge
+from benchmark.scoring.sensitivity import sensitivity
+from benchmark.terminal import console
+from core import interruption, storage, wording
+from core.errors import OutputError, UserError
+from models import MODELS, build, is_on
+from models.base import Model
+from targets import Target, make_target
+
+# What a target, a model or an entry is built from has none of these; and a target none of those.
+_NO_ERRORS = {"n_steps", "n_evaluations", "snapshot_percent", "num_seeds", "kld_epsilon", "decode", "out_dir",
+              "compilation_cache"}  # fmt: skip
+_NO_TARGET = {"models", "parameter_budget", "hidden_layers", "batch_size", "n_eval_samples", "external_samples",
+              "external_probabilities"}  # fmt: skip
+
+
+class Started(NamedTuple):
+    """When a run began."""
+
+    clock: float  # seconds, of time.perf_counter
+    utc: str
+
+    @classmethod
+    def now(cls) -> "Started":
+        """This moment."""
+        return cls(time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+
+
+class Job(NamedTuple):
+    """One run that has been checked."""
+
+    config: Any
+    target: Target
+    models: Sequence[Model]
+    entries: Sequence[external.External]
+    inputs: Mapping[str, str]  # from `inputs.fingerprints`
+
+
+class Trained(NamedTuple):
+    """What training has come to."""
+
+    runs: Sequence[Run]
+    costs: Mapping[str, Cost]  # per family
+    seconds: float  # that other processes took for it
+    peak_memory_bytes: int | None  # of the largest of them
+
+
+def keep_compiled(config: Any) -> None:
+    """Has compiled programs kept for the next run where the configuration asks for it, and says why where they are not.
+
+    Args:
+      config: of a run, or what every run of a sweep shares.
+    """
+    no_cache = devices.use_compilation_cache() if config.compilation_cache == "on" else None
+    if no_cache:
+        console.say(f"compiled programs are not kept: {no_cache}")
+
+
+def check(config: Any) -> Job:
+    """Builds and reads all that can be wrong with a run, without training anything or writing to disk.
+
+    Raises:
+      UserError: it cannot be run.
+    """
+    memory.check(config)
+    target = make_target(config)
+    models = [_build(name, config, target) for name in config.models]
+    memory.check(config, sum(model.n_params for model in models))
+    return Job(config, target, models, external.load(config, target), inputs.fingerprints(config))
+
+
+def check_like(config: Any, known: dict[str, Any]) -> None:
+    """What `check` proves, without building again what it has been proved with.
+
+    Args:
+      config: of a run.
+      known: what earlier calls have built, by what that depends on; this one adds its own.
+
+    Raises:
+      UserError: it cannot be run.
+    """
+    fields = {name: getattr(config, name) for name in vars(config) if name not in _NO_ERRORS}
+    if config.target_type != "CUSTOM":
+        # The seed decides how a table is split, but nothing about what can be wrong with an exact target.
+        del fields["seed"]
+    of_target = {name: value for name, value in fields.items() if name.upper() not in MODELS and name not in _NO_TARGET}
+    key = repr(("target", of_target))
+    if key not in known:
+        known[key] = make_target(config)
+    target = known[key]
+    for name in config.models:
+        own = dataclasses.asdict(getattr(config, name.lower()))
+        # Training takes these as arguments: only whether they are on decides what is built.
+        own |= {number: is_on(own[number]) for number in MODELS[name].TRACEABLE}
+        sizes = (config.parameter_budget, config.hidden_layers, config.batch_size)
+        of_model = repr((name, key, sizes, own))
+        if of_model not in known:
+            known[of_model] = _build(name, config, target).width
+    of_entries = repr(("external", key, config.external_samples, config.external_probabilities, config.n_eval_samples))
+    if of_entries not in known:
+        known[of_entries] = len(external.load(config, target))
+
+
+def execute(
+    job: Job,
+    folder: Path,
+    started: Started,
+    args: Sequence[str],
+    *,
+    fresh: bool = False,
+    with_pictures: bool = True,
+    root: Path | None = None,
+    trained: Trained | None = None,
+    further: Mapping[str, Callable[[Mapping[str, Any], Path], bytes]] | None = None,
+) -> Mapping[str, Any]:
+    """Trains, scores, and writes everything of one run, which takes its place in the folder together.
+
+    Args:
+      job: from `check`.
+      folder: where to write; it exists, and no other process is in it.
+      started: when this process began with it.
+      args: the command line, for the record.
+      fresh: whether to start over where an unfinished run could be continued.
+      with_pictures: False leaves the pictures out.
+      root: the folder of all that the program writes, which a checkout does not count as a change; None: `folder`.
+      trained: what other processes have trained of this run, all its seeds; None: nothing.
+      further: more files to write: name -> what makes its content out of the report and the folder of the other files.
+
+    Returns:
+      The content of `metrics.json`.
+
+    Raises:
+      Interrupted: a signal has ended the run early; partial results are there if anything had been trained.
+      UserError: the folder holds an unfinished run that this one cannot continue; nothing has changed then.
+      OutputError: the results cannot be written; nothing has changed but that progress may have been kept.
+    """
+    config, target, models, _, fingerprints = job
+    progress = checkpoint.open_in(folder, job, fresh=fresh)
+    if trained is None:
+        # Where several processes train, another one may be writing.
+        storage.remove_leftovers(folder)
+    drawing = studio.Studio() if with_pictures else None
+    begun = progress.started if progress.resumed else started.utc
+    origin = results.provenance(args, root or folder, begun, fingerprints)
+    console.say(f"device: {origin['device']}{devices.precision_note()}")
+    keep_compiled(config)
+    if progress.resumed:
+        steps = ", ".join(f"{name} from step {step}" for name, step in progress.steps().items())
+        console.say(f"continuing the run begun at {progress.started}: {steps} (--fresh starts over)")
+    _introduce(job)
+    with console.waiting("floor: scoring samples of the target itself …"):
+        judge = evaluation.make_judge(target, config)
+    if judge.discretisation_error is not None:
+        console.say(f"binning moves the target by W₁ = {judge.discretisation_error:.4f} (units of x)")
+    families = []
+    if trained is None and models:
+        families = compile_all(models, feed_of(job), judge, config, range(config.num_seeds), progress)
+    # From here on there is something to lose.
+    with interruption.deferred() if families else contextlib.nullcontext():
+        if trained is None:
+            trained = Trained(*fit(families, config, progress), 0.0, None)
+        steps = {run.model.name: run.evaluations[-1].step for run in trained.runs}
+        partial = None
+        if trained.runs and steps != dict.fromkeys(config.models, config.n_steps):
+            partial = {"signal": interruption.requested().name, "steps": steps}
+        try:
+            report = _close(job, judge, trained, folder, drawing, origin, started, progress, partial, further or {})
+            if partial is None:
+                progress.remove()
+        except BaseException as error:
+            # What was trained must not be lost to a picture that cannot be drawn.
+            progress.write()
+            if isinstance(error, OSError):
+                raise OutputError(_unwritten(error, folder, progress, bool(trained.runs))) from error
+            raise
+    written = report["files"]
+    begin = f"; begin with {pictures.DASHBOARD}" if pictures.DASHBOARD in written else ""
+    peak = f" and {origin['peak_memory_bytes'] / 2**30:.2f} GiB at most" if origin["peak_memory_bytes"] else ""
+    console.say(f"{len(written)} files in {wording.visible(str(folder))}/ after {origin['seconds']:.0f} s{peak}{begin}")
+    if partial:
+        on = "the same command, without --fresh, goes on from there" if progress.is_kept else "it could not be kept"
+        console.say(f"interrupted ({partial['signal']}): these are partial results, marked as such; {on}")
+        raise interruption.Interrupted("told")
+    if interruption.requested():
+        console.say("the run had come to its end by then: its results are whole")
+        raise interruption.Interrupted("told")
+    return report
+
+
+def _unwritten(error: OSError, folder: Path, progress: checkpoint.Checkpoint, trained: bool) -> str:
+    """Why results are not where they belong, and what there is instead."""
+    place, why = repr(str(folder)), error.strerror or type(error).__name__
+    kept = "what was trained is lost, as it could not be kept either"
+    if not trained:
+        kept = "nothing was trained, so that nothing is lost"
+    elif progress.is_kept:
+        kept = "what was trained is kept, and the same command goes on from there"
+    if isinstance(error, storage.HalfReplaced):
+        return (
+            f"not all results could be put into {place} ({why}), where some of them are now beside older ones; {kept}"
+        )
+    return f"the results cannot be written to {place} ({why}): what was there before is unchanged; {kept}"
+
+
+def _introduce(job: Job) -> None:
+    """Says what is about to be trained and scored."""
+    config, target, models, entries, _ = job
+    steps = f", {config.n_steps} steps" if models else ""
+    console.say(f"target: {pictures.title(config, target)}{steps}")
+    if target.train_rows is not None:
+        use = "for every score" if target.empirical else "to see what is memorised; scores are exact of the target"
+        console.say(f"rows: {len(target.train_rows)} to train on, {len(target.held_out_rows)} held out {use}")
+    for entry in entries:
+        if entry.rows is not None and entry.n_in_file != config.n_eval_samples:
+            how = "as many drawn at random" if entry.n_in_file > len(entry.rows) else "with a floor of its own"
+            console.say(f"{entry.name}: {entry.n_in_file} rows in its file, scored at n = {len(entry.rows)}, {how}")
+        if entry.outside > 0.1:
+            span = " × ".join(f"[{low:.4g}, {high:.4g}]" for low, high in target.box)
+            console.say(
+                f"{entry.name}: {entry.outside:.0%} of its rows lie outside the target's range {span}; "
+                "rows are positions x, not numbers of bins"
+            )
+    if models:
+        console.widths(models, config.parameter_budget)
+
+
+def _close(
+    job: Job,
+    judge: Judge,
+    trained: Trained,
+    folder: Path,
+    drawing: studio.Studio | None,
+    origin: dict[str, Any],
+    started: Started,
+    progress: checkpoint.Checkpoint,
+    partial: Mapping[str, Any] | None,
+    further: Mapping[str, Callable[[Mapping[str, Any], Path], bytes]],
+) -> dict[str, Any]:
+    """Scores what was trained, and writes and prints everything; fills in what `origin` lacks. Returns the report."""
+    config, target, _, entries, _ = job
+    runs = trained.runs
+    costs = {run.model.name: results.cost_of(run, trained.costs[run.model.name], config.n_eval_samples) for run in runs}
+    drawn = pictures.names(config, runs) if drawing else []
+    names = [*drawn, *(name for name in results.FILES if name != results.METRICS_FILE), *further, results.METRICS_FILE]
+
+    def before_last():
+        results.remove_previous(folder, keep=names)
+
+    with storage.staged(folder, names, before_last) as staging:
+        with console.waiting("exact divergences and the metrics of the end …"):
+            judges = assessment.judges_of(entries, config, target, judge)
+            assessments = assessment.assess(runs, entries, target, judge, judges)
+            if drawing:
+                grid = sensitivity(assessments, config, target, judge)
+                note = _partial_note(partial, config)
+                drawing.draw(pictures.drawings(staging, config, target, judge, runs, assessments, costs, grid, note))
+            assessments, closing = assessment.close(assessments, runs, config, target, judge, judges)
+        console.final_table(assessments, judge)
+        console.closing_table(assessments, closing.floors)
+        console.held_out_table(assessments, assessment.memoriser(target))
+        console.cost_table(costs)
+        results.write_samples(staging / results.SAMPLES_FILE, _target_rows(target, config), assessments)
+        results.write_parameters(staging / results.PARAMETERS_FILE, runs)
+        if drawing:
+            with console.waiting("drawing the pictures …"):
+                drawing.finish()
+        origin["seconds"] = time.perf_counter() - started.clock + progress.earlier_seconds + trained.seconds
+        peaks = (results.peak_memory(), trained.peak_memory_bytes)
+        origin["peak_memory_bytes"] = max((peak for peak in peaks if peak is not None), default=None)
+        origin |= {"run": progress.run, "resumed": progress.resumed}
+        origin["checkpoints"] = {"written": progress.n_written, "seconds": progress.seconds_writing}
+        more = {"floors": closing.floors, "metric_seconds": closing.seconds}
+        report = results.report(config, target, judge, runs, assessments, costs, origin, names, more, partial)
+        (staging / results.CSV_FILE).write_bytes(results.csv_bytes(report))
+        for name, content_of in further.items():
+            (staging / name).write_bytes(content_of(report, staging))
+        storage.write_whole(staging / results.METRICS_FILE, results.json_bytes(report))
+    return report
+
+
+def _partial_note(partial: Mapping[str, Any] | None, config: Any) -> str:
+    """What every picture of an interrupted run says first."""
+    if partial is None:
+        return ""
+    shares = (f"{name} {partial['steps'].get(name, 0) / config.n_steps:.0%}" for name in config.models)
+    return f"PARTIAL RUN ({', '.join(shares)} of the training) · "
+
+
+def train_seeds(job: Job, seeds: range, folder: Path) -> tuple[list[Run], dict[str, Cost]]:
+    """Trains some of a run's seeds, bit for bit as `execute` trains all of them.
+
+    Args:
+      job: from `check`, with at least one family.
+      seeds: their numbers, consecutive.
+      folder: where to keep the progress meanwhile.
+
+    Returns:
+      A Run of these seeds for every family, and what each took.
+
+    Raises:
+      Interrupted: a signal has ended it; what there was by then is kept.
+      UserError: the folder holds unfinished training of these seeds that this cannot continue.
+    """
+    progress = checkpoint.open_in(folder, job, seeds=seeds)
+    judge = evaluation.make_judge(job.target, job.config)
+    families = compile_all(job.models, feed_of(job), judge, job.config, seeds, progress)
+    with interruption.deferred():
+        runs, costs = fit(families, job.config, progress)
+    interruption.check()
+    return runs, costs
+
+
+def _build(name: str, config: Any, target: Any) -> Any:
+    try:
+        return build(name, config, target)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def _target_rows(target: Any, config: Any) -> np.ndarray:
+    """Rows of the target as they are compared: drawn afresh, or the held-out ones of a user's table."""
+    if target.empirical:
+        rows = jnp.asarray(target.held_out_rows, jnp.float32)
+    else:
+        key = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 2)
+        rows = jax.jit(target.sample, static_argnums=1)(key, config.n_eval_samples)
+    return np.asarray(target.as_compared(rows))

@@ -1,0 +1,1 @@
+"""Many runs: which they are, where they run, and what is made of all their results."""

@@ -1,0 +1,1 @@
+"""What every picture is made with: the look, letters, colours, animation."""

@@ -1,0 +1,142 @@
+"""What a picture is called with: each family's own, and those that several families share."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+import generative_models_GAN_VAE_RBM_benchmarks as script
+from benchmark.asked.config import from_constants
+from benchmark.engine.training import Cost, Evaluation, Run
+from benchmark.files import results
+from benchmark.pictures import pictures
+from benchmark.scoring import assessment
+from benchmark.scoring.evaluation import make_judge
+from benchmark.scoring.sensitivity import sensitivity
+from core.drawing import scenes
+from models.base import Model, View
+from targets import kld_cells, make_target
+
+STEPS = (0, 4, 8)
+CONFIG = dataclasses.replace(
+    from_constants(vars(script)), target_type="1D_BIMODAL", num_bins=6, n_steps=8, n_evaluations=2, snapshot_percent=50,
+    num_seeds=3, n_eval_samples=64,
+)  # fmt: skip
+drawn: list[tuple] = []
+
+
+def draw_together(*args):
+    """Stands for a module's function that draws a kind."""
+    drawn.append(args)
+
+
+def run_of(name, target, views, lost=(None, None, None)):
+    """A training whose seeds have the states 0, 1 and 2; seed 0 is the middle one by KLD. Those lost are so at once."""
+    model = Model(name, 10, 2, *[None] * 5, views=views)
+    rows = np.asarray(target.sample(jax.random.key(1), 64))
+    evaluations = []
+    for step in STEPS:
+        gone = np.array([step > 0 and at is not None for at in lost])
+        kld = np.where(gone, np.nan, np.array([0.3, 0.5, 0.2]) + 0.01 * (8 - step))
+        info = {"loss": kld + 1, "estimate": kld + len(name)} if step else None
+        evaluations.append(Evaluation(step, {"kld": kld, "wasserstein": 2 * kld}, info, np.stack([rows] * len(lost))))
+    return Run(model, [np.float32(seed) for seed in range(len(lost))], evaluations, [*lost], 1.0, 1.0, 0.1)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    """What all tests here are scored by."""
+    return make_judge(make_target(CONFIG), CONFIG)
+
+
+@pytest.fixture
+def calls_of(judge, tmp_path, monkeypatch):
+    """Makes runs of these views (and steps at which seeds are lost), and all their drawings by file name."""
+    monkeypatch.setitem(pictures.SHARED, "bounds", "test_pictures.draw_together")
+    config, target = CONFIG, make_target(CONFIG)
+
+    def make(**views):
+        # Colours go by the registry.
+        monkeypatch.setattr(pictures, "MODELS", dict.fromkeys(views))
+        runs = [run_of(name, target, *own if isinstance(own, tuple) else (own,)) for name, own in views.items()]
+        assessments = assessment.assess(runs, [], target, judge, {})
+        costs = {run.model.name: results.cost_of(run, Cost(1e6, 16, 2**20), 64) for run in runs}
+        grid = sensitivity(assessments, config, target, judge)
+        calls = pictures.drawings(tmp_path, config, target, judge, runs, assessments, costs, grid)
+        return runs, {call.args[0].name: call for call in calls}
+
+    return make
+
+
+def test_families_share_a_picture_that_both_name(calls_of, judge):
+    shared = {"both": View("bounds", lambda state: {"level": 10 + state}, ("estimate",))}
+    with_rows = {"both": View("bounds", lambda state, rows: {"rows": rows}, needs_rows=True)}
+    runs, calls = calls_of(ONE=shared, OTHER=with_rows, THIRD={})
+    names = pictures.names(CONFIG, runs)
+    assert names.count("both.png") == 1
+    assert "both.png" in calls
+    _, parts, scene, floors, title = calls["both.png"].args
+    pictures.draw(calls["both.png"])
+    assert drawn.pop() is not None
+    assert title.startswith("ONE and OTHER · 1D_BIMODAL · 6 bins")
+    assert [*parts] == ["ONE", "OTHER"]
+    assert scene.name == "1D_BIMODAL"
+    assert floors["kld"][0] == judge.floors["kld"].mean
+    one, other = parts.values()
+    # The middle seed's, of which there is one value.
+    assert one.arrays == {"level": 10}
+    colours = scenes.family_colours(["ONE", "OTHER", "THIRD"])
+    assert [one.colour, other.colour] == [colours["ONE"], colours["OTHER"]]
+    assert [*one.curves] == ["estimate"]
+    np.testing.assert_array_equal(one.curves["estimate"].steps, [4, 8])
+    np.testing.assert_allclose(one.curves["estimate"].values[0], [3.34, 3.3])
+    assert other.curves == {}
+    np.testing.assert_array_equal(other.scores["wasserstein"].steps, STEPS)
+    np.testing.assert_allclose(other.scores["wasserstein"].values[1], [1.16, 1.08, 1.0])
+    # The same events for whoever asks, such as the families have seen.
+    np.testing.assert_array_equal(other.arrays["rows"], pictures.view_rows(CONFIG, make_target(CONFIG)))
+    assert other.arrays["rows"].shape == (scenes.N_VIEW_ROWS, 6)
+    # A field that a view shows is not among the losses.
+    losses = calls[pictures.LOSSES].args[1]
+    assert [[*fields] for fields in losses.values()] == [["loss"], ["loss", "estimate"], ["loss", "estimate"]]
+
+
+def test_nothing_is_shown_of_weights_that_have_diverged(calls_of):
+    view = {"both": View("bounds", lambda state: {"level": np.arange(2) + int(state)}, ("estimate",))}
+    _, calls = calls_of(ONE=view, OTHER=(view, (1, None, 1)))
+    _, parts, *_, title = calls["both.png"].args
+    assert [part.diverged for part in parts.values()] == [False, True]
+    np.testing.assert_array_equal(parts["ONE"].arrays["level"], [0, 1])
+    np.testing.assert_array_equal(parts["OTHER"].arrays["level"], [np.nan, np.nan])
+    assert title.endswith(" · the middle seed of ONE · OTHER diverged at step 1")
+
+
+def test_pictures_of_curves_alone_need_no_arrays(calls_of):
+    _, calls = calls_of(ONE={"one": View("bounds", info_fields=("estimate",))})
+    (part,) = calls["one.png"].args[1].values()
+    assert part.arrays == {}
+    assert [*part.curves] == ["estimate"]
+    assert calls["one.png"].args[-1].startswith("ONE · ")
+
+
+@pytest.mark.parametrize("kinds", [("bounds", "energy"), ("energy", "energy")])
+def test_only_the_same_shared_kind_can_be_shared(calls_of, kinds):
+    first, second = ({"both": View(kind, lambda state: {"energy": state})} for kind in kinds)
+    with pytest.raises(ValueError, match="ONE and OTHER cannot share the picture 'both'"):
+        calls_of(ONE=first, OTHER=second)
+
+
+@pytest.mark.parametrize(("name", "n"), [("2D_GMM", 100), ("2D_GRID", 400), ("2D_CHECKERBOARD", 400)])
+def test_the_density_is_drawn_as_finely_as_it_varies(name, n):
+    config = dataclasses.replace(CONFIG, target_type=name, num_bins=0)
+    target = make_target(config)
+    masses = target.cell_masses(kld_cells(target, 0))
+    scene = pictures.target_picture(target, SimpleNamespace(masses=masses), config)
+    assert [len(axis) for axis in scene.density_axes] == [n, n]
+    # What families' views are known at stays what it is.
+    assert [len(axis) for axis in scene.axes] == [100, 100]
+    steps = [axis[1] - axis[0] for axis in scene.density_axes]
+    # The checkerboard's edges cut the outermost points' cells; its 160 lines of cells an axis are off by half of one.
+    assert scene.density.sum() * np.prod(steps) == pytest.approx(1, abs=0.02)

@@ -1,0 +1,105 @@
+"""Signals: the first is noted or raised, the second ends the process even inside a long computation."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from core import interruption, places
+
+ROOT = places.ROOT
+
+
+@pytest.fixture(autouse=True)
+def _heard():
+    """Signals as a terminal's processes have them: what a script puts into the background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+    # Python runs handlers between two of its instructions.
+    time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_where_nothing_is_to_be_kept_a_signal_is_raised(number):
+    before = signal.getsignal(number)
+    with interruption.handled():
+        with pytest.raises(interruption.Interrupted):
+            send(number)
+        assert interruption.requested() == number
+        assert interruption.exit_code() == 128 + number
+        with pytest.raises(interruption.Interrupted):
+            interruption.check()
+        # Whoever begins what could be kept then does not begin it.
+        with pytest.raises(interruption.Interrupted), interruption.deferred():
+            pass
+    assert interruption.requested() is None
+    assert signal.getsignal(number) == before
+
+
+def test_where_there_is_something_to_keep_it_is_noted_once(capfd):
+    with interruption.handled(), interruption.deferred():
+        send(signal.SIGTERM)
+        # Sent to a process and once more to its group.
+        send(signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        said = ""
+        while "\n" not in said and time.monotonic() < deadline:
+            time.sleep(0.01)
+            said += capfd.readouterr().err
+        assert said == "SIGTERM: ending soon, with what there is by then; a second signal, later, stops at once\n"
+        assert interruption.requested() == signal.SIGTERM
+
+
+def test_in_another_thread_nothing_is_changed():
+    found = []
+
+    def enter():
+        with interruption.handled():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [before]
+
+
+def test_a_second_one_ends_the_process_inside_a_long_computation(tmp_path):
+    # A sorting of so many numbers is one call that looks at no signal.
+    code = (
+        "import signal, numpy as np; from core import interruption\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with interruption.handled(), interruption.deferred():\n"
+        "    print('ready', flush=True)\n"
+        "    while True:\n"
+        "        np.sort(np.random.default_rng(0).random(2 * 10**7))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    # Nothing is read for ever.
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline().startswith("SIGINT: ending soon, with what there is by then; Ctrl-C again")
+        time.sleep(1.5 * interruption._ONE_SECONDS[signal.SIGINT])
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        # It waits for no computation: one of these takes longer.
+        assert time.monotonic() - began < 1.0
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.communicate()
