@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from benchmark.asked import config as configuration
+from benchmark.asked import command_line
 from benchmark.engine import devices, memory
 from benchmark.files import locks, results
 from benchmark.pictures import studio
@@ -38,14 +38,14 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
     with console.tolerant_output(), _ended_by_signals(), devices.in_float32(), contextlib.ExitStack() as stack:
         try:
             original = None
-            if configuration.asks_for_replay(args):
+            if command_line.asks_for_replay(args):
                 # Nothing else needs the library that it checks its file with.
                 from benchmark.run import replay
 
                 original = stack.enter_context(replay.opened(constants, args, description))
-                command = configuration.Command(original.config, fresh=original.fresh, strict=original.strict)
+                command = command_line.Command(original.config, fresh=original.fresh, strict=original.strict)
             else:
-                command = configuration.read(constants, args, description)
+                command = command_line.read(constants, args, description)
             devices.use_every_core()
             devices.check()
             if command.config.compilation_cache == "on":

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from core.settings import traced
 from models import bbvi, gan, gmm, histogram, kde, kmeans, rbm, vae, vbgmm, wgan, wgan_gp
 from models.base import Model, is_on
 
@@ -31,7 +32,7 @@ def sweeps() -> dict[str, tuple[str, tuple[float, ...]]]:
 
 
 def build(name: str, config: Any, target: Any) -> Model:
-    """A family's model whose `TRACEABLE` settings training takes as arguments, so that runs share its programs.
+    """A family's model; training takes its traced settings as arguments, so that runs share programs.
 
     Args:
       name: of the family.
@@ -48,5 +49,5 @@ def build(name: str, config: Any, target: Any) -> Model:
         return family.build(dataclasses.replace(config, **{name.lower(): own}), target)
 
     # Off is another program.
-    numbers = {n: getattr(settings, n) for n in family.TRACEABLE if is_on(getattr(settings, n))}
+    numbers = {n: getattr(settings, n) for n in traced(family.Config) if is_on(getattr(settings, n))}
     return with_numbers({})._replace(numbers=numbers, with_numbers=with_numbers)

@@ -45,7 +45,7 @@ class Model(NamedTuple):
     run's whole configuration (`config.parameter_budget`, `config.hidden_layers`, `config.batch_size`, and the family's
     own settings under its lower-case name) and `target` says what an event looks like (`target.codec`).
 
-    The file's `TRACEABLE` names those float settings that `build` takes as traced numbers, too. It may have
+    Float settings with `traced=True` are those that `build` takes as traced numbers, too. It may have
     `SWEEP_VIEWS`, pictures of its own over the cells of a sweep.
 
     `State` is a NamedTuple with the pytree of trainable weights as `params`; `Info` is a NamedTuple of

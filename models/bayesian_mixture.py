@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from budget import solve_width
-from core.errors import UserError, check_range
+from core.errors import UserError
 from models import grouped, mixtures, normal_wishart
 from models.base import Model, View
 from models.normal_wishart import Law
@@ -24,15 +24,6 @@ class Shared(NamedTuple):
     followed: Callable[[Any, Law, jax.Array, jax.Array], jax.Array]  # (state, q, events, seeds) -> the state's course,
     # with both bounds of q if this is a step before which they are evaluated
     model: Model  # without init, noise and step
-
-
-def check_settings(family: str, settings: Any) -> None:
-    """Raises a UserError unless the settings that both ways have can be run."""
-    check_range(f"{family}.weight_concentration_prior", settings.weight_concentration_prior, low=0)
-    check_range(f"{family}.mean_precision_prior", settings.mean_precision_prior, above=0)
-    check_range(f"{family}.degrees_of_freedom_prior", settings.degrees_of_freedom_prior, low=0)
-    check_range(f"{family}.n_draws", settings.n_draws, low=2)
-    check_range(f"{family}.n_rows", settings.n_rows, low=2, high=2**23)
 
 
 def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: Callable[[Any], Law]) -> Shared:

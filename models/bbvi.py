@@ -27,32 +27,24 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from core.errors import check_range
+from core.settings import Settings, setting
 from models import bayesian_mixture, grouped, mixtures, normal_wishart
 from models.base import Model, averaged, packing
 from models.normal_wishart import Law
 
-TRACEABLE = ("learning_rate",)
-
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, of="BBVI"):
     """Settings of black-box variational inference."""
 
-    learning_rate: float = 1e-2  # of Adam
-    n_gradient_draws: int = 1  # draws of the parameters for one gradient
-    weight_concentration_prior: float = 0.0  # α₀ of every component; 0: 1/K
-    mean_precision_prior: float = 1.0  # β₀
-    degrees_of_freedom_prior: float = 0.0  # ν₀; 0: the number of coordinates
-    n_draws: int = 8  # of the parameters, for the bound without assignments
-    n_rows: int = 32_768  # size of the data set where there is none but fresh draws
-    average: float = 0.999  # decay of the averaged variational parameters that sample; 0: off
-
-    def __post_init__(self):
-        check_range("BBVI.learning_rate", self.learning_rate, above=0)
-        check_range("BBVI.n_gradient_draws", self.n_gradient_draws, low=1)
-        check_range("BBVI.average", self.average, low=0, below=1)
-        bayesian_mixture.check_settings("BBVI", self)
+    learning_rate: float = setting(1e-2, "of Adam", above=0, traced=True)
+    n_gradient_draws: int = setting(1, "draws of the parameters for one gradient", low=1)
+    weight_concentration_prior: float = setting(0.0, "α₀ of every component; 0: 1/K", low=0)
+    mean_precision_prior: float = setting(1.0, "β₀", above=0)
+    degrees_of_freedom_prior: float = setting(0.0, "ν₀; 0: the number of coordinates", low=0)
+    n_draws: int = setting(8, "of the parameters, for the bound without assignments", low=2)
+    n_rows: int = setting(32_768, "size of the data set where there is none but fresh draws", low=2, high=2**23)
+    average: float = setting(0.999, "decay of the averaged variational parameters that sample; 0: off", low=0, below=1)
 
 
 class Params(NamedTuple):

@@ -25,36 +25,25 @@ import optax
 from flax import linen as nn
 
 from core import prng
-from core.errors import check_range
+from core.settings import Settings, setting
 from models.adversarial import build_pair, sampling
 from models.base import Model, View, averaged, is_on
 
-# Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
-TRACEABLE = ("learning_rate", "discriminator_learning_rate", "adam_b1", "gumbel_temperature", "r1_penalty")
-
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, of="GAN"):
     """Settings of the GAN."""
 
-    learning_rate: float = 9e-4  # of the generator's Adam
-    discriminator_learning_rate: float = 1.5e-3  # of the discriminator's Adam; 0: the generator's
-    adam_b1: float = 0.5  # first-moment decay of both
-    latent_dim: int = 16  # length of z
-    label_smoothing: float = 0.9  # s: what D should answer on real data; 1: no smoothing
-    gumbel_temperature: float = 2.3  # τ, with bins
-    r1_penalty: float = 2.0  # γ of γ/2 · E_p ‖∇ logit D‖²; 0: off
-    average: float = 0.9999  # decay of the averaged weights that sample; 0: off
-
-    def __post_init__(self):
-        check_range("GAN.latent_dim", self.latent_dim, low=1)
-        check_range("GAN.learning_rate", self.learning_rate, above=0)
-        check_range("GAN.discriminator_learning_rate", self.discriminator_learning_rate, low=0)
-        check_range("GAN.adam_b1", self.adam_b1, low=0, below=1)
-        check_range("GAN.label_smoothing", self.label_smoothing, above=0, high=1)
-        check_range("GAN.gumbel_temperature", self.gumbel_temperature, above=0)
-        check_range("GAN.r1_penalty", self.r1_penalty, low=0)
-        check_range("GAN.average", self.average, low=0, below=1)
+    learning_rate: float = setting(9e-4, "of the generator's Adam", above=0, traced=True)
+    discriminator_learning_rate: float = setting(
+        1.5e-3, "of the discriminator's Adam; 0: the generator's", low=0, traced=True
+    )
+    adam_b1: float = setting(0.5, "first-moment decay of both", low=0, below=1, traced=True)
+    latent_dim: int = setting(16, "length of z", low=1)
+    label_smoothing: float = setting(0.9, "s: what D should answer on real data; 1: no smoothing", above=0, high=1)
+    gumbel_temperature: float = setting(2.3, "τ", above=0, needs="with bins", traced=True)
+    r1_penalty: float = setting(2.0, "γ of γ/2 · E_p ‖∇ logit D‖²; 0: off", low=0, traced=True)
+    average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
 
 class Networks(NamedTuple):

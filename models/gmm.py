@@ -25,32 +25,27 @@ import jax
 import jax.numpy as jnp
 
 from budget import solve_width
-from core.errors import check_range
+from core.settings import Settings, setting
 from models import grouped, mixtures
 from models.base import Model, count_params
 from models.mixture_views import clustering_view
 
 # In units of an event, squared.
-TRACEABLE = ("variance_floor",)
 # Rows that a component needs to have moved: below, its mean would be a quotient of what rounding has left.
 _FEWEST_ROWS = 1e-6
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, of="GMM"):
     """Settings of the GMM."""
 
-    covariance_type: Literal["full", "diag", "spherical"] = "full"  # in 1-D they are the same
-    n_init: int = 3  # starts, by k-means++; the one with the largest likelihood is the model
-    max_iter: int = 100  # EM iterations, one a training step
-    variance_floor: float = 1e-5  # smallest eigenvalue of a covariance, in units of an event squared
-    n_rows: int = 32_768  # size of the data set where there is none but fresh draws
-
-    def __post_init__(self):
-        check_range("GMM.n_init", self.n_init, low=1)
-        check_range("GMM.max_iter", self.max_iter, low=1)
-        check_range("GMM.variance_floor", self.variance_floor, above=0)
-        check_range("GMM.n_rows", self.n_rows, low=1, high=2**24)
+    covariance_type: Literal["full", "diag", "spherical"] = setting("full", "in 1-D they are the same")
+    n_init: int = setting(3, "starts, by k-means++; the one with the largest likelihood is the model", low=1)
+    max_iter: int = setting(100, "EM iterations, one a training step", low=1)
+    variance_floor: float = setting(
+        1e-5, "smallest eigenvalue of a covariance", above=0, unit="units of an event squared", traced=True
+    )
+    n_rows: int = setting(32_768, "size of the data set where there is none but fresh draws", low=1, high=2**24)
 
 
 class Params(NamedTuple):

@@ -27,23 +27,21 @@ import numpy as np
 import scipy.special
 
 from budget import solve_width
-from core.errors import check_range
+from core.settings import Settings, setting
 from models.base import Model
 
-TRACEABLE = ("pseudo_count",)
 _N_ROWS = 2**17
 # The box in deviations of the Gaussian outside of it: ± this.
 _EDGE = 2.0
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, of="HISTOGRAM"):
     """Settings of the histogram."""
 
-    pseudo_count: float = 0.5  # a: what every cell is taken to hold before a row is counted
-
-    def __post_init__(self):
-        check_range("HISTOGRAM.pseudo_count", self.pseudo_count, above=0)
+    pseudo_count: float = setting(
+        0.5, "a: what every cell is taken to hold before a row is counted", above=0, traced=True
+    )
 
 
 class State(NamedTuple):

@@ -24,20 +24,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from budget import solve_width
+from core.settings import Settings, setting
 from models import grouped
 from models.base import Model
 
-TRACEABLE = ()
 _ROWS_AT_ONCE = 64
 # Of the box's sides, a deviation that is added to the kernels: rows that are all alike have a width, too.
 _LEAST = 1e-6
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, of="KDE"):
     """Settings of the kernel density estimate."""
 
-    bandwidth: Literal["scott", "silverman"] = "scott"  # the rule for the kernels' width
+    bandwidth: Literal["scott", "silverman"] = setting("scott", "the rule for the kernels' width")
 
 
 class State(NamedTuple):

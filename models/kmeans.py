@@ -20,28 +20,22 @@ import jax
 import jax.numpy as jnp
 
 from budget import solve_width
-from core.errors import check_range
+from core.settings import Settings, setting
 from models import grouped, mixtures
 from models.base import Model
 from models.mixture_views import clustering_view
 
-TRACEABLE = ("variance_floor",)
-
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, of="KMEANS"):
     """Settings of k-means."""
 
-    n_init: int = 3  # starts, by k-means++; the one with the smallest inertia is the model
-    max_iter: int = 100  # Lloyd's iterations, one a training step
-    variance_floor: float = 1e-5  # smallest variance of the balls, in units of an event squared
-    n_rows: int = 32_768  # size of the data set where there is none but fresh draws
-
-    def __post_init__(self):
-        check_range("KMEANS.n_init", self.n_init, low=1)
-        check_range("KMEANS.max_iter", self.max_iter, low=1)
-        check_range("KMEANS.variance_floor", self.variance_floor, above=0)
-        check_range("KMEANS.n_rows", self.n_rows, low=1, high=2**24)
+    n_init: int = setting(3, "starts, by k-means++; the one with the smallest inertia is the model", low=1)
+    max_iter: int = setting(100, "Lloyd's iterations, one a training step", low=1)
+    variance_floor: float = setting(
+        1e-5, "smallest variance of the balls", above=0, unit="units of an event squared", traced=True
+    )
+    n_rows: int = setting(32_768, "size of the data set where there is none but fresh draws", low=1, high=2**24)
 
 
 class Params(NamedTuple):

@@ -32,7 +32,7 @@ from flax import linen as nn
 
 from budget import solve_width
 from core import prng
-from core.errors import check_range
+from core.settings import Settings, setting
 from models.base import Model, View, averaged, count_params, packing
 from models.networks import draw_one_hot
 
@@ -51,32 +51,26 @@ _FLOAT_BYTES = 4
 _FACTORS = 64
 _MOST_NODES = 2**22  # of the quadrature of Z
 
-# Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
-TRACEABLE = ("learning_rate", "sigma", "weight_scale")
-
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, of="RBM"):
     """Settings of the RBM."""
 
-    learning_rate: float = 2e-3  # of Adam
-    algorithm: Literal["CD", "PCD"] = "CD"  # where the negative phase's chains start: the data, or where they stood
-    k: int = 1  # Gibbs sweeps of the negative phase a step
-    sigma: float = 0.25  # without bins: σ of the visibles at the start, in units of the events
-    learn_sigma: bool = True  # without bins: train ln σ, one a visible unit
-    weight_scale: float = 0.01  # standard deviation of the weights at the start, in units of the events
-    average: float = 0.9999  # decay of the averaged weights that sample; 0: off
-    sample_steps: int = 1000  # Gibbs sweeps before a chain counts as a sample, for the final score
-    sample_steps_training: int = 100  # the same for scores in mid-training
-
-    def __post_init__(self):
-        check_range("RBM.learning_rate", self.learning_rate, above=0)
-        check_range("RBM.k", self.k, low=1)
-        check_range("RBM.sigma", self.sigma, above=0)
-        check_range("RBM.weight_scale", self.weight_scale, above=0)
-        check_range("RBM.average", self.average, low=0, below=1)
-        check_range("RBM.sample_steps", self.sample_steps, low=1)
-        check_range("RBM.sample_steps_training", self.sample_steps_training, low=1)
+    learning_rate: float = setting(2e-3, "of Adam", above=0, traced=True)
+    algorithm: Literal["CD", "PCD"] = setting(
+        "CD", "where the negative phase's chains start: the data, or where they stood"
+    )
+    k: int = setting(1, "Gibbs sweeps of the negative phase a step", low=1)
+    sigma: float = setting(
+        0.25, "σ of the visibles at the start", above=0, unit="units of the events", needs="without bins", traced=True
+    )
+    learn_sigma: bool = setting(True, "train ln σ, one a visible unit", needs="without bins")
+    weight_scale: float = setting(
+        0.01, "standard deviation of the weights at the start", above=0, unit="units of the events", traced=True
+    )
+    average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
+    sample_steps: int = setting(1000, "Gibbs sweeps before a chain counts as a sample, for the final score", low=1)
+    sample_steps_training: int = setting(100, "the same for scores in mid-training", low=1)
 
 
 class Params(NamedTuple):

@@ -30,7 +30,8 @@ from flax import linen as nn
 
 from budget import solve_width
 from core import prng
-from core.errors import UserError, check_range
+from core.errors import UserError
+from core.settings import Settings, setting
 from models.base import Model, SweepView, View, averaged, count_params, is_on, packing
 from models.networks import MLP
 
@@ -40,8 +41,6 @@ from models.networks import MLP
 _Z_REACH, _Z_SPACING, _Z_DRAWS = 8.0, (1 / 30, 1 / 20), 16_384
 _NODES_AT_ONCE = 4096
 
-# Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
-TRACEABLE = ("learning_rate", "beta")
 # The distortion is a density's of the decoder with the σ that belongs to β: D + R bounds −E ln q at every β.
 SWEEP_VIEWS = {
     "vae_rate_distortion": SweepView(
@@ -56,21 +55,21 @@ SWEEP_VIEWS = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, of="VAE"):
     """Settings of the VAE."""
 
-    learning_rate: float = 3e-3  # of Adam
-    latent_dim: int = 2  # length of z
-    reconstruction: Literal["auto", "squared_error", "cross_entropy"] = "auto"  # auto: cross_entropy with bins
-    beta: float = 0.0  # weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy
-    learn_sigma: bool = False  # with squared_error, else without effect: σ of p(x|z) is trained and β is 1
-    average: float = 0.9999  # decay of the averaged weights that sample; 0: off
+    learning_rate: float = setting(3e-3, "of Adam", above=0, traced=True)
+    latent_dim: int = setting(2, "length of z", low=1)
+    reconstruction: Literal["auto", "squared_error", "cross_entropy"] = setting("auto", "auto: cross_entropy with bins")
+    beta: float = setting(
+        0.0, "weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy", low=0, traced=True
+    )
+    learn_sigma: bool = setting(False, "with squared_error, else without effect: σ of p(x|z) is trained and β is 1")
+    average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
-    def __post_init__(self):
-        check_range("VAE.learning_rate", self.learning_rate, above=0)
-        check_range("VAE.latent_dim", self.latent_dim, low=1)
-        check_range("VAE.beta", self.beta, low=0)
-        check_range("VAE.average", self.average, low=0, below=1)
+    def check(self):
+        """And that β is its default where σ is learnt."""
+        super().check()
         if self.learn_sigma and self.beta not in (0, 1):
             raise UserError(f"VAE.beta = {self.beta:g} must be 1 (or 0, its default) when VAE.learn_sigma is on")
 

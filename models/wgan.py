@@ -17,32 +17,21 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from core.errors import check_range
+from core.settings import Settings, setting
 from models import wasserstein
 from models.base import Model, averaged
 
-# Not `average`: the rate 1 − average is nearly 0, and of a traced float32 only four digits of it would be left.
-TRACEABLE = ("learning_rate", "clip", "gumbel_temperature")
-
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, of="WGAN"):
     """Settings of the WGAN."""
 
-    learning_rate: float = 5e-5  # of both networks' RMSprop
-    n_critic: int = 5  # critic updates a generator update, each on a minibatch of its own
-    clip: float = 0.01  # c: the critic's weights stay within [−c, c]
-    latent_dim: int = 16  # length of z
-    gumbel_temperature: float = 2.3  # τ, with bins
-    average: float = 0.0  # decay of the averaged weights that sample; 0: off
-
-    def __post_init__(self):
-        check_range("WGAN.learning_rate", self.learning_rate, above=0)
-        check_range("WGAN.n_critic", self.n_critic, low=1)
-        check_range("WGAN.clip", self.clip, above=0)
-        check_range("WGAN.latent_dim", self.latent_dim, low=1)
-        check_range("WGAN.gumbel_temperature", self.gumbel_temperature, above=0)
-        check_range("WGAN.average", self.average, low=0, below=1)
+    learning_rate: float = setting(5e-5, "of both networks' RMSprop", above=0, traced=True)
+    n_critic: int = setting(5, "critic updates a generator update, each on a minibatch of its own", low=1)
+    clip: float = setting(0.01, "c: the critic's weights stay within [−c, c]", above=0, traced=True)
+    latent_dim: int = setting(16, "length of z", low=1)
+    gumbel_temperature: float = setting(2.3, "τ", above=0, needs="with bins", traced=True)
+    average: float = setting(0.0, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
 
 def build(config: Any, target: Any) -> Model:

@@ -22,39 +22,27 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from core.errors import check_range
+from core.settings import Settings, setting
 from models import wasserstein
 from models.base import Model, averaged
 
 # Not `average` and Adam's decays: of 1 − decay a traced float32 has fewer digits left than a constant.
-TRACEABLE = ("learning_rate", "critic_learning_rate", "penalty", "gumbel_temperature")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings, of="WGAN_GP"):
     """Settings of the WGAN with a gradient penalty."""
 
-    learning_rate: float = 5e-4  # of the generator's Adam
-    critic_learning_rate: float = 1.5e-3  # of the critic's Adam
-    adam_b1: float = 0.0  # first-moment decay of both
-    adam_b2: float = 0.9  # second-moment decay of both
-    n_critic: int = 5  # critic updates a generator update, each on a minibatch of its own
-    penalty: float = 3.0  # λ: weight of the squared distance of the critic's slopes to 1
-    one_sided: bool = True  # only slopes above 1 are penalised; False: those below 1 as well
-    latent_dim: int = 2  # length of z
-    gumbel_temperature: float = 2.3  # τ, with bins
-    average: float = 0.999  # decay of the averaged weights that sample; 0: off
-
-    def __post_init__(self):
-        check_range("WGAN_GP.learning_rate", self.learning_rate, above=0)
-        check_range("WGAN_GP.critic_learning_rate", self.critic_learning_rate, above=0)
-        check_range("WGAN_GP.adam_b1", self.adam_b1, low=0, below=1)
-        check_range("WGAN_GP.adam_b2", self.adam_b2, low=0, below=1)
-        check_range("WGAN_GP.n_critic", self.n_critic, low=1)
-        check_range("WGAN_GP.penalty", self.penalty, above=0)
-        check_range("WGAN_GP.latent_dim", self.latent_dim, low=1)
-        check_range("WGAN_GP.gumbel_temperature", self.gumbel_temperature, above=0)
-        check_range("WGAN_GP.average", self.average, low=0, below=1)
+    learning_rate: float = setting(5e-4, "of the generator's Adam", above=0, traced=True)
+    critic_learning_rate: float = setting(1.5e-3, "of the critic's Adam", above=0, traced=True)
+    adam_b1: float = setting(0.0, "first-moment decay of both", low=0, below=1)
+    adam_b2: float = setting(0.9, "second-moment decay of both", low=0, below=1)
+    n_critic: int = setting(5, "critic updates a generator update, each on a minibatch of its own", low=1)
+    penalty: float = setting(3.0, "λ: weight of the squared distance of the critic's slopes to 1", above=0, traced=True)
+    one_sided: bool = setting(True, "only slopes above 1 are penalised; False: those below 1 as well")
+    latent_dim: int = setting(2, "length of z", low=1)
+    gumbel_temperature: float = setting(2.3, "τ", above=0, needs="with bins", traced=True)
+    average: float = setting(0.999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
 
 def build(config: Any, target: Any) -> Model:

@@ -4,35 +4,36 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from core.errors import UserError, check_range, check_whole
+from core.errors import UserError
+from core.settings import Settings, setting
 
 LAUNCHERS = ("local", "slurm")
-_LOWEST = {"time_minutes": 1, "cpus": 1, "mem_gb": 0, "gpus": 0, "cells_per_task": 1, "seeds_per_task": 0}
+_NOWHERE = ("nothing",)
 
 
 @dataclass(frozen=True)
-class Slurm:
+class Slurm(Settings, of="SLURM"):
     """One task of a sweep's job array: its resources, and how much of the sweep it does."""
 
-    partition: str = ""  # where tasks run; empty: the cluster's default
-    account: str = ""  # that pays; empty: your default
-    time_minutes: int = 60  # limit of a task
-    cpus: int = 4  # cores of a task
-    mem_gb: int = 8  # memory of a task; 0: the partition's default
-    gpus: int = 0  # GPUs of a task
-    cells_per_task: int = 1  # cells that a task runs, one after the other
-    seeds_per_task: int = 0  # seeds of a cell that a task trains, so that several share a cell; 0: all
-    options: str = ""  # more of sbatch's, such as "--qos=long --nice=100"
+    partition: str = setting("", "where tasks run; empty: the cluster's default", affects=_NOWHERE)
+    account: str = setting("", "that pays; empty: your default", affects=_NOWHERE)
+    time_minutes: int = setting(60, "limit of a task", low=1, unit="minutes", affects=_NOWHERE)
+    cpus: int = setting(4, "cores of a task", low=1, affects=_NOWHERE)
+    mem_gb: int = setting(8, "memory of a task; 0: the partition's default", low=0, unit="GiB", affects=_NOWHERE)
+    gpus: int = setting(0, "GPUs of a task", low=0, affects=_NOWHERE)
+    cells_per_task: int = setting(1, "cells that a task runs, one after the other", low=1, affects=_NOWHERE)
+    seeds_per_task: int = setting(
+        0, "seeds that a task trains, so that several share a cell; 0: all", low=0, affects=_NOWHERE
+    )
+    options: str = setting("", "more of the options of sbatch, such as --qos=long", affects=_NOWHERE)
 
-    def __post_init__(self):
+    def check(self):
         """Checks what can be judged without a cluster.
 
         Raises:
           UserError: the first value that cannot be asked for.
         """
-        for name, low in _LOWEST.items():
-            check_whole(f"SLURM.{name}", getattr(self, name))
-            check_range(f"SLURM.{name}", getattr(self, name), low=low)
+        super().check()
         for name in ("partition", "account"):
             value = getattr(self, name)
             if not isinstance(value, str) or not re.fullmatch(r"[\w.,+-]*", value):

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 import metrics
+from benchmark.asked.constants import affecting
 from benchmark.engine import devices
 from benchmark.engine.training import Cost, Run
 from benchmark.scoring.assessment import Assessment
@@ -38,7 +39,7 @@ FILES = (METRICS_FILE, CSV_FILE, SAMPLES_FILE, PARAMETERS_FILE)
 # Of a family's fields, those that are measured with a clock.
 _TIMES = ("train_seconds", "compile_seconds", "samples_per_second", "seed_steps_per_second")
 # Of a configuration's fields, those that no result depends on.
-PLACES = ("out_dir", "compilation_cache")
+PLACES = tuple(affecting("nothing"))
 _ABSENT = "unknown"  # stands for a constant that another version of the program does not have
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "matplotlib")
 

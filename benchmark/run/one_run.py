@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmark.asked import external, inputs
+from benchmark.asked.constants import affecting
 from benchmark.engine import devices, memory
 from benchmark.engine.training import Cost, Run
 from benchmark.files import checkpoint, results
@@ -24,15 +25,10 @@ from benchmark.scoring.sensitivity import sensitivity
 from benchmark.terminal import console
 from core import interruption, storage, wording
 from core.errors import OutputError, UserError
+from core.settings import traced
 from models import MODELS, build, is_on
 from models.base import Model
 from targets import Target, make_target
-
-# What a target, a model or an entry is built from has none of these; and a target none of those.
-_NO_ERRORS = {"n_steps", "n_evaluations", "snapshot_percent", "num_seeds", "kld_epsilon", "decode", "out_dir",
-              "compilation_cache"}  # fmt: skip
-_NO_TARGET = {"models", "parameter_budget", "hidden_layers", "batch_size", "n_eval_samples", "external_samples",
-              "external_probabilities"}  # fmt: skip
 
 
 class Started(NamedTuple):
@@ -100,11 +96,10 @@ def check_like(config: Any, known: dict[str, Any]) -> None:
     Raises:
       UserError: it cannot be run.
     """
-    fields = {name: getattr(config, name) for name in vars(config) if name not in _NO_ERRORS}
-    if config.target_type != "CUSTOM":
-        # The seed decides how a table is split, but nothing about what can be wrong with an exact target.
-        del fields["seed"]
-    of_target = {name: value for name, value in fields.items() if name.upper() not in MODELS and name not in _NO_TARGET}
+    of_target = {name: getattr(config, name) for name in affecting("target")}
+    if config.target_type == "CUSTOM":
+        # It decides how a table is split, but nothing about what can be wrong with an exact target.
+        of_target["seed"] = config.seed
     key = repr(("target", of_target))
     if key not in known:
         known[key] = make_target(config)
@@ -112,7 +107,7 @@ def check_like(config: Any, known: dict[str, Any]) -> None:
     for name in config.models:
         own = dataclasses.asdict(getattr(config, name.lower()))
         # Training takes these as arguments: only whether they are on decides what is built.
-        own |= {number: is_on(own[number]) for number in MODELS[name].TRACEABLE}
+        own |= {number: is_on(own[number]) for number in traced(MODELS[name].Config)}
         sizes = (config.parameter_budget, config.hidden_layers, config.batch_size)
         of_model = repr((name, key, sizes, own))
         if of_model not in known:

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import jsonschema
 import numpy as np
 
+from benchmark.asked import command_line, inputs
 from benchmark.asked import config as configuration
-from benchmark.asked import inputs
 from benchmark.files import results
 from benchmark.run import one_run
 from benchmark.terminal import console
@@ -196,12 +196,12 @@ def _read_line(args: Sequence[str], description: str) -> _CommandLine:
     for word in args:
         option = word.partition("=")[0].replace("_", "-")
         if option.startswith("-") and option not in allowed:
-            near = "" if option in configuration.options() else nearest_choice(option, allowed)
+            near = "" if option in command_line.options() else nearest_choice(option, allowed)
             raise UserError(
                 f"{option} cannot stand beside --replay, which runs what its file records: only "
                 f"{', '.join(allowed[1:])} may{near}"
             )
-    line = configuration.command_line(_CommandLine, _CommandLine(), args, description)
+    line = command_line.command_line(_CommandLine, _CommandLine(), args, description)
     if not line.replay:
         raise UserError(f"--replay is empty: name a {results.METRICS_FILE}")
     return line

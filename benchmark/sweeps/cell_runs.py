@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.asked.config import Command
+from benchmark.asked.command_line import Command
 from benchmark.files import checkpoint, locks
 from benchmark.run import one_run, parts
 from benchmark.sweeps import sweep_merge, sweep_record

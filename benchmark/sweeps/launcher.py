@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.asked import config as configuration
-from benchmark.asked.config import Command
+from benchmark.asked import command_line
+from benchmark.asked.command_line import Command
 from benchmark.asked.resources import Slurm
 from benchmark.engine import devices
 from benchmark.files import results
@@ -253,7 +253,7 @@ def work(task: Mapping[str, Any]) -> None:
 
 def _work(task: Mapping[str, Any]) -> None:
     os.chdir(task["cwd"])
-    command = configuration.read(task["constants"], task["args"], "")
+    command = command_line.read(task["constants"], task["args"], "")
     devices.use_every_core()
     devices.check()
     if command.config.compilation_cache == "on":

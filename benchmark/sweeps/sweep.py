@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.asked.config import Command
+from benchmark.asked.command_line import Command
 from benchmark.files import locks
 from benchmark.run import one_run, parts
 from benchmark.sweeps import cell_runs, launcher, sweep_merge, sweep_record

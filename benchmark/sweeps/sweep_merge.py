@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmark.asked.constants import rows_of_board
 from benchmark.files import results
 from benchmark.pictures.views import leaderboard, tradeoff
 from benchmark.pictures.views.leaderboard import Board, Course, Level, Panel
@@ -35,17 +36,7 @@ BUDGET = "PARAMETER_BUDGET"
 _PICTURE_OF = "sweep_{}.png"
 _NO_SETTING = (BUDGET, "SEED", "TARGET_TYPE", "NUM_BINS", "MODELS")
 # Where these are swept, equal names are other distributions, or have other floors: no row may mix them.
-_OF_TARGETS = {
-    "CUSTOM_FILE": "{}",
-    "MIXTURE_WEIGHTS": "weights {}",
-    "MIXTURE_MEANS": "means {}",
-    "MIXTURE_COVARIANCES": "covariances {}",
-    "N_EVAL_SAMPLES": "n = {}",
-    "KLD_CELLS": "{} cells",
-    "KLD_EPSILON": "ε = {}",
-    "DECODE": "{}",
-    "N_SAMPLES_TRAIN": "{} rows",
-}
+_OF_TARGETS = rows_of_board()
 _N_PERFECT = 4000  # simulated results of a perfect model behind what is bold
 _LONGEST_KEY = 60
 

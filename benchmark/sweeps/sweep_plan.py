@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+from benchmark.asked import command_line
 from benchmark.asked import config as configuration
 from benchmark.files import results
 from core.errors import UserError, check_path, nearest_choice, unknown_choice
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
     pictures: bool  # whether every cell draws its own
 
 
-def make_plan(command: configuration.Command) -> Plan:
+def make_plan(command: command_line.Command) -> Plan:
     """Every cell of a sweep, in the order of its lists, the last one fastest.
 
     Raises:

@@ -94,6 +94,7 @@ DEFAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @given(chosen=command_lines())
 @settings(drawn(), suppress_health_check=list(HealthCheck))
 def test_every_configuration_runs_or_is_refused_in_one_line(chosen):

@@ -18,9 +18,12 @@ from sklearn.datasets import load_iris
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import config as configuration
-from benchmark.asked.config import from_constants, parse, read
+from benchmark.asked.command_line import parse, read
+from benchmark.asked.config import from_constants
+from benchmark.asked.constants import Constants
 from benchmark.asked.resources import Slurm
 from core.errors import UserError
+from core.settings import about
 from models import MODELS
 from targets import TARGETS
 
@@ -69,7 +72,7 @@ BAD_COMMANDS = [
     ("--gan.learning-rat 1e-3", "--gan.learning-rat", "did you mean --gan.learning-rate?"),
     ("--svm.c 1", "--svm.c", "--help"),
     ("stray", "stray", "--help"),
-    ("--n-steps", "--n-steps", "Missing value"),
+    ("--n-steps", "--n-steps needs a value"),
     ("--parameter-budget 20", "PARAMETER_BUDGET = 20 ", "GAN: ", "the smallest that works is 84"),
     ("--parameter-budget 2 --models RBM", "PARAMETER_BUDGET = 2 ", "RBM: ", "the smallest that works is 41"),
     ("--n-steps 1e3", "'1e3'", "whole number", "nearest valid choice is 1000"),
@@ -110,8 +113,9 @@ BAD_COMMANDS = [
     ("--gan.label-smoothing 1.1", "GAN.label_smoothing = 1.1", "at most 1", "nearest valid choice is 1"),
     ("--rbm.k 0", "RBM.k = 0", "at least 1", "nearest valid choice is 1"),
 ]
-COUNTS = [name for name, low in configuration._LOWEST.items() if low == 1]
-SIZES = [name for name, low in configuration._LOWEST.items() if low == 0]
+WHOLE = {each.name: about(each).low for each in dataclasses.fields(Constants) if isinstance(about(each).low, int)}
+COUNTS = [name for name, low in WHOLE.items() if low == 1]
+SIZES = [name for name, low in WHOLE.items() if low == 0]
 
 
 @pytest.mark.parametrize(("command", *["named"]), [(row[0], row[1:]) for row in BAD_COMMANDS])

@@ -44,6 +44,7 @@ def wait_for_progress(folder, process):
     raise AssertionError(process.communicate()[0])
 
 
+@pytest.mark.slow
 def test_three_kills_and_an_interruption_change_nothing(tmp_path):
     torture.finish(torture.start(tmp_path / "undisturbed", work=WORK))
     folder = tmp_path / "out"

@@ -10,7 +10,8 @@ import scipy.stats
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import external
-from benchmark.asked.config import from_constants, parse
+from benchmark.asked.command_line import parse
+from benchmark.asked.config import from_constants
 from benchmark.scoring import assessment
 from benchmark.scoring.evaluation import make_judge
 from core.errors import UserError

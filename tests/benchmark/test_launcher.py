@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
-from benchmark.asked import config as configuration
+from benchmark.asked import command_line
 from benchmark.files import archive, locks, results
 from benchmark.run import parts
 from benchmark.sweeps import cell_runs, launcher
@@ -52,7 +52,7 @@ def refused(refusal):
 
 
 def command_of(*words):
-    return configuration.read(vars(script), [*TINY, "--out-dir", "out", *words], "")
+    return command_line.read(vars(script), [*TINY, "--out-dir", "out", *words], "")
 
 
 def order_of(*words):

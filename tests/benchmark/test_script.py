@@ -16,7 +16,7 @@ from sklearn.datasets import load_iris
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import metrics
-from benchmark.asked.config import parse
+from benchmark.asked.command_line import parse
 from benchmark.scoring import assessment, evaluation
 from models import MODELS, adversarial, vae
 from targets import TARGETS, kld_cells, make_target

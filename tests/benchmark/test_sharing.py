@@ -9,6 +9,7 @@ import pytest
 import models
 from benchmark.engine import training
 from benchmark.engine.training import Feed, Scorer, prepare, step_cost
+from core.settings import traced
 from models import MODELS
 from targets import make_target
 
@@ -43,7 +44,7 @@ def test_numbers_are_arguments_and_no_bit_depends_on_it(trained, family):
     first = trained(family)
     kept = dict(training._kept)
     config = MODELS[family].Config()
-    numbers = {name: getattr(config, name) for name in MODELS[family].TRACEABLE}
+    numbers = {name: getattr(config, name) for name in traced(MODELS[family].Config)}
     assert ("learning_rate" in numbers) == hasattr(config, "learning_rate")
     # Off at 0 they are another program. A floor must be met, and a count be added to some, to make a difference.
     large = {"variance_floor": 1.0, "pseudo_count": 1000.0}
@@ -96,7 +97,7 @@ def test_programs_are_kept_by_what_they_compute_and_only_so_many(monkeypatch):
 @pytest.mark.parametrize("family", MODELS)
 def test_every_traceable_setting_is_a_float_of_the_configuration(family):
     fields = {field.name: field.default for field in dataclasses.fields(MODELS[family].Config)}
-    assert all(isinstance(fields[name], float) for name in MODELS[family].TRACEABLE)
+    assert all(isinstance(fields[name], float) for name in traced(MODELS[family].Config))
 
 
 @pytest.mark.parametrize("event", [("1D_TRIMODAL", 6), ("1D_TRIMODAL", 0), ("2D_GMM", 0)], ids=str)
@@ -106,11 +107,11 @@ def test_every_traceable_setting_can_be_on_whatever_the_events(make_config, fami
     config = make_config(target_type=target_type, num_bins=num_bins, parameter_budget=150, models=(family,))
     settings = getattr(config, family.lower())
     # Many are off at first.
-    settings = dataclasses.replace(settings, **dict.fromkeys(MODELS[family].TRACEABLE, 0.3))
+    settings = dataclasses.replace(settings, **dict.fromkeys(traced(MODELS[family].Config), 0.3))
     config = dataclasses.replace(config, **{family.lower(): settings})
     target = make_target(config)
     model = models.build(family, config, target)
-    assert set(model.numbers) == set(MODELS[family].TRACEABLE)
+    assert set(model.numbers) == set(traced(MODELS[family].Config))
     key = jax.random.key(0)
     events = target.codec.encode(target.sample(key, (model.batches_per_step or 1) * config.batch_size))
     shape = (model.batches_per_step, config.batch_size) if (model.batches_per_step or 1) > 1 else (config.batch_size,)

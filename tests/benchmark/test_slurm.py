@@ -25,6 +25,7 @@ ON_SLURM = ["--launcher", "slurm", "--slurm.cpus", "2", "--slurm.mem-gb", "0", "
 TIMEOUT_SECONDS = 180.0
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(bool(slurm_cluster.missing()), reason=slurm_cluster.missing() or "there is Slurm"),
 ]

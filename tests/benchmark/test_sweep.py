@@ -21,6 +21,7 @@ from report_schema import made_report
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import metrics
+from benchmark.asked import command_line
 from benchmark.asked import config as configuration
 from benchmark.engine import devices
 from benchmark.files import archive, locks, results
@@ -56,7 +57,7 @@ def _small(monkeypatch):
 
 def plan_of(*words, out_dir="out", **constants):
     args = ["--out-dir", str(out_dir), *words]
-    return make_plan(configuration.read({**vars(script), **constants}, args, ""))
+    return make_plan(command_line.read({**vars(script), **constants}, args, ""))
 
 
 def run(*words, out_dir="out"):
@@ -105,7 +106,7 @@ def test_cells_are_the_product_of_the_lists_the_last_one_fastest():
         "PARAMETER_BUDGET=310,TARGET_TYPE=1D_BETA",
         "PARAMETER_BUDGET=310,TARGET_TYPE=1D_BIMODAL",
     ]
-    single = configuration.parse(vars(script), ["--parameter-budget", "310", "--target-type", "1D_BETA"], "")
+    single = command_line.parse(vars(script), ["--parameter-budget", "310", "--target-type", "1D_BETA"], "")
     cell = plan.cells[2]
     assert type(cell.config) is configuration.BenchmarkConfig
     assert cell.config.out_dir == str(Path("a/b", cell.name))
@@ -140,7 +141,7 @@ def test_every_sweepable_name_takes_the_value_that_it_has(name):
     family, _, setting = name.partition(".")
     value = getattr(getattr(single, family.lower()), setting) if setting else vars(script)[name]
     models = {} if name == "MODELS" else {"MODELS": (family if family in MODELS else "RBM",)}
-    (cell,) = make_plan(configuration.read({**vars(script), **models, "SWEEP": {name: (value,)}}, [], "")).cells
+    (cell,) = make_plan(command_line.read({**vars(script), **models, "SWEEP": {name: (value,)}}, [], "")).cells
     whole = dataclasses.replace(single, **{key.lower(): each for key, each in models.items()})
     assert dataclasses.replace(cell.config, out_dir=single.out_dir) == whole
 
@@ -192,7 +193,7 @@ def test_the_command_line_s_sweep_replaces_the_block_s():
     assert [cell.name for cell in plan_of("--sweep", "PARAMETER_BUDGET=70", SWEEP=block).cells] == [
         "PARAMETER_BUDGET=70"
     ]
-    command = configuration.read({**vars(script), "SWEEP": block}, ["--sweep"], "")
+    command = command_line.read({**vars(script), "SWEEP": block}, ["--sweep"], "")
     assert not command.sweep
     assert type(command.config) is configuration.BenchmarkConfig
 
@@ -550,7 +551,7 @@ def test_merging_alone_leaves_what_the_folder_is_used_for(executed, here, capsys
 
 
 def test_a_task_merges_what_was_last_sent(executed, here):
-    command = configuration.read(vars(script), ["--out-dir", "out", "--sweep", "SEED=1,2"], "")
+    command = command_line.read(vars(script), ["--out-dir", "out", "--sweep", "SEED=1,2"], "")
     plan = make_plan(command)
     assert cell_runs.as_recorded(command, plan) is plan
     block = {
@@ -558,7 +559,7 @@ def test_a_task_merges_what_was_last_sent(executed, here):
         "VAE": ({"beta": 0.5}, {}),
         "RBM.learning_rate": np.geomspace(1e-4, 1, 3),
     }
-    first = configuration.read(
+    first = command_line.read(
         {**vars(script), "SWEEP": {**block, "MODELS": (("RBM", "VAE"),)}}, ["--out-dir", "out"], ""
     )
     last = plan_of(SWEEP=block)

@@ -9,7 +9,7 @@ from report_schema import made_report
 from test_plotting import collisions, opened, texts
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
-from benchmark.asked.config import read
+from benchmark.asked.command_line import read
 from benchmark.files import results
 from benchmark.pictures.views import tradeoff
 from benchmark.sweeps import sweep_merge

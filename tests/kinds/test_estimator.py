@@ -42,7 +42,7 @@ def built(name, kind):
 CASES = [(name, kind) for name, kind in itertools.product(MODELS, KINDS) if built(name, kind)[2].log_prob]
 
 # One training a case, shared by its tests on one worker; compiled as shipped, since quadrature takes long otherwise.
-pytestmark = [pytest.mark.shipped_compilation]
+pytestmark = [pytest.mark.shipped_compilation, pytest.mark.slow]
 each_case = pytest.mark.parametrize(
     ("name", "kind"), [pytest.param(*case, marks=pytest.mark.xdist_group(f"{case}")) for case in CASES]
 )

@@ -212,7 +212,15 @@ def test_the_rule_is_exact_for_polynomials(dim):
 
 
 @pytest.mark.parametrize("case", ["spike", "far", "ridge"])
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("GAN", "WGAN", "WGAN_GP")])
+@pytest.mark.parametrize(
+    "name",
+    # The VAE's density is a sum over its latent at every node.
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "VAE" else [])
+        for name in MODELS
+        if name not in ("GAN", "WGAN", "WGAN_GP")
+    ],
+)
 def test_every_family_with_a_density_agrees_with_draws_or_says_that_it_is_unknown(name, case, make_config):
     modes = CASES[case]
     config = make_config(target_type="2D_GMM", num_bins=0, parameter_budget=30, hidden_layers=1, models=(name,))

@@ -5,7 +5,6 @@ Nothing here knows a family by name. A new family is tested by being in the regi
 
 import dataclasses
 import inspect
-import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -37,15 +36,16 @@ class Spec(NamedTuple):
         return f"{self.family}-{self.target_type}-{self.num_bins}bins-{self.hidden_layers}layers"
 
 
-EVENTS = (("1D_TRIMODAL", 0), ("1D_TRIMODAL", 6), ("2D_GMM", 0))
-# One layer and two in turn, over families as well as over events.
-SPECS = [Spec(family, *event, 1 + (i + j) % 2) for i, family in enumerate(MODELS) for j, event in enumerate(EVENTS)]
-# The families take turns, so that each meets three layers, and several of the targets that are not among EVENTS.
-SPECS += [Spec(family, *event, 3) for family, event in zip(MODELS, itertools.cycle(EVENTS))]
-SPECS += [
-    Spec(family, target_type, 0, 2)
-    for family, target_type in zip(itertools.cycle(MODELS), TARGETS, strict=False)
-    if target_type not in dict(EVENTS)
+LINES = [name for name in TARGETS if name.startswith("1D")]
+PLANES = [name for name in TARGETS if name not in LINES]
+# Every family with bins, on a line and in a plane, once with each of one, two and three hidden layers. The families take
+# turns in the targets, so that each target is met.
+SPECS = [
+    Spec(family, event, num_bins, 1 + (i + j) % 3)
+    for i, family in enumerate(MODELS)
+    for j, (event, num_bins) in enumerate(
+        [("1D_TRIMODAL", 6), (LINES[i % len(LINES)], 0), (PLANES[i % len(PLANES)], 0)]
+    )
 ]
 
 # The checks of one case share what is compiled for it, so one worker runs them all.

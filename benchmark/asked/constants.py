@@ -1,0 +1,193 @@
+"""The constants of a run, each said once: default, meaning, range, unit, and what it affects.
+
+What sweeps may vary, what a leaderboard's row depends on, `--help`, the comments of the config block and
+`docs/constants.md` are all read from these fields.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmark.asked.external import check_entries
+from core.errors import UserError, check_path, unknown_choice
+from core.settings import HIGHEST, Settings, about, setting
+from models import MODELS, sweeps
+from targets import TARGETS, mixture_constants
+
+Entries = tuple[tuple[str, str, int | None], ...]
+_COUNT = dict(low=1, high=HIGHEST)
+_SIZE = dict(low=0, high=HIGHEST)
+_OF_TARGET = dict(affects=("target",))
+_OF_SCORE = dict(affects=("score",))
+_OF_COMPONENTS = dict(_OF_TARGET, needs="with 2D_GMM")
+
+
+@dataclass(frozen=True)
+class Constants(Settings, of=""):
+    """Everything that defines a run."""
+
+    target_type: Literal[tuple(TARGETS)] = setting("1D_TRIMODAL", "the distribution to learn", **_OF_TARGET)
+    num_bins: int = setting(20, "one-hot cells of a target on a line; 0: continuous", **_SIZE, **_OF_TARGET)
+    n_samples_train: int = setting(
+        0, "rows of a fixed training set, and as many held out; 0: fresh draws", row="{} rows", **_SIZE, **_OF_TARGET
+    )
+    custom_file: str = setting(
+        "", ".npy or .csv of 1 or 2 columns, 20 rows or more", row="{}", needs="with CUSTOM", **_OF_TARGET
+    )
+    mixture_weights: tuple[float, ...] = setting(
+        (0.25, 0.25, 0.25, 0.25), "of the components, sum 1", row="weights {}", **_OF_COMPONENTS
+    )
+    mixture_means: tuple[tuple[float, float], ...] = setting(
+        ((1.5, 1.5), (1.5, -1.5), (-1.5, 1.5), (-1.5, -1.5)), "of the components", row="means {}", **_OF_COMPONENTS
+    )
+    mixture_covariances: tuple[tuple[tuple[float, float], tuple[float, float]], ...] = setting(
+        (((0.5, 0.4), (0.4, 0.5)), ((0.5, -0.4), (-0.4, 0.5)), ((0.5, 0.0), (0.0, 0.5)), ((0.2, 0.0), (0.0, 0.8))),
+        "of the components, symmetric and positive definite",
+        row="covariances {}",
+        **_OF_COMPONENTS,
+    )
+    models: tuple[Literal[tuple(MODELS)], ...] = setting(("GAN", "VAE", "RBM"), "families to train; (): none")
+    parameter_budget: int = setting(1600, "trainable weights of a family, all its networks together", **_COUNT)
+    hidden_layers: int = setting(2, "hidden layers of every multilayer perceptron", **_COUNT)
+    n_steps: int = setting(20_000, "training steps, one minibatch each", **_COUNT)
+    batch_size: int = setting(128, "rows of a minibatch", **_COUNT)
+    num_seeds: int = setting(4, "independent repetitions of every family", **_COUNT)
+    seed: int = setting(42, "root of all randomness", **_SIZE)
+    n_evaluations: int = setting(
+        40, "scores during training, at equal distances; divides N_STEPS", **_COUNT, **_OF_SCORE
+    )
+    # The classifier's folds need some rows.
+    n_eval_samples: int = setting(
+        5_000, "draws from a model for one score", low=20, high=HIGHEST, row="n = {}", **_OF_SCORE
+    )
+    kld_cells: int = setting(
+        0, "histogram cells an axis; 0: 50 on a line, 30 in a plane", row="{} cells", **_SIZE, **_OF_SCORE
+    )
+    kld_epsilon: float = setting(
+        1e-10, "what an empty cell is taken to hold", above=0, below=1, row="ε = {}", **_OF_SCORE
+    )
+    decode: Literal["hard", "soft"] = setting(
+        "hard", "score the drawn cell, or soft: the expected position", needs="with bins", row="{}", **_OF_SCORE
+    )
+    snapshot_percent: int = setting(
+        5, "of the training between two timeline pictures; divides 100", unit="%", affects=("pictures",), **_COUNT
+    )
+    out_dir: str = setting(
+        "results_classical_benchmarks", "folder that everything is written to", affects=("nothing",), swept=False
+    )
+    compilation_cache: Literal["off", "on"] = setting(
+        "on",
+        "keep compiled programs in a private folder: the next run starts sooner",
+        affects=("nothing",),
+        swept=False,
+    )
+    external_samples: Entries = setting((), "name, file of rows, parameters it took (or None), …", **_OF_SCORE)
+    external_probabilities: Entries = setting(
+        (), "name, file of cell probabilities, parameters, …", needs="with bins", **_OF_SCORE
+    )
+
+    def check(self):
+        """Checks every value that can be judged without a file or a model.
+
+        Raises:
+          UserError: the first value that cannot be run.
+        """
+        check_choice("TARGET_TYPE", self.target_type, TARGETS)
+        # Whatever the target: every constant is written down with the results.
+        mixture_constants(self)
+        check_choice("DECODE", self.decode, ("hard", "soft"))
+        check_choice("COMPILATION_CACHE", self.compilation_cache, ("off", "on"))
+        external = self.external_samples + self.external_probabilities
+        _check_models(self.models, bool(external))
+        check_entries(external)
+        if self.external_probabilities and not self.num_bins:
+            raise UserError("EXTERNAL_PROBABILITIES are those of NUM_BINS cells, but NUM_BINS = 0; set NUM_BINS")
+        super().check()
+        for name in ("out_dir", "custom_file"):
+            check_path(name.upper(), getattr(self, name))
+        if not self.out_dir:
+            raise UserError("OUT_DIR is empty: name a folder, such as results_classical_benchmarks")
+        if self.num_bins == 1:
+            raise UserError("NUM_BINS = 1 leaves nothing to learn: choose 0 (continuous) or at least 2")
+        if self.num_bins and self.target_type.startswith("2D"):
+            raise UserError(
+                f"NUM_BINS = {self.num_bins} needs a 1-D target, but TARGET_TYPE = {self.target_type}; set NUM_BINS = 0"
+            )
+        _check_times(self.n_steps, self.n_evaluations, self.snapshot_percent)
+
+    @property
+    def snapshot_steps(self) -> dict[int, int]:
+        """Percent of the training -> step, for every snapshot."""
+        return {p: self.n_steps * p // 100 for p in range(self.snapshot_percent, 101, self.snapshot_percent)}
+
+
+def affecting(what: str) -> list[str]:
+    """The names of the constants that affect "target", "score", "training", "pictures" or "nothing"."""
+    return [field.name for field in dataclasses.fields(Constants) if what in about(field).affects]
+
+
+def rows_of_board() -> dict[str, str]:
+    """The constants that results of one leaderboard row must share -> how the row names a value where it is swept."""
+    return {field.name.upper(): about(field).row for field in dataclasses.fields(Constants) if about(field).row}
+
+
+def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
+    """Raises a UserError with the nearest choice unless the value is among them."""
+    if value not in list(choices):
+        raise unknown_choice(what, str(value), choices)
+
+
+def check_no_sweep(name: Any) -> None:
+    """Raises a UserError that says how, where a family is asked for that is a sweep of another one's setting."""
+    if isinstance(name, str) and name.upper() in sweeps():
+        setting, values = sweeps()[name.upper()]
+        family, words = setting.partition(".")[0], ",".join(map(str, values))
+        raise UserError(
+            f"MODELS {name!r} is the {family} with other settings: set MODELS = ({family!r},) and "
+            f"SWEEP = {{{setting!r}: {values}}}, or write --models {family} --sweep {setting}={words}"
+        )
+
+
+def _check_models(models: Any, external: bool) -> None:
+    if not isinstance(models, tuple | list) or not (models or external):
+        alone = ", or name EXTERNAL_SAMPLES to score alone" if models == () else ""
+        if isinstance(models, str) and models in MODELS:
+            alone = f"; a tuple of one has a comma, MODELS = ({models!r},)"
+        raise UserError(f"MODELS = {models!r} must name at least one family: choose from {', '.join(MODELS)}{alone}")
+    for name in models:
+        check_no_sweep(name)
+        several = name.split(",") if isinstance(name, str) else []
+        if len(several) > 1 and set(several) <= {*MODELS}:
+            raise UserError(f"MODELS {name!r} are several names: separate them, as in {' '.join(several)}")
+        check_choice("MODELS", name, MODELS)
+    if len(set(models)) < len(models):
+        unique = " ".join(dict.fromkeys(models))
+        raise UserError(f"MODELS = {' '.join(models)} names a family twice: choose {unique}")
+
+
+def _check_times(n_steps: int, n_evaluations: int, snapshot_percent: int) -> None:
+    """Raises a UserError unless scores and snapshots fall on steps."""
+    if n_steps % n_evaluations:
+        raise UserError(
+            f"N_EVALUATIONS = {n_evaluations} does not divide N_STEPS = {n_steps}; "
+            f"the nearest that does is {_nearest_divisor(n_steps, n_evaluations)}, and the nearest "
+            f"N_STEPS is {max(1, round(n_steps / n_evaluations)) * n_evaluations}"
+        )
+    on_evaluations = [p for p in range(1, 101) if 100 % p == 0 and n_evaluations % (100 // p) == 0]
+    nearest = min(on_evaluations, key=lambda p: abs(p - snapshot_percent))
+    if 100 % snapshot_percent:
+        raise UserError(
+            f"SNAPSHOT_PERCENT = {snapshot_percent} does not divide 100; "
+            f"the nearest that does and falls on evaluations is {nearest}"
+        )
+    if nearest != snapshot_percent:
+        raise UserError(
+            f"SNAPSHOT_PERCENT = {snapshot_percent} asks for {100 // snapshot_percent} snapshots, not "
+            f"all of which fall on the N_EVALUATIONS = {n_evaluations}; the nearest that works is {nearest}"
+        )
+
+
+def _nearest_divisor(n: int, value: int) -> int:
+    divisors = {d for i in range(1, int(n**0.5) + 1) if n % i == 0 for d in (i, n // i)}
+    return min(divisors, key=lambda d: (abs(d - value), d))
