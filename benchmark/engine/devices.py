@@ -66,7 +66,7 @@ def check() -> None:
     if asked:
         raise UserError(
             f"JAX_PLATFORMS = {asked!r} asks for a device that JAX does not find; it finds {there}: set "
-            "JAX_PLATFORMS to that, or unset it (a GPU needs JAX's plug-in, as the README says)"
+            "JAX_PLATFORMS to that, or unset it (a GPU needs JAX's plug-in: docs/speed.md)"
         )
     raise UserError(f"JAX finds no device that it can compute on ({why}): JAX_PLATFORMS=cpu leaves all others alone")
 

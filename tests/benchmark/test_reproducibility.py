@@ -1,5 +1,5 @@
-"""What the README promises under "Reproducibility" and no other test holds: what no bit depends on, and how far another
-processor may be off."""
+"""What docs/reproducibility.md promises and no other test holds: what no bit depends on, and how far another processor
+may be off."""
 
 import json
 import os

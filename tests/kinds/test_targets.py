@@ -19,7 +19,7 @@ from kinds.real import tables
 from metrics import cell_counts
 from targets import kld_cells, make_target
 
-# The definitions of the README, once more and by other means than the module's own.
+# The definitions of docs/targets.md, once more and by other means than the module's own.
 MIXTURES_1D = {
     "1D_BIMODAL": ((-1.5, 1.5), 0.4),
     "1D_TRIMODAL": ((-2.0, 0.0, 2.0), 0.35),
