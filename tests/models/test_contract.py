@@ -38,7 +38,7 @@ class Spec(NamedTuple):
 
 LINES = [name for name in TARGETS if name.startswith("1D")]
 PLANES = [name for name in TARGETS if name not in LINES]
-# Every family with bins, on a line and in a plane, once with each of one, two and three hidden layers. The families take
+# Every family with bins, on a line and in a plane, with one, two and three hidden layers in turn. The families take
 # turns in the targets, so that each target is met.
 SPECS = [
     Spec(family, event, num_bins, 1 + (i + j) % 3)
