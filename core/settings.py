@@ -39,21 +39,8 @@ class About(NamedTuple):
     @property
     def range(self) -> str:
         """Which values are allowed, in words; empty: all of the type."""
-        lower = (
-            f"at least {self.low:g}"
-            if self.low is not None
-            else f"above {self.above:g}"
-            if self.above is not None
-            else ""
-        )
-        upper = (
-            f"at most {self.high:g}"
-            if self.high is not None
-            else f"below {self.below:g}"
-            if self.below is not None
-            else ""
-        )
-        return " and ".join(filter(None, (lower, upper)))
+        said = (("at least", self.low), ("above", self.above), ("at most", self.high), ("below", self.below))
+        return " and ".join(f"{words} {bound}" for words, bound in said if bound is not None)
 
 
 def setting(default: Any, meaning: str, **about: Any) -> Any:

@@ -58,7 +58,7 @@ class Config(Settings, of="RBM"):
 
     learning_rate: float = setting(2e-3, "of Adam", above=0, traced=True)
     algorithm: Literal["CD", "PCD"] = setting(
-        "CD", "where the negative phase's chains start: the data, or where they stood"
+        "CD", "chains of the negative phase start at the data, or (PCD) where they stood"
     )
     k: int = setting(1, "Gibbs sweeps of the negative phase a step", low=1)
     sigma: float = setting(

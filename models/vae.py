@@ -60,11 +60,13 @@ class Config(Settings, of="VAE"):
 
     learning_rate: float = setting(3e-3, "of Adam", above=0, traced=True)
     latent_dim: int = setting(2, "length of z", low=1)
-    reconstruction: Literal["auto", "squared_error", "cross_entropy"] = setting("auto", "auto: cross_entropy with bins")
+    reconstruction: Literal["auto", "squared_error", "cross_entropy"] = setting(
+        "auto", "which loss; auto: cross_entropy with bins, otherwise squared_error"
+    )
     beta: float = setting(
         0.0, "weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy", low=0, traced=True
     )
-    learn_sigma: bool = setting(False, "with squared_error, else without effect: σ of p(x|z) is trained and β is 1")
+    learn_sigma: bool = setting(False, "train σ of p(x|z), with β = 1", needs="with squared_error")
     average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
     def check(self):

@@ -32,7 +32,7 @@ class Command(NamedTuple):
     strict: bool = False  # a family that has lost all its seeds makes the exit code 1
 
 
-_FURTHER = {
+FURTHER = {
     "sweep": (
         tuple[str, ...],
         setting((), "NAME=value,value … of constants or settings: all combinations are run"),
@@ -63,10 +63,10 @@ _FURTHER = {
 }
 _CommandLine = dataclasses.make_dataclass(
     "_CommandLine",
-    [(name, *each) for name, each in _FURTHER.items()],
+    [(name, *each) for name, each in FURTHER.items()],
     bases=(BenchmarkConfig,),
     frozen=True,
-    namespace={"__doc__": BenchmarkConfig.__doc__ + described({name: each for name, (_, each) in _FURTHER.items()})},
+    namespace={"__doc__": BenchmarkConfig.__doc__ + described({name: each for name, (_, each) in FURTHER.items()})},
 )
 
 

@@ -36,14 +36,14 @@ class Constants(Settings, of=""):
         "", ".npy or .csv of 1 or 2 columns, 20 rows or more", row="{}", needs="with CUSTOM", **_OF_TARGET
     )
     mixture_weights: tuple[float, ...] = setting(
-        (0.25, 0.25, 0.25, 0.25), "of the components, sum 1", row="weights {}", **_OF_COMPONENTS
+        (0.25, 0.25, 0.25, 0.25), "of components, sum 1", row="weights {}", **_OF_COMPONENTS
     )
     mixture_means: tuple[tuple[float, float], ...] = setting(
-        ((1.5, 1.5), (1.5, -1.5), (-1.5, 1.5), (-1.5, -1.5)), "of the components", row="means {}", **_OF_COMPONENTS
+        ((1.5, 1.5), (1.5, -1.5), (-1.5, 1.5), (-1.5, -1.5)), "of components", row="means {}", **_OF_COMPONENTS
     )
     mixture_covariances: tuple[tuple[tuple[float, float], tuple[float, float]], ...] = setting(
         (((0.5, 0.4), (0.4, 0.5)), ((0.5, -0.4), (-0.4, 0.5)), ((0.5, 0.0), (0.0, 0.5)), ((0.2, 0.0), (0.0, 0.8))),
-        "of the components, symmetric and positive definite",
+        "of components, symmetric and positive definite",
         row="covariances {}",
         **_OF_COMPONENTS,
     )
@@ -71,7 +71,7 @@ class Constants(Settings, of=""):
         "hard", "score the drawn cell, or soft: the expected position", needs="with bins", row="{}", **_OF_SCORE
     )
     snapshot_percent: int = setting(
-        5, "of the training between two timeline pictures; divides 100", unit="%", affects=("pictures",), **_COUNT
+        5, "% of the training between two timeline pictures; divides 100", affects=("pictures",), **_COUNT
     )
     out_dir: str = setting(
         "results_classical_benchmarks", "folder that everything is written to", affects=("nothing",), swept=False
@@ -82,9 +82,11 @@ class Constants(Settings, of=""):
         affects=("nothing",),
         swept=False,
     )
-    external_samples: Entries = setting((), "name, file of rows, parameters it took (or None), …", **_OF_SCORE)
+    external_samples: Entries = setting(
+        (), "scored beside the families: name, file of rows, parameters or None", **_OF_SCORE
+    )
     external_probabilities: Entries = setting(
-        (), "name, file of cell probabilities, parameters, …", needs="with bins", **_OF_SCORE
+        (), "name, file of cell probabilities, parameters or None", needs="with bins", **_OF_SCORE
     )
 
     def check(self):

@@ -18,12 +18,13 @@ from sklearn.datasets import load_iris
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import config as configuration
+from benchmark.asked import constants, reference
 from benchmark.asked.command_line import parse, read
 from benchmark.asked.config import from_constants
 from benchmark.asked.constants import Constants
 from benchmark.asked.resources import Slurm
 from core.errors import UserError
-from core.settings import about
+from core.settings import About, about
 from models import MODELS
 from targets import TARGETS
 
@@ -123,6 +124,40 @@ def test_a_bad_command_is_refused_in_one_line(rejected, command, named):
     line = rejected(*shlex.split(command))
     for words in named:
         assert words in line
+
+
+@pytest.mark.parametrize(
+    ("command", "field", "value"),
+    [
+        ("--n_steps 8 --n_evaluations=2 --snapshot-percent 50", "n_steps", 8),
+        ("--kld-epsilon=1e-3", "kld_epsilon", 1e-3),
+        ("--mixture-means -1 2 -3e-1 4 5 6 7 8", "mixture_means", ((-1, 2), (-0.3, 4), (5, 6), (7, 8))),
+        ("--models=GAN,RBM", "models", ("GAN", "RBM")),
+        ("--vae.no-learn-sigma --num-bins 5", "num_bins", 5),
+        ("--external-samples A a.npy None B b.npy 3", "external_samples", (("A", "a.npy", None), ("B", "b.npy", 3))),
+        ("--seed 1 --seed 2", "seed", 2),
+        ("--out-dir=a=b", "out_dir", "a=b"),
+    ],
+)
+def test_words_of_every_form_are_read(command, field, value):
+    assert getattr(parse(CONSTANTS, shlex.split(command), ""), field) == value
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("--n-steps 5 stray", "unknown option stray"),
+        ("--fresh stray", "unknown option stray"),
+        ("-5", "unknown option -5"),
+        ("--sweep-pictures False", "--sweep-pictures takes no False: write --no-sweep-pictures"),
+        ("--decode", "--decode needs a value, as in --decode hard"),
+        ("--mixture-covariances 1 2 3", "groups of 4 numbers, such as 0.5 0.5 0.5 0.5"),
+        ("--external-samples A a.npy many", "such as QCBM qcbm.npy 120"),
+        ("--mixture-weights 0.5 half", "'half' must be a number"),
+    ],
+)
+def test_words_that_no_option_takes_are_named(rejected, command, said):
+    assert said in rejected(*shlex.split(command))
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name in COUNTS for value in (0, -3)])
@@ -237,23 +272,65 @@ def test_every_constant_of_the_script_is_a_field_and_the_other_way_round():
     assert constants == {constant.name for constant in dataclasses.fields(configuration.BenchmarkConfig)}
 
 
-def test_every_constant_stands_on_one_line_with_a_comment():
-    lines = Path(script.__file__).read_text().splitlines()
-    for name in CONSTANTS:
-        if name.isupper() and name not in MODELS and not name.startswith("MIXTURE"):
-            assert sum(bool(re.match(rf"{name} = .+  # .{{10,}}", line)) for line in lines) == 1
+BLOCK = Path(script.__file__).read_text(encoding="utf-8").partition("\ndef main")[0]
 
 
-@pytest.mark.parametrize("family", MODELS)
-def test_the_scripts_family_lines_are_the_defaults(family):
-    # A family without a line has its defaults anyway.
-    assert CONSTANTS.get(family, dataclasses.asdict(MODELS[family].Config())) == dataclasses.asdict(
-        MODELS[family].Config()
-    )
+def test_every_constant_stands_on_a_line_with_what_its_field_says():
+    for field in dataclasses.fields(Constants):
+        name = field.name.upper()
+        (comment,) = re.findall(rf"^{name} = .*?  # (.+)$", BLOCK, re.MULTILINE)
+        assert comment == reference.comment_of(about(field)), name
 
 
-def test_the_scripts_slurm_line_is_the_defaults():
-    assert CONSTANTS["SLURM"] == dataclasses.asdict(Slurm())
+@pytest.mark.parametrize("family", [name for name in MODELS if name in CONSTANTS])
+def test_settings_of_the_block_say_what_their_fields_say(family):
+    (lines,) = re.findall(rf"^{family} = dict\(\n(.*?)^\)", BLOCK, re.MULTILINE | re.DOTALL)
+    comments = dict(re.findall(r"^    (\w+)=.*?,  # (.+)$", lines, re.MULTILINE))
+    fields = dataclasses.fields(MODELS[family].Config)
+    assert comments == {field.name: reference.comment_of(about(field)) for field in fields}
+
+
+def test_no_line_of_the_block_is_longer_than_a_hundred_columns():
+    assert [line for line in BLOCK.partition('"""\n\nimport')[2].splitlines() if len(line) > 100] == []
+
+
+def test_the_block_names_every_target_and_every_family():
+    for name in (*TARGETS, *MODELS):
+        assert re.search(rf"^#.*\b{name}\b", BLOCK, re.MULTILINE), name
+
+
+def test_the_constants_of_the_block_are_the_defaults():
+    for field in dataclasses.fields(Constants):
+        value = CONSTANTS[field.name.upper()]
+        assert (tuple(value) if value == {} else value) == field.default
+    for name, kind in {"SLURM": Slurm, **{name: family.Config for name, family in MODELS.items()}}.items():
+        assert CONSTANTS.get(name, {}).items() <= dataclasses.asdict(kind()).items()
+    # The three families of the suite's name have all their settings there.
+    whole = [name for name in MODELS if len(CONSTANTS.get(name, {})) == len(dataclasses.fields(MODELS[name].Config))]
+    assert whole == ["GAN", "VAE", "RBM"]
+
+
+@pytest.mark.parametrize("document", reference.tables())
+def test_the_tables_of_constants_in_the_documents_are_those_of_the_fields(document):
+    text = (HERE / document).read_text(encoding="utf-8")
+    assert reference.written(text, reference.tables()[document]) == text, "run python3 -m benchmark.asked.reference"
+
+
+def test_a_document_without_a_place_for_its_table_is_refused():
+    with pytest.raises(ValueError, match="there must be one line"):
+        reference.written("nothing", {"all constants": ""})
+
+
+def test_what_affects_scores_or_the_target_keeps_rows_of_a_board_apart():
+    """All but what names the row anyway, what scores do not depend on, and entries, which have rows of their own."""
+    others = {"target_type", "num_bins", "n_evaluations", "external_samples", "external_probabilities"}
+    apart = {*constants.affecting("target"), *constants.affecting("score")} - others
+    assert {name.lower() for name in constants.rows_of_board()} == apart
+
+
+def test_a_range_in_words():
+    words = [About("m", low=1).range, About("m", above=0, below=1).range, About("m", low=0, high=2**24).range]
+    assert words == ["at least 1", "above 0 and below 1", "at least 0 and at most 16777216"]
 
 
 def test_constants_become_the_configuration():
