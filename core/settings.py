@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import dataclasses
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from core.errors import check_range, check_whole
@@ -19,6 +19,22 @@ from core.errors import check_range, check_whole
 # Numbers of steps and rows are int32 on the devices.
 HIGHEST = 2**31 - 1
 _KEY = "about"
+
+
+class Need(NamedTuple):
+    """What a constant needs to have an effect."""
+
+    words: str  # such as "with bins"
+    holds: Callable[[Any], bool]  # of a run's configuration
+    remedy: str  # how to meet it
+
+    def __str__(self):
+        """The words."""
+        return self.words
+
+
+WITH_BINS = Need("with bins", lambda config: config.num_bins > 0, "set NUM_BINS")
+WITHOUT_BINS = Need("without bins", lambda config: config.num_bins == 0, "set NUM_BINS = 0")
 
 
 class About(NamedTuple):
@@ -31,7 +47,7 @@ class About(NamedTuple):
     below: float | None = None  # what it must stay under
     unit: str = ""
     affects: tuple[str, ...] = ("training",)  # "target", "score", "training", "pictures" or "nothing"
-    needs: str = ""  # where it has an effect, such as "with bins"; empty: everywhere
+    needs: Need | None = None  # where it has an effect; None: everywhere
     traced: bool = False  # whether training takes it as an argument, so that runs that differ in it share a program
     row: str = ""  # how a leaderboard names its value, where results of other values are not comparable
     swept: bool = True  # whether a sweep may vary it
@@ -122,7 +138,8 @@ def described(fields: typing.Mapping[str, dataclasses.Field]) -> str:
 def help_of(said: About) -> str:
     """What --help says of a constant: its meaning, range, unit and where it has an effect."""
     high = said._replace(high=None) if said.high == HIGHEST else said
-    return "; ".join(filter(None, (said.meaning, high.range, said.unit and f"in {said.unit}", said.needs)))
+    where = "" if said.needs is None else str(said.needs)
+    return "; ".join(filter(None, (said.meaning, high.range, said.unit and f"in {said.unit}", where)))
 
 
 def traced(kind: Any) -> tuple[str, ...]:

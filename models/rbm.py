@@ -32,7 +32,7 @@ from flax import linen as nn
 
 from budget import solve_width
 from core import prng
-from core.settings import Settings, setting
+from core.settings import WITHOUT_BINS, Settings, setting
 from models.base import Model, View, averaged, count_params, packing
 from models.networks import draw_one_hot
 
@@ -62,9 +62,9 @@ class Config(Settings, of="RBM"):
     )
     k: int = setting(1, "Gibbs sweeps of the negative phase a step", low=1)
     sigma: float = setting(
-        0.25, "σ of the visibles at the start", above=0, unit="units of the events", needs="without bins", traced=True
+        0.25, "σ of the visibles at the start", above=0, unit="units of the events", needs=WITHOUT_BINS, traced=True
     )
-    learn_sigma: bool = setting(True, "train ln σ, one a visible unit", needs="without bins")
+    learn_sigma: bool = setting(True, "train ln σ, one a visible unit", needs=WITHOUT_BINS)
     weight_scale: float = setting(
         0.01, "standard deviation of the weights at the start", above=0, unit="units of the events", traced=True
     )

@@ -31,7 +31,7 @@ from flax import linen as nn
 from budget import solve_width
 from core import prng
 from core.errors import UserError
-from core.settings import Settings, setting
+from core.settings import Need, Settings, setting
 from models.base import Model, SweepView, View, averaged, count_params, is_on, packing
 from models.networks import MLP
 
@@ -54,6 +54,14 @@ SWEEP_VIEWS = {
 }
 
 
+def _has_squared_error(config: Any) -> bool:
+    chosen = config.vae.reconstruction
+    return chosen == "squared_error" or (chosen == "auto" and config.num_bins == 0)
+
+
+_SQUARED_ERROR = Need("with squared_error", _has_squared_error, 'set VAE.reconstruction = "squared_error"')
+
+
 @dataclass(frozen=True)
 class Config(Settings, of="VAE"):
     """Settings of the VAE."""
@@ -66,7 +74,7 @@ class Config(Settings, of="VAE"):
     beta: float = setting(
         0.0, "weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy", low=0, traced=True
     )
-    learn_sigma: bool = setting(False, "train σ of p(x|z), with β = 1", needs="with squared_error")
+    learn_sigma: bool = setting(False, "train σ of p(x|z), with β = 1", needs=_SQUARED_ERROR)
     average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
     def check(self):

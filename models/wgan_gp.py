@@ -22,7 +22,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from core.settings import Settings, setting
+from core.settings import WITH_BINS, Settings, setting
 from models import wasserstein
 from models.base import Model, averaged
 
@@ -41,7 +41,7 @@ class Config(Settings, of="WGAN_GP"):
     penalty: float = setting(3.0, "λ: weight of the squared distance of the critic's slopes to 1", above=0, traced=True)
     one_sided: bool = setting(True, "only slopes above 1 are penalised; False: those below 1 as well")
     latent_dim: int = setting(2, "length of z", low=1)
-    gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs="with bins", traced=True)
+    gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=WITH_BINS, traced=True)
     average: float = setting(0.999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
 

@@ -12,10 +12,10 @@ import tyro
 
 from benchmark.asked import words
 from benchmark.asked.config import BenchmarkConfig, check_kind, fields_of, settings_of, sweepable
-from benchmark.asked.constants import check_choice, check_no_sweep
+from benchmark.asked.constants import Constants, check_choice, check_no_sweep
 from benchmark.asked.resources import LAUNCHERS, Slurm
 from core.errors import UserError
-from core.settings import Settings, checked_later, described, setting
+from core.settings import Settings, about, checked_later, described, setting
 from models import MODELS, sweeps
 
 
@@ -103,6 +103,7 @@ def read(constants: Mapping[str, Any], args: Sequence[str], description: str) ->
         )
     _check_once(asked, args)
     config = line if asked else BenchmarkConfig(**fields)
+    _check_effect(config, asked, args)
     own = line.merge, line.fresh, line.strict
     return Command(config, asked, line.sweep_pictures, line.launcher, line.slurm, *own)
 
@@ -152,6 +153,30 @@ def _check_once(sweep: Mapping[str, Any] | Sequence[str], args: Sequence[str]) -
             given = [option for option in map(words.option_of, own) if option.removeprefix("--") in options]
             if given:
                 raise UserError(f"{given[0]} sets what the sweep varies ({name}): leave one of the two out")
+
+
+def _check_effect(config: Any, sweep: Mapping[str, Any] | Sequence[str], args: Sequence[str]) -> None:
+    """Raises a UserError where the command line sets what has no effect: its user expects another result.
+
+    A constant that a sweep varies may give it an effect in some of the runs: then nobody can say.
+    """
+    given = {word.partition("=")[0].replace("_", "-").replace(".no-", ".") for word in args if word.startswith("--")}
+    varied = {str(entry).partition("=")[0].partition(".")[0] for entry in sweep}
+    if varied & {"MODELS", "TARGET_TYPE", "NUM_BINS"}:
+        return
+    asked = {words.option_of(each.name): (None, each) for each in dataclasses.fields(Constants)}
+    for name, family in MODELS.items():
+        asked |= {words.option_of(f"{name}.{each.name}"): (name, each) for each in dataclasses.fields(family.Config)}
+    for option in sorted(given & set(asked)):
+        name, each = asked[option]
+        if name is not None and name not in config.models:
+            raise UserError(
+                f"{option} has no effect without {name}: add it to MODELS, which are "
+                f"{', '.join(config.models) or 'none'}, or leave it out"
+            )
+        needs = about(each).needs
+        if needs and name not in varied and not needs.holds(config):
+            raise UserError(f"{option} has an effect only {needs}: {needs.remedy}, or leave it out")
 
 
 def options() -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from benchmark.asked.external import check_entries
 from core.errors import UserError, check_path, unknown_choice
-from core.settings import HIGHEST, Settings, about, setting
+from core.settings import HIGHEST, WITH_BINS, Need, Settings, about, setting
 from models import MODELS, sweeps
 from targets import TARGETS, mixture_constants
 
@@ -20,7 +20,9 @@ _COUNT = dict(low=1, high=HIGHEST)
 _SIZE = dict(low=0, high=HIGHEST)
 _OF_TARGET = dict(affects=("target",))
 _OF_SCORE = dict(affects=("score",))
-_OF_COMPONENTS = dict(_OF_TARGET, needs="with 2D_GMM")
+_CUSTOM = Need("with CUSTOM", lambda config: config.target_type == "CUSTOM", 'set TARGET_TYPE = "CUSTOM"')
+_GMM = Need("with 2D_GMM", lambda config: config.target_type == "2D_GMM", 'set TARGET_TYPE = "2D_GMM"')
+_OF_COMPONENTS = dict(_OF_TARGET, needs=_GMM)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Constants(Settings, of=""):
         0, "rows of a fixed training set, and as many held out; 0: fresh draws", row="{} rows", **_SIZE, **_OF_TARGET
     )
     custom_file: str = setting(
-        "", ".npy or .csv of 1 or 2 columns, 20 rows or more", row="{}", needs="with CUSTOM", **_OF_TARGET
+        "", ".npy or .csv of 1 or 2 columns, 20 rows or more", row="{}", needs=_CUSTOM, **_OF_TARGET
     )
     mixture_weights: tuple[float, ...] = setting(
         (0.25, 0.25, 0.25, 0.25), "of components, sum 1", row="weights {}", **_OF_COMPONENTS
@@ -68,7 +70,7 @@ class Constants(Settings, of=""):
         1e-10, "what an empty cell is taken to hold", above=0, below=1, row="ε = {}", **_OF_SCORE
     )
     decode: Literal["hard", "soft"] = setting(
-        "hard", "score the drawn cell, or soft: the expected position", needs="with bins", row="{}", **_OF_SCORE
+        "hard", "score the drawn cell, or soft: the expected position", needs=WITH_BINS, row="{}", **_OF_SCORE
     )
     snapshot_percent: int = setting(
         5, "% of the training between two timeline pictures; divides 100", affects=("pictures",), **_COUNT
@@ -86,7 +88,7 @@ class Constants(Settings, of=""):
         (), "scored beside the families: name, file of rows, parameters or None", **_OF_SCORE
     )
     external_probabilities: Entries = setting(
-        (), "name, file of cell probabilities, parameters or None", needs="with bins", **_OF_SCORE
+        (), "name, file of cell probabilities, parameters or None", needs=WITH_BINS, **_OF_SCORE
     )
 
     def check(self):

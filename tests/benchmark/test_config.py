@@ -17,8 +17,8 @@ import pytest
 from sklearn.datasets import load_iris
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
+from benchmark.asked import command_line, constants, reference
 from benchmark.asked import config as configuration
-from benchmark.asked import constants, reference
 from benchmark.asked.command_line import parse, read
 from benchmark.asked.config import from_constants
 from benchmark.asked.constants import Constants
@@ -131,9 +131,13 @@ def test_a_bad_command_is_refused_in_one_line(rejected, command, named):
     [
         ("--n_steps 8 --n_evaluations=2 --snapshot-percent 50", "n_steps", 8),
         ("--kld-epsilon=1e-3", "kld_epsilon", 1e-3),
-        ("--mixture-means -1 2 -3e-1 4 5 6 7 8", "mixture_means", ((-1, 2), (-0.3, 4), (5, 6), (7, 8))),
+        (
+            "--target-type 2D_GMM --num-bins 0 --mixture-means -1 2 -3e-1 4 5 6 7 8",
+            "mixture_means",
+            ((-1, 2), (-0.3, 4), (5, 6), (7, 8)),
+        ),
         ("--models=GAN,RBM", "models", ("GAN", "RBM")),
-        ("--vae.no-learn-sigma --num-bins 5", "num_bins", 5),
+        ("--vae.no-learn-sigma --num-bins 0", "num_bins", 0),
         ("--external-samples A a.npy None B b.npy 3", "external_samples", (("A", "a.npy", None), ("B", "b.npy", 3))),
         ("--seed 1 --seed 2", "seed", 2),
         ("--out-dir=a=b", "out_dir", "a=b"),
@@ -141,6 +145,34 @@ def test_a_bad_command_is_refused_in_one_line(rejected, command, named):
 )
 def test_words_of_every_form_are_read(command, field, value):
     assert getattr(parse(CONSTANTS, shlex.split(command), ""), field) == value
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "said"),
+    [
+        ("--custom-file good.csv", "--custom-file", 'only with CUSTOM: set TARGET_TYPE = "CUSTOM", or leave it out'),
+        ("--mixture-weights 0.1 0.2 0.3 0.4", "--mixture-weights", 'only with 2D_GMM: set TARGET_TYPE = "2D_GMM"'),
+        ("--decode soft --num-bins 0", "--decode", "only with bins: set NUM_BINS, or leave it out"),
+        (
+            "--gan.latent-dim 3 --models RBM",
+            "--gan.latent-dim",
+            "no effect without GAN: add it to MODELS, which are RBM",
+        ),
+        ("--rbm.no-learn-sigma", "--rbm.learn-sigma", "only without bins: set NUM_BINS = 0"),
+        ("--vae.learn-sigma", "--vae.learn-sigma", 'only with squared_error: set VAE.reconstruction = "squared_error"'),
+        ("--gan.gumbel_temperature=1 --num-bins 0", "--gan.gumbel-temperature", "only with bins"),
+        ("--gan.latent-dim 3 --models RBM --sweep SEED=1,2", "--gan.latent-dim", "no effect without GAN"),
+    ],
+)
+def test_what_has_no_effect_is_refused_on_the_command_line(rejected, command, option, said):
+    line = rejected(*shlex.split(command))
+    assert line.startswith(f"error: {option} has ")
+    assert said in line
+
+
+def test_what_has_an_effect_in_some_runs_of_a_sweep_is_not_refused():
+    words = ["--decode", "soft", "--num-bins", "0", "--sweep", "TARGET_TYPE=1D_BETA,1D_BIMODAL"]
+    assert command_line.read(CONSTANTS, words, "").config.decode == "soft"
 
 
 @pytest.mark.parametrize(
