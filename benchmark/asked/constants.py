@@ -63,8 +63,13 @@ class Constants(Settings, of=""):
     n_eval_samples: int = setting(
         5_000, "draws from a model for one score", low=20, high=HIGHEST, row="n = {}", **_OF_SCORE
     )
+    # Where a continuous Poisson target ends depends on them.
     kld_cells: int = setting(
-        0, "histogram cells an axis; 0: 50 on a line, 30 in a plane", row="{} cells", **_SIZE, **_OF_SCORE
+        0,
+        "histogram cells an axis; 0: 50 on a line, 30 in a plane",
+        row="{} cells",
+        affects=("target", "score"),
+        **_SIZE,
     )
     kld_epsilon: float = setting(
         1e-10, "what an empty cell is taken to hold", above=0, below=1, row="ε = {}", **_OF_SCORE
