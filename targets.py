@@ -21,7 +21,7 @@ from kinds.real import shapes
 from kinds.real.mixtures import even_mixture
 from kinds.real.mixtures import gaussian_mixture as gaussian_mixture
 from kinds.real.mixtures import sample_mixture as sample_mixture
-from kinds.real.tables import MIN_ROWS, check_columns, read_rows, split_rows
+from kinds.real.tables import MIN_ROWS, check_columns, notes_of, read_table, split_rows
 
 POISSON_RATE = 4
 # Mixture of the 2D_GMM that the box of ±3.5 belongs to; users edit theirs in the config block.
@@ -195,6 +195,10 @@ def _edited_mixture(config: Any) -> Target:
             f"MIXTURE_WEIGHTS = {weights.tolist()} sum to {weights.sum():g}: they must be positive and sum to 1, "
             f"such as {nearest}"
         )
+    # What matrix products make is symmetric but for rounding.
+    even = (covariances + covariances.transpose(0, 2, 1)) / 2
+    rounded = np.abs(covariances - even).max(axis=(1, 2)) <= 1e-12 * np.abs(covariances).max(axis=(1, 2))
+    covariances = np.where(rounded[:, None, None], even, covariances)
     for i, covariance in enumerate(covariances):
         smallest, largest = np.linalg.eigvalsh(covariance)
         # Below this share a covariance is singular to the rounding of its own eigenvalues.
@@ -213,7 +217,8 @@ def _edited_mixture(config: Any) -> Target:
 
 
 def _custom(config: Any) -> Target:
-    rows = read_rows(config.custom_file, "CUSTOM_FILE")
+    table = read_table(config.custom_file, "CUSTOM_FILE")
+    rows = table.rows
     if len(rows) < MIN_ROWS:
         raise UserError(f"CUSTOM_FILE {config.custom_file!r} has {len(rows)} rows: at least {MIN_ROWS} are needed")
     if config.n_samples_train > 0:
@@ -234,6 +239,7 @@ def _custom(config: Any) -> Target:
         train_rows=train,
         held_out_rows=held_out,
         empirical=True,
+        notes=notes_of(table, f"CUSTOM_FILE {config.custom_file!r}"),
     )
 
 

@@ -21,7 +21,9 @@ import numpy as np
 MOST_BYTES = 2**26  # of a metrics.json: two million numbers, some thousand times the default run's
 # NumPy takes headers of 10 000 letters at most; its own have 118.
 _LONGEST_HEADER = 16_384
-_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+# The third form is the second with names of fields that need not be ASCII; tables of numbers have none.
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
+                (3, 0): np.lib.format.read_array_header_2_0}  # fmt: skip
 # An archive's table of contents: thousands of members.
 _LONGEST_CONTENTS = 2**20
 _MOST_LINKS = 40

@@ -41,6 +41,7 @@ class Target(NamedTuple):
     held_out_rows: np.ndarray | None = None  # [M, D]: beside train_rows, rows that no family trains on
     empirical: bool = False  # CUSTOM: nothing is known but its rows, and the held-out ones are what is compared with
     n_bins: int = 0
+    notes: tuple[str, ...] = ()  # what is to be said of how it was read
 
     def as_compared(self, x: jax.Array) -> jax.Array:
         """Rows [n, D] as every score sees them: with bins encoded and hard-decoded, so that like meets like."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.errors import UserError, check_path, check_range, check_whole
-from kinds.real.tables import MIN_ROWS, read_rows
+from kinds.real.tables import MIN_ROWS, notes_of, read_rows, read_table
 from models import MODELS
 from targets import Target
 
@@ -30,6 +30,7 @@ class External(NamedTuple):
     masses: np.ndarray | None  # [NUM_BINS] float64, exact cell probabilities
     n_in_file: int
     outside: float = 0.0  # share of the rows that lie outside the target's box
+    notes: tuple[str, ...] = ()  # what is to be said of how its file was read
 
 
 def check_entries(entries: Sequence[tuple[str, str, int | None]]) -> None:
@@ -79,7 +80,8 @@ def load(config: Any, target: Target) -> list[External]:
     entries = []
     for name, path, n_params in config.external_samples:
         what = f"EXTERNAL_SAMPLES[{name!r}]"
-        rows = read_rows(path, what)
+        read = read_table(path, what)
+        rows = read.rows
         if rows.shape[1] != target.dim:
             raise UserError(
                 f"{what} {path!r} has {rows.shape[1]} columns, but {target.name} has {target.dim}; "
@@ -93,7 +95,9 @@ def load(config: Any, target: Target) -> list[External]:
         chosen = np.random.default_rng([config.seed, 2]).permutation(rows)[:n]
         compared = np.asarray(target.as_compared(jnp.asarray(chosen, jnp.float32)))
         outside = np.mean(np.any((rows < target.box[:, 0]) | (rows > target.box[:, 1]), axis=1))
-        entries.append(External(name, n_params, compared, None, len(rows), float(outside)))
+        entries.append(
+            External(name, n_params, compared, None, len(rows), float(outside), notes_of(read, f"{what} {path!r}"))
+        )
     for name, path, n_params in config.external_probabilities:
         what = f"EXTERNAL_PROBABILITIES[{name!r}]"
         table = read_rows(path, what)

@@ -236,6 +236,8 @@ def _introduce(job: Job) -> None:
                 f"{entry.name}: {entry.outside:.0%} of its rows lie outside the target's range {span}; "
                 "rows are positions x, not numbers of bins"
             )
+    for note in (*target.notes, *(note for entry in entries for note in entry.notes)):
+        console.say(note)
     if models:
         console.widths(models, config.parameter_budget)
 

@@ -1,39 +1,50 @@
 """Tables of samples in files: read without trusting them, and split into a training and a held-out part."""
 
 import contextlib
-import io
 import itertools
 import math
 import os
-import re
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from core import trust
 from core.errors import UserError, check_path, nearest_choice
 from core.wording import cut
+from kinds.real import csv_tables
 
 TRAIN_SHARE = 0.7  # the rest is held out and is what the metrics see
 MIN_ROWS = 20
-MAX_NUMBERS = 10_000_000  # in a table
 MAX_BYTES = 2**29  # of its file
-MAX_LINE = 4096  # letters of a line of a .csv
 _MOST_SIBLINGS = 1000  # among which a name that is missing may have been meant
 
 
+class Table(NamedTuple):
+    """What a file of numbers holds."""
+
+    rows: np.ndarray  # [N, D] float64, every entry finite, D in {1, 2}
+    notes: tuple[str, ...]  # how it was read, where that is not the only way
+
+
+def notes_of(table: Table, place: str) -> tuple[str, ...]:
+    """What is said of a table that has been read: its size, and how."""
+    n_rows, n_columns = table.rows.shape
+    size = f"{_count(n_rows)} rows of {n_columns} column{'s' if n_columns > 1 else ''}"
+    return (f"{place}: {'; '.join((size, *table.notes))}",)
+
+
 def read_rows(path: str, what: str) -> np.ndarray:
+    """The rows of `read_table`."""
+    return read_table(path, what).rows
+
+
+def read_table(path: str, what: str) -> Table:
     """Reads a table of samples.
 
     Args:
-      path: a `.npy` file (never unpickled) or a `.csv` file of numbers without a header; 1 or 2 columns.
+      path: a `.npy` file (never unpickled) or a `.csv` file of numbers (`csv_tables.read`); 1 or 2 columns.
       what: the constant that names the file, for messages.
-
-    Returns:
-      [N, D] float64, every entry finite, D in {1, 2}.
 
     Raises:
       UserError: the file is missing, empty, of another kind, larger than the limits above, or holds anything but
@@ -55,12 +66,25 @@ def read_rows(path: str, what: str) -> np.ndarray:
                     f"{place} has {_count(size >> 20)} MiB: at most {MAX_BYTES >> 20} are read; keep one row in "
                     f"{_count(-(-size // MAX_BYTES))}"
                 )
-            rows = _of_npy(file, size, place) if path.endswith(".npy") else _of_csv(file, place)
+            is_text = path.lower().endswith(".csv")
+            rows, notes = csv_tables.read(file, place) if is_text else (_of_npy(file, size, place), ())
+            if is_text and len(rows):
+                _check_shape(rows.shape, place)
+            rows = _finite(rows, place, file if is_text else None)
     except UserError:
         raise
     except (ValueError, OSError) as error:
-        reason = getattr(error, "strerror", None) or _reason(" ".join(str(error).split()))
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise UserError(f"{place} cannot be read as numbers: {reason}") from None
+    return Table(rows, notes)
+
+
+def _finite(rows: np.ndarray, place: str, text: BinaryIO | None) -> np.ndarray:
+    """The rows [N, D] float64; of a text file a row that is not finite is named by its line.
+
+    Raises:
+      UserError: there is no row, or one that is not finite.
+    """
     if not len(rows):
         raise UserError(f"{place} has no rows: at least {MIN_ROWS} are needed")
     if rows.ndim == 1:
@@ -69,9 +93,9 @@ def read_rows(path: str, what: str) -> np.ndarray:
         rows = np.array(rows, np.float64)
     wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(wrong):
-        raise UserError(
-            f"{place}: row {wrong[0] + 1} holds {rows[wrong[0]].tolist()}; every entry must be a finite number"
-        )
+        first = int(wrong[0])
+        where = f"row {first + 1}" if text is None else f"line {csv_tables.line_of_row(text, first)}"
+        raise UserError(f"{place}: {where} holds {rows[first].tolist()}; every entry must be a finite number")
     return rows
 
 
@@ -89,9 +113,9 @@ def _check_is_file(path: str, place: str) -> None:
         siblings = []
         with contextlib.suppress(OSError):
             siblings = [p.name for p in itertools.islice(file.parent.iterdir(), _MOST_SIBLINGS)]
-        siblings = [name for name in siblings if name.endswith((".npy", ".csv"))]
+        siblings = [name for name in siblings if name.lower().endswith((".npy", ".csv"))]
         raise UserError(f"{place} is not a file{nearest_choice(file.name, siblings)}")
-    if file.suffix not in (".npy", ".csv"):
+    if file.suffix.lower() not in (".npy", ".csv"):
         raise UserError(f"{place} is neither .npy nor .csv: choose one of the two")
 
 
@@ -109,36 +133,13 @@ def _of_npy(file: BinaryIO, size: int, place: str) -> np.ndarray:
             f"its header promises {_count(header.n_bytes)} bytes of numbers, but {_count(there)} follow; save it again"
         )
     n = math.prod(header.shape)
-    if n > MAX_NUMBERS:
+    if n > csv_tables.MAX_NUMBERS:
         raise _too_many(place, n)
     if not n:
         return np.empty(header.shape)
     file.seek(header.offset)
     numbers = np.frombuffer(file.read(header.n_bytes), header.dtype, n)
     return numbers.reshape(header.shape, order="F" if header.fortran_order else "C")
-
-
-def _of_csv(file: BinaryIO, place: str) -> np.ndarray:
-    """The numbers of a .csv file [N, columns] float64."""
-    with io.TextIOWrapper(file, encoding="utf-8-sig") as text, warnings.catch_warnings():
-        # That a file holds no rows is said elsewhere, in one line.
-        warnings.simplefilter("ignore", UserWarning)
-        rows = np.loadtxt(_lines(text, place), delimiter=",", ndmin=2, dtype=np.float64)
-    if len(rows):
-        _check_shape(rows.shape, place)
-    return rows
-
-
-def _lines(text: TextIO, place: str) -> Iterator[str]:
-    """The lines of a text file, as long as they are short and hold no more numbers than a table may."""
-    n = 0
-    for i, line in enumerate(iter(lambda: text.readline(MAX_LINE + 1), ""), 1):
-        if len(line) > MAX_LINE:
-            raise UserError(f"{place}: line {i} has more than {MAX_LINE} letters; a row is 1 or 2 numbers on its line")
-        n += line.count(",") + 1
-        if n > MAX_NUMBERS:
-            raise _too_many(place, None)
-        yield line
 
 
 def _check_shape(shape: tuple[int, ...], place: str) -> None:
@@ -149,26 +150,17 @@ def _check_shape(shape: tuple[int, ...], place: str) -> None:
     raise UserError(f"{place} has shape {text}: it needs rows of 1 or 2 columns")
 
 
-def _too_many(place: str, n: int | None) -> UserError:
-    """The error for a table of n numbers; None: of more than are counted."""
-    has, keep = ("too many", "fewer rows") if n is None else (_count(n), f"one row in {-(-n // MAX_NUMBERS)}")
-    return UserError(f"{place} has {has} numbers: at most {_count(MAX_NUMBERS)} are read; keep {keep}")
+def _too_many(place: str, n: int) -> UserError:
+    """The error for a table of n numbers."""
+    most = csv_tables.MAX_NUMBERS
+    return UserError(
+        f"{place} has {_count(n)} numbers: at most {_count(most)} are read; keep one row in {-(-n // most)}"
+    )
 
 
 def _count(n: int) -> str:
     """A whole number with spaces between thousands; of one that no file can hold, its size."""
     return f"{n:,}".replace(",", " ") if n < 10**18 else f"about 10^{math.log10(n):.0f}"
-
-
-def _reason(said: str) -> str:
-    """What NumPy says of a file, as this program says such things."""
-    # NumPy counts a text file's rows from 0, and every other message here from 1.
-    reason = re.sub(r"at row (\d+), column", lambda m: f"at row {int(m[1]) + 1}, column", said)
-    if "could not convert" in reason:
-        return f"{reason}; a .csv has numbers between commas and no header"
-    if "number of columns" in reason:
-        return reason.split(";")[0]
-    return reason
 
 
 def split_rows(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ from benchmark.asked.config import from_constants
 from benchmark.run import one_run
 from core import places
 from core.errors import UserError
-from kinds.real import tables
+from kinds.real import csv_tables, tables
 from targets import make_target
 
 GIB = 2**30
@@ -253,7 +253,7 @@ def test_probabilities_beyond_all_numbers_are_refused_and_not_warned_of(tmp_path
 # It may take 400 MiB beyond what Python and its libraries take.
 CHILD = """
 import resource, sys
-from kinds.real import tables
+from kinds.real import csv_tables, tables
 from core.errors import UserError
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 400 * 2**20
@@ -327,7 +327,7 @@ def test_a_pipe_that_comes_between_two_looks_is_not_waited_for(tmp_path, monkeyp
 
 @pytest.mark.parametrize("columns", [1, 2])
 def test_at_most_so_many_numbers_are_read(tmp_path, columns, monkeypatch):
-    monkeypatch.setattr(tables, "MAX_NUMBERS", 60)
+    monkeypatch.setattr(csv_tables, "MAX_NUMBERS", 60)
     rows = np.arange(60.0).reshape(-1, columns)
     more = np.r_[rows, rows[:1]]
     for name, has in (("rows.npy", f"{more.size} numbers"), ("rows.csv", "too many numbers")):
@@ -343,9 +343,9 @@ def test_at_most_so_many_numbers_are_read(tmp_path, columns, monkeypatch):
 
 def test_a_line_may_be_as_long_as_it_must(tmp_path):
     path = tmp_path / "rows.csv"
-    path.write_text("\n".join(["1".ljust(tables.MAX_LINE - 1)] * 20))
+    path.write_text("\n".join(["1".ljust(csv_tables.MAX_LINE - 1)] * 20))
     assert tables.read_rows(str(path), "X").shape == (20, 1)
-    path.write_text("\n".join(["1".ljust(tables.MAX_LINE + 1)] * 20))
+    path.write_text("\n".join(["1".ljust(csv_tables.MAX_LINE + 1)] * 20))
     assert "line 1 has more than 4096 letters" in said(tables.read_rows, str(path), "X")[1]
 
 

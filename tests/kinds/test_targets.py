@@ -522,6 +522,7 @@ def test_unusable_mixtures(edited, fields, message):
         ((1, 1), (1, 1)),  # exactly singular
         ((1, 1 - 1e-12), (1 - 1e-12, 1)),  # singular to rounding
         ((1, 0.1), (0.2, 1)),  # not symmetric
+        ((1, 0.1), (0.1 + 1e-9, 1)),  # by more than rounding
         ((-1, 0), (0, 1)),
         ((0, 0), (0, 1)),
     ],
@@ -534,6 +535,14 @@ def test_a_covariance_must_be_positive_definite_and_the_suggestion_is(edited, co
         edited(mixture_covariances=(identity, covariance, identity))
     suggestion = eval(str(error.value).rsplit("is ", 1)[1])
     edited(mixture_covariances=(identity, suggestion, identity))
+
+
+def test_a_covariance_that_is_symmetric_to_rounding_is_symmetric(edited):
+    product = ((0.5, 0.18191169085940778), (0.18191169085940775, 0.4))
+    (covariance,) = edited(
+        mixture_weights=(1,), mixture_means=((0, 0),), mixture_covariances=(product,)
+    ).modes.covariances
+    assert covariance[0, 1] == covariance[1, 0] == pytest.approx(0.181911690859407765, rel=1e-15)
 
 
 @pytest.mark.parametrize("weights", [(1, 1, 1), (0.1, 5, -3), (0.0, 0.5, 0.5), (1e9, 2e9, 3e9)])
