@@ -24,11 +24,11 @@ ROOT = Path(script.__file__).parent
 # As the compiler does, it lets other threads run and hears no signal: a mutex that its own thread holds. `TIMES` calls
 # go well before.
 CODE = """
-import ctypes, os, signal, sys
+import ctypes, importlib, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 place, name, times = sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1))
 import generative_models_GAN_VAE_RBM_benchmarks as script
-module = __import__(place)
+module = importlib.import_module(place)
 usual = getattr(module, name)
 
 def never(*args, **how):
@@ -93,10 +93,10 @@ def are_gone(pids, seconds):
 @pytest.mark.parametrize(
     ("number", "where"),
     [
-        (signal.SIGTERM, "training _compiled 0"),
-        (signal.SIGINT, "training _compiled 0"),
-        (signal.SIGUSR2, "evaluation make_judge 0"),
-        (signal.SIGINT, "evaluation make_judge 0"),
+        (signal.SIGTERM, "benchmark.engine.training _compiled 0"),
+        (signal.SIGINT, "benchmark.engine.training _compiled 0"),
+        (signal.SIGUSR2, "benchmark.scoring.evaluation make_judge 0"),
+        (signal.SIGINT, "benchmark.scoring.evaluation make_judge 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
@@ -122,7 +122,7 @@ def test_a_signal_ends_a_compilation_within_five_seconds(number, where, tmp_path
 
 def test_a_sweep_says_what_is_finished(tmp_path):
     words = ("--sweep", "SEED=1,2", "--no-sweep-pictures")
-    with started(tmp_path / "out", tmp_path / "temporary", "fitting prepare 1", *words) as process:
+    with started(tmp_path / "out", tmp_path / "temporary", "benchmark.run.fitting prepare 1", *words) as process:
         begun = children(process.pid)
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -139,7 +139,7 @@ def test_a_sweep_says_what_is_finished(tmp_path):
 
 
 def test_a_kill_is_silent(tmp_path):
-    with started(tmp_path / "out", tmp_path / "temporary", "training _compiled 0") as process:
+    with started(tmp_path / "out", tmp_path / "temporary", "benchmark.engine.training _compiled 0") as process:
         begun = children(process.pid)
         process.kill()
         # Whoever removes its semaphores writes to the same place.
