@@ -145,7 +145,9 @@ def test_every_picture_says_what_has_diverged(fields, at_steps, make_config, tmp
         for call in calls:
             del shown[:]
             pictures.draw(call)
-            said[call.function] = " ".join(word for fig in shown for word in texts(fig)).replace("\n", " ")
+            said[call.function.removeprefix("benchmark.pictures.views.")] = " ".join(
+                word for fig in shown for word in texts(fig)
+            ).replace("\n", " ")
             assert [found for fig in shown for found in collisions(fig)] == []
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(pictures.names(config, runs))
     for path in tmp_path.glob("*.png"):

@@ -12,7 +12,7 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import command_line
 from benchmark.files import archive, locks, results
 from benchmark.run import parts
-from benchmark.sweeps import cell_runs, launcher
+from benchmark.sweeps import cell_runs, launcher, sweep_merge
 from benchmark.sweeps.launcher import Unit
 from benchmark.sweeps.sweep_plan import make_plan
 
@@ -335,7 +335,7 @@ def test_the_last_task_merges_what_another_finished_meanwhile(here, monkeypatch)
         n_missing = sum(cell.name not in finished for cell in plan.cells)
         seen.append(n_missing)
         finished.add("SEED=3")
-        return launcher.sweep.sweep_merge.Merged([], ["SEED"] * n_missing, None)
+        return sweep_merge.Merged([], ["SEED"] * n_missing, None)
 
     monkeypatch.setattr(cell_runs, "is_finished", lambda cell: cell.name in finished)
     monkeypatch.setattr(cell_runs, "merge", merge)

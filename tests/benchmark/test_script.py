@@ -23,8 +23,9 @@ from targets import TARGETS, kld_cells, make_target
 
 SMALL = (
     "--n-steps 20 --n-evaluations 4 --snapshot-percent 50 --num-seeds 2 --n-eval-samples 300 --batch-size 16 "
-    "--parameter-budget 120 --hidden-layers 1 --rbm.sample-steps 5 --rbm.sample-steps-training 2"
+    "--parameter-budget 120 --hidden-layers 1"
 )
+SHORT_CHAINS = ("--rbm.sample-steps", "5", "--rbm.sample-steps-training", "2")
 FIXED_FILES = {
     "metrics_comparison.png",
     "classical_benchmark_comparison_hist.png",
@@ -88,7 +89,8 @@ def iris(tmp_path, monkeypatch):
 
 
 def arguments(case, families, out_dir="out"):
-    return ["--target-type", *case, *SMALL.split(), "--models", *families, "--out-dir", str(out_dir)]
+    chains = SHORT_CHAINS if "RBM" in families else ()
+    return ["--target-type", *case, *SMALL.split(), *chains, "--models", *families, "--out-dir", str(out_dir)]
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: " ".join(CASES[n][::2]))
