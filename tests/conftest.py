@@ -16,6 +16,7 @@ from benchmark.asked.config import BenchmarkConfig, from_constants
 from benchmark.files import results
 from benchmark.terminal import console
 from core import interruption, storage
+from models import MODELS
 
 # Two devices, as on the smallest machine that matters, so that spreading seeds is what is tested.
 jax.config.update("jax_num_cpu_devices", 2)
@@ -81,6 +82,22 @@ def _sound_reports():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "write_whole", write)
         yield
+
+
+def way_of(name):
+    """How a family is fed: minibatches, several of them a step, a whole data set, or nothing after the start."""
+    return tuple(each in MODELS[name].Config.__annotations__ for each in ("learning_rate", "n_critic", "max_iter"))
+
+
+_FIRST = {way_of(name): name for name in reversed(MODELS)}.values()
+
+
+def quick_first(name, *marks, values=()):
+    """A family as a parameter of tests of what sees how a family is fed, and not which it is.
+
+    The quick tests take the first family of each way, and `make test-all` takes all.
+    """
+    return pytest.param(name, *values, marks=[*marks, *([] if name in _FIRST else [pytest.mark.slow])])
 
 
 def small_config(**fields) -> BenchmarkConfig:

@@ -16,6 +16,9 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.files import checkpoint
 from studies import torture
 
+# Processes that are killed, and disks that are full.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(script.__file__).parent
 # Long enough to be ended on the way, and with few pictures: a process is mostly its start. Persistent chains are part
 # of the state; several families are ended in test_checkpoint.py.
@@ -44,7 +47,6 @@ def wait_for_progress(folder, process):
     raise AssertionError(process.communicate()[0])
 
 
-@pytest.mark.slow
 def test_three_kills_and_an_interruption_change_nothing(tmp_path):
     torture.finish(torture.start(tmp_path / "undisturbed", work=WORK))
     folder = tmp_path / "out"

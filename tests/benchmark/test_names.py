@@ -129,6 +129,7 @@ def test_a_name_that_leads_elsewhere_or_looks_like_another_is_refused(names, mes
 ODD = ["two\nlines\x1b]0;owned\x07.csv", os.fsdecode(b"=\xff\xfe $\\frac{\xe2\x80\xae.csv")]
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_every_name_is_odd(tmp_path, monkeypatch, capfd):
     """Files, folder and entries: what is written can be read by anybody, and what is printed directs no terminal."""
     monkeypatch.chdir(tmp_path)

@@ -93,7 +93,13 @@ def arguments(case, families, out_dir="out"):
     return ["--target-type", *case, *SMALL.split(), *chains, "--models", *families, "--out-dir", str(out_dir)]
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: " ".join(CASES[n][::2]))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] if n in ALL_FAMILIES else [], id=" ".join(case[::2]))
+        for n, case in enumerate(CASES)
+    ],
+)
 def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number, iris, tmp_path):
     families = list(MODELS) if number in ALL_FAMILIES else [list(MODELS)[number % len(MODELS)]]
     args = arguments(CASES[number], families)

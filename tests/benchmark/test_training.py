@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import quick_first
 
 from benchmark.engine import training
 from benchmark.engine.training import N_DATA_ROWS, Evaluation, Feed, Run, Scorer, block_length, prepare, streams, train
@@ -226,21 +227,7 @@ def family_runs(name, make_config):
 
 
 # One worker runs all that needs one family's runs.
-
-
-def way_of(name):
-    """How a family is fed: minibatches, several of them a step, a whole data set, or nothing after the start."""
-    return tuple(each in MODELS[name].Config.__annotations__ for each in ("learning_rate", "n_critic", "max_iter"))
-
-
-# The engine sees how a family is fed and not which it is: the first of each way is enough for the quick tests.
-QUICK = {way_of(name): name for name in reversed(MODELS)}.values()
-FAMILIES = [
-    pytest.param(
-        name, marks=[pytest.mark.xdist_group(f"runs of {name}"), *([] if name in QUICK else [pytest.mark.slow])]
-    )
-    for name in MODELS
-]
+FAMILIES = [quick_first(name, pytest.mark.xdist_group(f"runs of {name}")) for name in MODELS]
 every_family = pytest.mark.parametrize("name", FAMILIES, scope="module")
 
 
