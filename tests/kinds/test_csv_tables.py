@@ -78,7 +78,7 @@ def test_the_third_form_of_npy(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (gzip.compress(b"1,2\n"), "is compressed (gzip): unpack it first"),
+        (gzip.compress(b"1,2\n", mtime=0), "is compressed (gzip): unpack it first"),
         ("1,2\n".encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
         ("Größe\n1\n".encode("cp1252"), "is not UTF-8 text (it has a byte 0xf6): save it as UTF-8"),
         ("1,05\n" * 20, "'1,05' looks like one number with a decimal comma, as all its lines do: write 1.05"),
@@ -90,6 +90,7 @@ def test_the_third_form_of_npy(tmp_path):
         ("name\n", "line 1, column 1: 'name' is not a number"),
         ("length,1.5\n2,3\n", "line 1, column 1: 'length' is not a number"),
     ],
+    ids=range(11),
 )
 def test_what_is_wrong_is_named_by_its_line(fault, content, said):
     assert said in fault(content)
