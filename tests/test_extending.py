@@ -1,4 +1,4 @@
-"""docs/extending.md is followed to the letter in a copy of the program: its family and its target work as all others."""
+"""docs/extending.md is followed to the letter in a copy of the program: its family and its target work."""
 
 import json
 import re
@@ -47,9 +47,8 @@ def call(place, *words):
                                    "--target-type 2D_MOONS --num-bins 0"])  # fmt: skip
 def test_the_family_and_the_target_run(extended, words):
     out = extended / "out"
-    done = call(
-        extended, SCRIPT.name, *QUICK.split(), *words.split(), "--models", "SGMM", "HISTOGRAM", "--out-dir", "out"
-    )
+    asked = [SCRIPT.name, *QUICK.split(), *words.split()]
+    done = call(extended, *asked, "--models", "SGMM", "HISTOGRAM", "--out-dir", "out")
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads((out / "metrics.json").read_text())
     history = report["models"]["SGMM"]["history"]["loss"]
@@ -57,7 +56,7 @@ def test_the_family_and_the_target_run(extended, words):
     assert report["models"]["SGMM"]["final"]["kl_exact"]["median"] >= 0
     assert call(extended, SCRIPT.name, "--replay", "out/metrics.json", "--out-dir", "again").returncode == 0
     swept = ("--models", "SGMM", "--sweep", "SGMM.learning_rate=0.01,0.02", "--no-sweep-pictures", "--out-dir", "sweep")
-    assert call(extended, SCRIPT.name, *QUICK.split(), *words.split(), *swept, "--fresh").returncode == 0
+    assert call(extended, *asked, *swept, "--fresh").returncode == 0
     assert (extended / "sweep" / "sweep_SGMM.learning_rate.png").is_file()
 
 
