@@ -350,7 +350,8 @@ def _comparison_images(
     shown = "samples" + (f", but exact probabilities of {' and '.join(known)}" if known else "")
     shown = shown if frames[0][1] else "exact probabilities"
     if flat:
-        drawn = "exact density" if target.density is not None else "exact probability of every cell"
+        per_cell = "share of the held-out rows" if target.empirical else "exact probability of every cell"
+        drawn = "exact density" if target.density is not None else per_cell
         entries = {f"target: {drawn}": Line2D([], [], color=TARGET_COLOUR, lw=1.8)}
         entries[f"filled: {shown}"] = Patch(fc="#B0B0B0")
         figures.figure_legend(fig, entries)

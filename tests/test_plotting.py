@@ -147,6 +147,15 @@ def test_comparison_and_timeline(tmp_path, kind, n_families):
     assert {path.name for path in tmp_path.iterdir()} == {"t.gif", *(name for name, *_ in frames)}
 
 
+def test_shares_of_held_out_rows_are_not_called_exact(tmp_path, shown):
+    target, families = make_target("binned")._replace(empirical=True), NAMES[:1]
+    frames = [("0.png", "100 %", draws(target, families), {"A": "KLD 0.1"})]
+    plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, BOMB)
+    words = [text for fig in shown for text in texts(fig)]
+    assert "target: share of the held-out rows" in words
+    assert not any("exact" in text for text in words)
+
+
 def test_external_samples_follow_every_family_in_colour():
     both = scenes.family_colours(NAMES[:3], ["mine", "yours"])
     assert list(both.items())[:3] == list(COLOURS.items())[:3]

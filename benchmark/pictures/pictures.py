@@ -404,6 +404,7 @@ def target_picture(target: Target, judge: Judge, config: Any) -> scenes.TargetPi
         density=density,
         binned=per_cell,
         density_axes=fine,
+        empirical=target.empirical,
     )
 
 

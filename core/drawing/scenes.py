@@ -37,6 +37,7 @@ class TargetPicture(NamedTuple):
     density: np.ndarray | None  # exact density there, [G] or [Gx, Gy]; None: the masses are drawn
     binned: bool  # heights are probabilities per bin, not densities
     density_axes: list[np.ndarray] | None = None  # other points for the density, fine enough for narrow features
+    empirical: bool = False  # the masses are shares of held-out rows: nothing about the target is exact
 
     @property
     def dim(self) -> int:
