@@ -139,7 +139,7 @@ def test_any_constant_may_be_swept_in_the_config_block():
 def test_every_sweepable_name_takes_the_value_that_it_has(name):
     single = configuration.from_constants(vars(script))
     family, _, setting = name.partition(".")
-    value = getattr(getattr(single, family.lower()), setting) if setting else vars(script)[name]
+    value = getattr(getattr(single, family.lower()), setting) if setting else vars(script).get(name, {})
     models = {} if name == "MODELS" else {"MODELS": (family if family in MODELS else "RBM",)}
     (cell,) = make_plan(command_line.read({**vars(script), **models, "SWEEP": {name: (value,)}}, [], "")).cells
     whole = dataclasses.replace(single, **{key.lower(): each for key, each in models.items()})
