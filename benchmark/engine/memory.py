@@ -19,7 +19,7 @@ def check(config: Any, n_weights: int = 0) -> None:
 
     Args:
       config: the run's.
-      n_weights: of one seed of all its families, where they are known.
+      n_weights: numbers that the models of one seed consist of, as far as they are known.
 
     Raises:
       UserError: one does.

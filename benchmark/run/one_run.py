@@ -79,7 +79,9 @@ def check(config: Any) -> Job:
     Raises:
       UserError: it cannot be run.
     """
-    memory.check(config)
+    # Before anything is made, by the budget: weights, their gradient, and the two moments of Adam.
+    n_trained = sum(hasattr(getattr(config, name.lower()), "learning_rate") for name in config.models)
+    memory.check(config, 4 * n_trained * config.parameter_budget)
     target = make_target(config)
     models = [_build(name, config, target) for name in config.models]
     memory.check(config, sum(model.n_params for model in models))

@@ -40,6 +40,17 @@ def test_sizes_beyond_this_machine_are_refused(make_config, monkeypatch, fields,
     memory.check(make_config(**fields))
 
 
+@pytest.mark.parametrize("family", ["VAE", "GAN", "RBM", "BBVI"])
+def test_a_budget_beyond_this_machine_is_refused_before_anything_is_made(refusal, monkeypatch, family):
+    def build(*args):
+        raise AssertionError("a model is made")
+
+    monkeypatch.setattr(one_run, "build", build)
+    monkeypatch.setattr(memory, "physical", lambda: 24 * 2**30)
+    line = refusal("--models", family, "--parameter-budget", "2000000000", "--num-seeds", "1")
+    assert line.startswith("PARAMETER_BUDGET = 2000000000 needs at least 29.8 GiB of memory")
+
+
 def test_weights_count_as_soon_as_they_are_known(make_config, monkeypatch):
     monkeypatch.setattr(memory, "physical", lambda: 8 * GIB)
     config = make_config(models=("RBM",), num_seeds=4)
