@@ -1076,7 +1076,7 @@ def test_ctrl_c_is_no_traceback(executed, here, monkeypatch, capsys, first):
     def stop(*args, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(*((sweep, "check") if first else (one_run, "execute")), stop)
+    monkeypatch.setattr(*((cell_runs, "check") if first else (one_run, "execute")), stop)
     assert run("--sweep", "SEED=1,2") == 130
     assert "interrupted: 0 of 2 cells finished; the same command continues\n" in capsys.readouterr().out
     assert os.path.exists("out") != first
