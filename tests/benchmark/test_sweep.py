@@ -28,7 +28,7 @@ from benchmark.files import archive, locks, results
 from benchmark.pictures.views import leaderboard
 from benchmark.run import one_run, parts
 from benchmark.scoring.evaluation import floor_of
-from benchmark.sweeps import cell_runs, sweep, sweep_merge
+from benchmark.sweeps import cell_runs, sweep_merge
 from benchmark.sweeps.sweep_plan import cell_name, make_plan
 from benchmark.terminal import console, streams
 from core import storage
