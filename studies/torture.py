@@ -147,7 +147,8 @@ def main(args: Sequence[str] | None = None) -> int:
     print(json.dumps(figures, indent=1), flush=True)
     failed = not all(each.same for found in trials.values() for each in found)
     if options.drawn:
-        words = [sys.executable, "-m", "pytest", "-q", *DRAWN]
+        # One of them is slow for the quick tests.
+        words = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", *DRAWN]
         environment = {**os.environ, "HYPOTHESIS_PROFILE": "torture"}
         for _ in range(ROUNDS):
             failed |= subprocess.run(words, cwd=ROOT, env=environment).returncode != 0
