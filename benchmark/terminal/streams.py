@@ -6,7 +6,15 @@ from time import monotonic
 from typing import Any, TextIO
 
 
-class Tolerant(io.TextIOBase):
+class _Beside(io.TextIOBase):
+    """A stream in the place of another one, which belongs to somebody else."""
+
+    def close(self) -> None:
+        # Python closes what is forgotten, and the other stream may have been closed by then: from 3.13 on it says so.
+        pass
+
+
+class Tolerant(_Beside):
     """A stream that is written to as far as that is possible."""
 
     def __init__(self, stream: TextIO):
@@ -35,7 +43,7 @@ class Tolerant(io.TextIOBase):
             self._stream.flush()
 
 
-class Copied(io.TextIOBase):
+class Copied(_Beside):
     """A stream that a file follows line by line."""
 
     encoding = "utf-8"
@@ -60,7 +68,7 @@ class Copied(io.TextIOBase):
         self._stream.flush()
 
 
-class Lines(io.TextIOBase):
+class Lines(_Beside):
     """A stream for what is drawn over and over, where it goes to a file or a pipe.
 
     Of every line it writes the last state, and of one that takes long the present state every so many seconds.
