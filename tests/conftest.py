@@ -151,10 +151,17 @@ def refusal(here, capfd, monkeypatch):
     return call
 
 
+_COMPILED: list[bool] = []  # in which way the last test's programs were
+
+
 @pytest.fixture(autouse=True)
 def _quick_compilation(request):
     """Leaves out most of the compiler's optimisations, but for tests of the very bits that ship: half the time."""
     quick = request.node.get_closest_marker("shipped_compilation") is None
+    if [quick] != _COMPILED:
+        # What is compiled in the other way is rounded in another: JAX would take it for the same.
+        jax.clear_caches()
+        _COMPILED[:] = [quick]
     jax.config.update("jax_disable_most_optimizations", quick)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
