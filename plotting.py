@@ -324,7 +324,9 @@ def _comparison_images(
     across, along = np.ptp(target.box, axis=1) if not flat else (1.0, 1.0)
     if along < across <= 1.5 * along:
         # Panels keep the proportions of the plane: what lies lower needs less room.
-        fig.set_figheight(fig.get_figheight() - side * (1 - along / across) * -(-len(panels) // columns))
+        # A second line in the panels' heads does need some.
+        spare = side * (1 - along / across) - (0.4 if noted else 0.0)
+        fig.set_figheight(fig.get_figheight() - max(spare, 0.0) * -(-len(panels) // columns))
     what = "probability per bin" if target.binned else "probability density"
     movers, heads, words = {}, {}, {}
     for i, (ax, family) in enumerate(zip(panels, [None, *families], strict=True)):
