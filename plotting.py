@@ -389,7 +389,12 @@ def _ticks_by_root(top: float) -> list[float]:
     """0 and round numbers up to top that lie apart by their square roots."""
     decade = 10.0 ** np.floor(np.log10(top))
     round_numbers = [0.0, *(step * scale for scale in (decade / 100, decade / 10, decade) for step in (1, 2, 5))]
-    return [value for value in round_numbers if value == 0 or 0.015 * top < value <= top]
+    kept = [0.0]
+    for value in round_numbers[1:]:
+        # Beside a low panel the bar is short, and nearer ticks would touch.
+        if 0.015 * top < value <= top and np.sqrt(value / top) - np.sqrt(kept[-1] / top) >= 0.08:
+            kept.append(value)
+    return kept
 
 
 def _known_heights(masses: np.ndarray, target: TargetPicture) -> tuple[np.ndarray, float]:

@@ -54,8 +54,13 @@ class About(NamedTuple):
 
     @property
     def range(self) -> str:
-        """Which values are allowed, in words; empty: all of the type."""
-        said = (("at least", self.low), ("above", self.above), ("at most", self.high), ("below", self.below))
+        """Which values are allowed, in words; empty: all of the type. The largest number of all is not worth a word."""
+        said = (
+            ("at least", self.low),
+            ("above", self.above),
+            ("at most", None if self.high == HIGHEST else self.high),
+            ("below", self.below),
+        )
         return " and ".join(f"{words} {bound}" for words, bound in said if bound is not None)
 
 
@@ -137,9 +142,8 @@ def described(fields: typing.Mapping[str, dataclasses.Field]) -> str:
 
 def help_of(said: About) -> str:
     """What --help says of a constant: its meaning, range, unit and where it has an effect."""
-    high = said._replace(high=None) if said.high == HIGHEST else said
     where = "" if said.needs is None else str(said.needs)
-    return "; ".join(filter(None, (said.meaning, high.range, said.unit and f"in {said.unit}", where)))
+    return "; ".join(filter(None, (said.meaning, said.range, said.unit and f"in {said.unit}", where)))
 
 
 def traced(kind: Any) -> tuple[str, ...]:

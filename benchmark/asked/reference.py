@@ -11,7 +11,7 @@ from benchmark.asked.command_line import FURTHER
 from benchmark.asked.constants import Constants
 from benchmark.asked.resources import Slurm
 from core.places import ROOT
-from core.settings import HIGHEST, About, about
+from core.settings import About, about
 from models import MODELS
 
 # What a newcomer changes first.
@@ -33,7 +33,7 @@ def _values(hint: Any, said: About) -> str:
         return "" if len(choices) > 4 else " or ".join(f'`"{choice}"`' for choice in choices)
     if hint is bool:
         return "`True` or `False`"
-    return (said._replace(high=None) if said.high == HIGHEST else said).range
+    return said.range
 
 
 def _default(value: Any) -> str:

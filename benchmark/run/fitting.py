@@ -28,7 +28,7 @@ def feed_of(job: Any) -> Feed:
     """The events that a run's families train on.
 
     Args:
-      job: from `benchmark.check`.
+      job: from `one_run.check`.
     """
     target, rows = job.target, None
     if target.train_rows is not None:

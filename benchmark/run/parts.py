@@ -78,7 +78,7 @@ def join(folder: Path, job: Job) -> Trained:
 
     Args:
       folder: the run's.
-      job: the run, from `benchmark.check`.
+      job: the run, from `one_run.check`.
     """
     missing, chosen = set(range(job.config.num_seeds)), []
     for part in sorted(_parts(folder, job.config), key=lambda part: (part.seeds.start, -len(part.seeds))):

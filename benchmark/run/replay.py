@@ -118,11 +118,11 @@ def run(
 
     Args:
       original: from `opened`.
-      job: its configuration, from `benchmark.check`.
+      job: its configuration, from `one_run.check`.
       folder: where to write; it exists.
       started: when the run began.
       args: the command line, for the record.
-      fresh: as for `benchmark.execute`.
+      fresh: as for `one_run.execute`.
 
     Returns:
       The content of its metrics.json, and the exit code: 0, or 1 where a number or an array is another one.

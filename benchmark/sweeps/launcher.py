@@ -60,7 +60,7 @@ def order(
     """Plans a submission and has Slurm judge it, without writing or sending anything.
 
     Args:
-      command: from `config.read`.
+      command: from `command_line.read`.
       args: the command line.
       constants: the config block.
       plan: of the sweep.

@@ -28,7 +28,7 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
     """Runs every cell of a sweep that has not finished, or sends them to a cluster; and merges all.
 
     Args:
-      command: from `config.read`, with a sweep.
+      command: from `command_line.read`, with a sweep.
       args: the command line, for the record.
       constants: the config block, for other processes.
 
