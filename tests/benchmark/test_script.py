@@ -17,6 +17,7 @@ from sklearn.datasets import load_iris
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import metrics
 from benchmark.asked.command_line import parse
+from benchmark.run import one_run
 from benchmark.scoring import assessment, evaluation
 from models import MODELS, adversarial, vae
 from targets import TARGETS, kld_cells, make_target
@@ -318,3 +319,11 @@ def test_the_script_runs_as_a_program_from_another_folder_without_a_display(tmp_
 
 def test_two_cpu_devices_are_what_the_tests_run_on():
     assert len(jax.local_devices()) == 2
+
+
+@pytest.mark.filterwarnings("error:Explicitly requested dtype")
+def test_a_density_that_was_asked_for_in_float64_is_there_in_float32(monkeypatch, tmp_path):
+    """After the exact divergence the likelihood of a single held-out row: JAX warned of bins indexed in 64 bits."""
+    monkeypatch.setattr(one_run.studio, "Studio", lambda: None)
+    case = ("1D_TRIMODAL", "--num-bins", "20", "--n-samples-train", "1")
+    assert script.main(arguments(case, ["HISTOGRAM"], tmp_path / "out")) == 0
