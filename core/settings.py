@@ -101,7 +101,8 @@ class Settings:
         super().__init_subclass__(**more)
         if of is not None:
             cls._of = of
-            fields = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
+            fields = {**getattr(cls, "__dataclass_fields__", {}), **vars(cls)}
+            fields = {name: value for name, value in fields.items() if isinstance(value, dataclasses.Field)}
             cls.__doc__ = f"{cls.__doc__}\n\nAttributes:\n{described(fields)}"
 
     def __post_init__(self):

@@ -1,6 +1,7 @@
 """What both ways to fit a Bayesian Gaussian mixture share: its model of the data, and how their bounds are followed."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 from budget import solve_width
 from core.errors import UserError
+from core.settings import Settings, setting
 from models import grouped, mixtures, normal_wishart
 from models.base import Model, View
 from models.normal_wishart import Law
@@ -24,6 +26,17 @@ class Shared(NamedTuple):
     followed: Callable[[Any, Law, jax.Array, jax.Array], jax.Array]  # (state, q, events, seeds) -> the state's course,
     # with both bounds of q if this is a step before which they are evaluated
     model: Model  # without init, noise and step
+
+
+@dataclass(frozen=True)
+class SharedSettings(Settings):
+    """What both ways of fitting are told: the priors, and how much they draw."""
+
+    weight_concentration_prior: float = setting(0.0, "α₀ of every component; 0: 1/K", low=0)
+    mean_precision_prior: float = setting(1.0, "β₀", above=0)
+    degrees_of_freedom_prior: float = setting(0.0, "ν₀; 0: the number of coordinates", low=0)
+    n_draws: int = setting(8, "of the parameters, for the bound without assignments", low=2)
+    n_rows: int = setting(32_768, "size of the data set where there is none but fresh draws", low=2, high=2**23)
 
 
 def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: Callable[[Any], Law]) -> Shared:

@@ -27,23 +27,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from core.settings import Settings, setting
+from core.settings import setting
 from models import bayesian_mixture, grouped, mixtures, normal_wishart
 from models.base import Model, averaged, packing
 from models.normal_wishart import Law
 
 
 @dataclass(frozen=True)
-class Config(Settings, of="BBVI"):
+class Config(bayesian_mixture.SharedSettings, of="BBVI"):
     """Settings of black-box variational inference."""
 
     learning_rate: float = setting(1e-2, "of Adam", above=0, traced=True)
     n_gradient_draws: int = setting(1, "draws of the parameters for one gradient", low=1)
-    weight_concentration_prior: float = setting(0.0, "α₀ of every component; 0: 1/K", low=0)
-    mean_precision_prior: float = setting(1.0, "β₀", above=0)
-    degrees_of_freedom_prior: float = setting(0.0, "ν₀; 0: the number of coordinates", low=0)
-    n_draws: int = setting(8, "of the parameters, for the bound without assignments", low=2)
-    n_rows: int = setting(32_768, "size of the data set where there is none but fresh draws", low=2, high=2**23)
     average: float = setting(0.999, "decay of the averaged variational parameters that sample; 0: off", low=0, below=1)
 
 

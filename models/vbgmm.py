@@ -19,22 +19,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from core.settings import Settings, setting
+from core.settings import setting
 from models import bayesian_mixture, grouped, mixtures, normal_wishart
 from models.base import Model
 from models.normal_wishart import Law
 
 
 @dataclass(frozen=True)
-class Config(Settings, of="VBGMM"):
+class Config(bayesian_mixture.SharedSettings, of="VBGMM"):
     """Settings of the variational mixture."""
 
     max_iter: int = setting(200, "passes, one a training step", low=1)
-    weight_concentration_prior: float = setting(0.0, "α₀ of every component; 0: 1/K", low=0)
-    mean_precision_prior: float = setting(1.0, "β₀", above=0)
-    degrees_of_freedom_prior: float = setting(0.0, "ν₀; 0: the number of coordinates", low=0)
-    n_draws: int = setting(8, "of the parameters, for the bound without assignments", low=2)
-    n_rows: int = setting(32_768, "size of the data set where there is none but fresh draws", low=2, high=2**23)
 
 
 class Params(NamedTuple):

@@ -86,7 +86,7 @@ def _sound_reports():
 
 def way_of(name):
     """How a family is fed: minibatches, several of them a step, a whole data set, or nothing after the start."""
-    return tuple(each in MODELS[name].Config.__annotations__ for each in ("learning_rate", "n_critic", "max_iter"))
+    return tuple(hasattr(MODELS[name].Config(), each) for each in ("learning_rate", "n_critic", "max_iter"))
 
 
 _FIRST = {way_of(name): name for name in reversed(MODELS)}.values()
