@@ -679,12 +679,16 @@ def test_narrow_and_level_targets_have_one_contour(tmp_path, shown):
     np.testing.assert_allclose(np.abs(line.vertices).max(axis=1), 1, atol=0.02)
 
 
-def test_a_flat_plane_takes_less_room(tmp_path, shown):
+@pytest.mark.parametrize(("n", "second_line"), [(20_000, 0.0), (500, 0.4)])
+def test_a_flat_plane_takes_less_room(tmp_path, shown, n, second_line):
     square = make_target("2-D")
     flat = square._replace(box=np.array([[-3.0, 3.0], [-2.0, 2.0]]))
     for target in (square, flat):
-        plotting.comparison_hist(tmp_path / "c.png", target, draws(target, NAMES[:4]), {}, COLOURS, "title")
+        samples = draws(target, NAMES[:4], n)
+        plotting.comparison_hist(tmp_path / "c.png", target, samples, {}, COLOURS, "title")
         assert collisions(shown[-1]) == []
+    # Of so few points the fullest cell is cut, and a second line in each head says so.
+    assert any("cut" in text for text in texts(shown[-1])) == bool(second_line)
     heights = [fig.get_figheight() for fig in shown]
-    # Two rows of panels, each two thirds as high.
-    assert heights[0] - heights[1] == pytest.approx(2 * 2.9 / 3)
+    # Two rows of panels, each two thirds as high, with room for the second line.
+    assert heights[0] - heights[1] == pytest.approx(2 * (2.9 / 3 - second_line))
