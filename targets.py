@@ -65,6 +65,8 @@ def with_bins(target: Target, n_bins: int) -> Target:
     return target._replace(
         codec=binning(cells),
         n_bins=n_bins,
+        # Bins have probabilities whatever lies in them.
+        discrete=False,
         # CUSTOM has no entropy of its own, with bins or without.
         entropy=None if target.entropy is None else float(scipy.special.entr(target.cell_masses(cells)).sum()),
     )

@@ -1,7 +1,7 @@
 """Cells over a box, and the codecs between data space and the events that families train on.
 
 Data space is [n, D] in the target's own units; every score and picture lives there. A family sees *events*
-[n, *event_shape]: the data themselves, standardised ones for a user's own table or, with bins, one-hot rows.
+[n, size]: the data themselves, standardised ones for a user's own table or, with bins, one-hot rows.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from models import laws
+from models.laws import Event
 
 
 class Cells(NamedTuple):
@@ -63,14 +66,19 @@ class Cells(NamedTuple):
 
 
 class Codec(NamedTuple):
-    """Between data space [n, D] and events [n, *event_shape]."""
+    """Between data space [n, D] and events [n, size]."""
 
-    event_shape: tuple[int, ...]
-    one_hot: bool
-    encode: Callable[[jax.Array], jax.Array]  # [n, D] -> [n, *event_shape]
-    decode: Callable[[jax.Array], jax.Array]  # [n, *event_shape] -> [n, D]; with bins the centre of the largest entry
+    event: Event
+    encode: Callable[[jax.Array], jax.Array]  # [n, D] -> [n, size]
+    decode: Callable[[jax.Array], jax.Array]  # [n, size] -> [n, D]; with bins the centre of the largest entry
     decode_mean: Callable[[jax.Array], jax.Array]  # the same for expected events; with bins Σ pᵢ cᵢ
     log_volume: float  # ln |∂ data / ∂ event|: the log density of data is that of the event minus this
+    affine: bool = True  # data are events times a number a coordinate, plus another one
+
+
+def real_event(dim: int) -> Event:
+    """A row of numbers."""
+    return Event(dim, (dim,), laws.normal(dim))
 
 
 def standardising(mean: np.ndarray, deviation: np.ndarray) -> Codec:
@@ -81,8 +89,7 @@ def standardising(mean: np.ndarray, deviation: np.ndarray) -> Codec:
         return events * scale + shift
 
     return Codec(
-        event_shape=(len(mean),),
-        one_hot=False,
+        event=real_event(len(mean)),
         encode=lambda x: (x - shift) / scale,
         decode=decode,
         decode_mean=decode,
@@ -92,7 +99,7 @@ def standardising(mean: np.ndarray, deviation: np.ndarray) -> Codec:
 
 def identity(dim: int) -> Codec:
     """Events are the rows themselves."""
-    return Codec((dim,), False, lambda x: x, lambda x: x, lambda x: x, 0.0)
+    return Codec(real_event(dim), lambda x: x, lambda x: x, lambda x: x, 0.0)
 
 
 def binning(cells: Cells) -> Codec:
@@ -100,12 +107,12 @@ def binning(cells: Cells) -> Codec:
     centres = jnp.asarray(cells.centres[0], jnp.float32)
     n_bins = cells.n_per_axis
     return Codec(
-        event_shape=(n_bins,),
-        one_hot=True,
+        event=Event(n_bins, (n_bins,), laws.category(n_bins)),
         encode=lambda x: jax.nn.one_hot(cells.index(x), n_bins, dtype=jnp.float32),
         decode=lambda events: centres[jnp.argmax(events, axis=-1)][:, None],
         decode_mean=lambda events: (events @ centres)[:, None],
         log_volume=0.0,
+        affine=False,
     )
 
 

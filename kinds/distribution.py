@@ -9,6 +9,7 @@ import numpy as np
 
 from kinds.cells import Cells, Codec
 from kinds.quadrature import Parts
+from models.laws import Event
 
 
 class Modes(NamedTuple):
@@ -43,22 +44,27 @@ class Target(NamedTuple):
     n_bins: int = 0
     notes: tuple[str, ...] = ()  # what is to be said of how it was read
 
+    @property
+    def event(self) -> Event:
+        """What families see."""
+        return self.codec.event
+
     def as_compared(self, x: jax.Array) -> jax.Array:
         """Rows [n, D] as every score sees them: with bins encoded and hard-decoded, so that like meets like."""
         return self.codec.decode(self.codec.encode(x)) if self.n_bins else x
 
-    def grid(self, n: int | None = None) -> tuple[jax.Array, jax.Array]:
-        """Points over the box in data space [G, D] and the events there: the bins, 400 points, or 100 × 100.
+    def grid(self, plane: int = 100) -> tuple[jax.Array, jax.Array]:
+        """Points over the box in data space [G, D] and the events there: the bins, 400 points, or plane × plane.
 
         Args:
-          n: of what has a density, another number of points an axis.
+          plane: points an axis of a plane.
         """
         if self.n_bins:
             axes = Cells(self.box, self.n_bins, closed=True).centres
         elif self.discrete:
             axes = [np.arange(self.box[0, 0] + 0.5, self.box[0, 1])]
         else:
-            axes = [np.linspace(low, high, n or (400 if self.dim == 1 else 100)) for low, high in self.box]
+            axes = [np.linspace(low, high, 400 if self.dim == 1 else plane) for low, high in self.box]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dim)
         x = jnp.asarray(points, jnp.float32)
         return x, jax.jit(self.codec.encode)(x)

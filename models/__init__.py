@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from core.errors import UserError
 from core.settings import traced
 from models import bbvi, gan, gmm, histogram, kde, kmeans, rbm, vae, vbgmm, wgan, wgan_gp
 from models.base import Model, is_on
@@ -43,6 +44,13 @@ def build(name: str, config: Any, target: Any) -> Model:
       UserError: the family cannot be built for this configuration.
     """
     family, settings = MODELS[name], getattr(config, name.lower())
+    law = target.event.law.name
+    if family.LAWS is not None and law not in family.LAWS:
+        able = [each for each, other in MODELS.items() if other.LAWS is None or law in other.LAWS]
+        raise UserError(
+            f"{name} draws events of the law {' or '.join(map(repr, family.LAWS))}, but those of {target.name} have "
+            f"{law!r}; {', '.join(able)} can draw them"
+        )
 
     def with_numbers(numbers):
         own = dataclasses.replace(settings, **numbers)

@@ -21,7 +21,7 @@ from flax import linen as nn
 from budget import solve_width
 from core import prng
 from models.base import count_params, packing
-from models.networks import MLP, draw_one_hot
+from models.networks import MLP
 
 _Z_DRAWS = 2**18  # behind a bin's probability
 
@@ -34,12 +34,13 @@ class Pair(NamedTuple):
     init_params: Callable[[jax.Array], tuple[Any, Any]]  # (key) -> parameters of the generator and of the judge
     pack: tuple[Callable, Callable]  # of either, as `models.base.packing`
     unpack: tuple[Callable, Callable]
-    generate: Callable[..., jax.Array]  # (params, z [latent_dim, n], uniform [1, n]) -> events [event_dim, n]
-    generate_with_gradient: Callable[..., jax.Array]  # (params, z, gumbel [n_bins, n]) -> the same, to differentiate
+    generate: Callable[..., jax.Array]  # (params, z [latent_dim, n], the law's noise) -> events [event_dim, n]
+    generate_with_gradient: Callable[..., jax.Array]  # (params, z, gradient noise) -> the same, to differentiate
     judge: Callable[..., jax.Array]  # (params, events [event_dim, n]) -> [n]
     sample: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]
     sample_mean: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]: E[event | z]
-    log_prob: Callable[..., jax.Array] | None  # (generator's params, x [n, n_bins]) -> [n] in nats; None without bins
+    log_prob: Callable[..., jax.Array] | None  # (generator's params, events [n, size]) -> [n] in nats; None but of
+    # unit vectors
 
     def updated(self, i: int, optimiser: optax.GradientTransformation, params: Any, gradient: Any, opt_state: Any):
         """Network i (0: the generator, 1: the judge) after an update of its own, and its optimiser's state."""
@@ -54,7 +55,7 @@ def build_pair(
 
     Args:
       config: the run's configuration.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what is generated.
       latent_dim: the length of z.
       gumbel_temperature: τ, with bins.
       judge_bias: whether the judge's output has a bias; where only differences of outputs count it would do nothing.
@@ -67,12 +68,11 @@ def build_pair(
     Raises:
       UserError: the budget is below the smallest pair for these events.
     """
-    codec = target.codec
-    (event_dim,) = codec.event_shape
+    event_dim, law = target.event.size, target.event.law
 
     def networks(width):
         mlp = functools.partial(MLP, width=width, hidden_layers=config.hidden_layers, activation=nn.leaky_relu)
-        return mlp(n_outputs=event_dim), mlp(n_outputs=1, output_bias=judge_bias)
+        return mlp(n_outputs=law.n_outputs), mlp(n_outputs=1, output_bias=judge_bias)
 
     def init_params(key, nets):
         key_generator, key_judge = jax.random.split(key)
@@ -91,28 +91,25 @@ def build_pair(
     generator, judge = nets = networks(width)
     pack, unpack = zip(*map(packing, shapes(width)), strict=True)
 
-    def generate(params, z, uniform):
-        output = generator.apply(params, z)
-        return draw_one_hot(output, uniform) if codec.one_hot else output
+    def generate(params, z, noise):
+        return law.draw(generator.apply(params, z), noise)
 
-    def generate_with_gradient(params, z, gumbel):
-        output = generator.apply(params, z)
-        return straight_through(output + gumbel, gumbel_temperature) if codec.one_hot else output
+    def generate_with_gradient(params, z, noise):
+        return law.draw_with_gradient(generator.apply(params, z), noise, gumbel_temperature)
 
     def sample(key, params, n):
-        key_z, key_uniform = jax.random.split(key)
+        key_z, key_draw = jax.random.split(key)
         z = prng.normal(key_z, (latent_dim, n))
-        return generate(params, z, jax.random.uniform(key_uniform, (1, n))).T
+        return generate(params, z, law.noise(key_draw, (n,))).T
 
     def sample_mean(key, params, n):
-        output = generator.apply(params, prng.normal(key, (latent_dim, n))).T
-        return nn.softmax(output) if codec.one_hot else output
+        return law.mean(generator.apply(params, prng.normal(key, (latent_dim, n))).T)
 
     @jax.jit
     def log_probabilities(params):
         z = jax.random.normal(jax.random.key(0), (_Z_DRAWS // 4096, latent_dim, 4096), jnp.float32)
         z = z.astype(jax.tree.leaves(params)[0].dtype)
-        means = jax.lax.map(lambda block: jnp.mean(nn.softmax(generator.apply(params, block), axis=0), 1), z)
+        means = jax.lax.map(lambda block: jnp.mean(law.mean(generator.apply(params, block), axis=0), 1), z)
         return jnp.log(jnp.mean(means, axis=0))
 
     @jax.jit
@@ -131,7 +128,7 @@ def build_pair(
         judge=lambda params, events: judge.apply(params, events)[0],
         sample=sample,
         sample_mean=sample_mean,
-        log_prob=log_prob if codec.one_hot else None,
+        log_prob=log_prob if law.unit_vectors else None,
     )
 
 
@@ -147,13 +144,3 @@ def sampling(pair: Pair) -> dict[str, Any]:
         "log_prob": log_prob if pair.log_prob else None,
         "log_prob_kind": "estimate" if pair.log_prob else None,
     }
-
-
-def straight_through(perturbed_logits: jax.Array, temperature: float) -> jax.Array:
-    """One-hot argmax of logits plus Gumbel noise [K, n], with the gradient of their softmax at the temperature."""
-    # As the compiler does where the temperature is a constant: bits must not depend on whether it is one.
-    inverse = 1 / jnp.asarray(temperature, perturbed_logits.dtype)
-    soft = nn.softmax(perturbed_logits * inverse, axis=0)
-    hard = jax.nn.one_hot(jnp.argmax(perturbed_logits, axis=0), soft.shape[0], axis=0)
-    # In this order the forward value is the one-hot column itself, without a rounding error.
-    return hard + (soft - jax.lax.stop_gradient(soft))

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from budget import solve_width
 from core.errors import UserError
 from core.settings import Settings, setting
 from models import grouped, mixtures, normal_wishart
@@ -23,6 +22,7 @@ class Shared(NamedTuple):
     """The parts of a family that its way of fitting does not change."""
 
     width: int  # components
+    positions: grouped.Positions  # where they lie
     followed: Callable[[Any, Law, jax.Array, jax.Array], jax.Array]  # (state, q, events, seeds) -> the state's course,
     # with both bounds of q if this is a step before which they are evaluated
     model: Model  # without init, noise and step
@@ -53,21 +53,20 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
       UserError: as `vbgmm.build`.
     """
     codec = target.codec
-    dim = 1 if codec.one_hot else codec.event_shape[0]
+    positions = grouped.positions(target)
+    dim = positions.dim
 
     def count(n_components):
         return n_components * (3 + dim + dim * (dim + 1) // 2)
 
-    width = solve_width(count, config.parameter_budget)
-    mixtures.check_rows(config, target, width, count, "components", settings.n_rows, fewest=dim + 1)
+    width = grouped.n_components(config, target, count, "components", settings.n_rows, fewest=dim + 1)
     freedom = settings.degrees_of_freedom_prior
     if freedom and freedom <= dim - 1:
         raise UserError(
             f"{family}.degrees_of_freedom_prior = {freedom:g} must be above {dim - 1} in {dim} dimensions; "
             f"the nearest whole number is {dim}"
         )
-    predictive = grouped.of_events(
-        target,
+    predictive = positions.mixture(
         grouped.Mixture(
             log_weights=lambda law: normal_wishart.predictive(law)[0],
             centres=lambda law: law.means,
@@ -77,16 +76,6 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         ),
     )
 
-    def sample(key, state, n):
-        return predictive.sample(key, law_of(state), n)
-
-    def sample_mean(key, state, n):
-        return predictive.sample_mean(key, law_of(state), n)
-
-    @jax.jit
-    def log_prob(state, x):
-        return predictive.log_prob(law_of(state), x)
-
     # One seed after the other where several are side by side: a batch of them would evaluate the bounds at every step.
     @jax.custom_batching.sequential_vmap
     def course_with(n_done, course, law, prior, events, seeds):
@@ -94,7 +83,7 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         place = jnp.minimum(jnp.searchsorted(marks, n_done), len(MARKS) - 1)
 
         def evaluated():
-            x, weights = grouped.positions_of(events, target)
+            x, weights = positions.weighted(events)
             found = normal_wishart.bounds(key_of(seeds), law, prior, x, weights, settings.n_draws)
             return course.at[place].set(jnp.stack(found))
 
@@ -126,16 +115,13 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         init=None,
         noise=None,
         step=None,
-        sample=sample,
-        sample_mean=sample_mean,
-        log_prob=log_prob,
-        log_prob_kind="exact",
+        **grouped.drawing(predictive, law_of),
         features=features,
         views={"variational_elbo": View("bounds", view, info_fields=("components",))},
         batches_per_step=None,
         n_data_rows=settings.n_rows,
     )
-    return Shared(width, followed, model)
+    return Shared(width, positions, followed, model)
 
 
 def seeds(key: jax.Array) -> jax.Array:

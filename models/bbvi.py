@@ -32,6 +32,9 @@ from models import bayesian_mixture, grouped, mixtures, normal_wishart
 from models.base import Model, averaged, packing
 from models.normal_wishart import Law
 
+# The laws of events that it can draw.
+LAWS = grouped.LAWS
+
 
 @dataclass(frozen=True)
 class Config(bayesian_mixture.SharedSettings, of="BBVI"):
@@ -82,20 +85,18 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.bbvi` is this family's `Config`.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what the model draws.
 
     Raises:
       UserError: as `vbgmm.build`.
     """
     settings: Config = config.bbvi
-    codec = target.codec
     shared = bayesian_mixture.shared_parts("BBVI", config, target, settings, lambda state: law_of(state.params))
     optimiser = optax.adam(settings.learning_rate)
-    dim = 1 if codec.one_hot else codec.event_shape[0]
-    pack, unpack = packing(jax.eval_shape(lambda: zeros(shared.width, dim)))
+    pack, unpack = packing(jax.eval_shape(lambda: zeros(shared.width, shared.positions.dim)))
 
     def init(key, data):
-        x, weights = grouped.positions_of(data, target)
+        x, weights = shared.positions.weighted(data)
         prior = normal_wishart.prior_of(x, weights, shared.width, settings)
         params = params_of(normal_wishart.start_of(key, x, weights, prior))
         return State(
@@ -113,7 +114,7 @@ def build(config: Any, target: Any) -> Model:
 
     def minibatch(batch, noise):
         rows = batch[jnp.minimum((noise.rows * len(batch)).astype(jnp.int32), len(batch) - 1)]
-        return grouped.within_bins(rows, noise.within, target) if codec.one_hot else rows
+        return shared.positions.drawn(rows, noise.within)
 
     def step_with(whole):
         def step(state, batch, noise):

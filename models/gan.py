@@ -29,6 +29,9 @@ from core.settings import WITH_BINS, Settings, setting
 from models.adversarial import build_pair, sampling
 from models.base import Model, View, averaged, is_on
 
+# The laws of events that it can draw: all.
+LAWS = None
+
 
 @dataclass(frozen=True)
 class Config(Settings, of="GAN"):
@@ -68,8 +71,8 @@ class Noise(NamedTuple):
 
     z_discriminator: jax.Array  # [latent_dim, B] float32
     z_generator: jax.Array  # [latent_dim, B] float32
-    uniform_discriminator: jax.Array  # [1, B] float32; [0, B] without bins
-    gumbel_generator: jax.Array  # [n_bins, B] float32; [0, B] without bins
+    draw_discriminator: jax.Array  # [r, B] float32, what a draw of the event's law takes
+    draw_generator: jax.Array  # [q, B] float32, what the same with a gradient takes
 
 
 class Info(NamedTuple):
@@ -86,7 +89,7 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.gan` is this family's `Config`.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what the model draws.
 
     Returns:
       The model. With bins `log_prob` is an estimate whose errors `adversarial.build_pair` states; without bins there is
@@ -96,8 +99,7 @@ def build(config: Any, target: Any) -> Model:
       UserError: the budget is below the smallest GAN for these events.
     """
     settings: Config = config.gan
-    codec = target.codec
-    (event_dim,) = codec.event_shape
+    law = target.event.law
     pair = build_pair(config, target, settings.latent_dim, settings.gumbel_temperature)
     rate_discriminator = settings.discriminator_learning_rate
     rates = settings.learning_rate, rate_discriminator if is_on(rate_discriminator) else settings.learning_rate
@@ -110,11 +112,10 @@ def build(config: Any, target: Any) -> Model:
         return State(params, Networks(*opt_state))
 
     def noise(key):
-        key_z, key_uniform, key_gumbel = jax.random.split(key, 3)
+        key_z, key_draw, key_gradient = jax.random.split(key, 3)
         z = prng.normal(key_z, (2, settings.latent_dim, config.batch_size))
-        uniform = jax.random.uniform(key_uniform, (int(codec.one_hot), config.batch_size))
-        gumbel = jax.random.gumbel(key_gumbel, (event_dim if codec.one_hot else 0, config.batch_size))
-        return Noise(z[0], z[1], uniform, gumbel)
+        n = (config.batch_size,)
+        return Noise(z[0], z[1], law.noise(key_draw, n), law.gradient_noise(key_gradient, *n))
 
     def discriminator_objective(params, real, fake):
         logit_real, logit_fake = pair.judge(params, real), pair.judge(params, fake)
@@ -125,19 +126,19 @@ def build(config: Any, target: Any) -> Model:
             penalty = settings.r1_penalty / 2 * jnp.mean(jnp.sum(gradient**2, axis=0))
         return loss + penalty, (loss, jnp.mean(nn.sigmoid(logit_real)), jnp.mean(nn.sigmoid(logit_fake)))
 
-    def generator_objective(params, params_discriminator, z, gumbel):
-        return generator_loss(pair.judge(params_discriminator, pair.generate_with_gradient(params, z, gumbel)))
+    def generator_objective(params, params_discriminator, z, drawn):
+        return generator_loss(pair.judge(params_discriminator, pair.generate_with_gradient(params, z, drawn)))
 
     def step(state, batch, noise):
         generator, discriminator = state.params
-        fake = pair.generate(generator, noise.z_discriminator, noise.uniform_discriminator)
+        fake = pair.generate(generator, noise.z_discriminator, noise.draw_discriminator)
         gradient, (loss, d_real, d_fake) = jax.grad(discriminator_objective, has_aux=True)(discriminator, batch.T, fake)
         discriminator, opt_discriminator = pair.updated(
             1, optimisers[1], discriminator, gradient, state.opt_state.discriminator
         )
 
         loss_generator, gradient = jax.value_and_grad(generator_objective)(
-            generator, discriminator, noise.z_generator, noise.gumbel_generator
+            generator, discriminator, noise.z_generator, noise.draw_generator
         )
         generator, opt_generator = pair.updated(0, optimisers[0], generator, gradient, state.opt_state.generator)
         new_state = State(Networks(generator, discriminator), Networks(opt_generator, opt_discriminator))

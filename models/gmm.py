@@ -24,7 +24,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from budget import solve_width
 from core.settings import Settings, setting
 from models import grouped, mixtures
 from models.base import Model, count_params
@@ -33,6 +32,10 @@ from models.mixture_views import clustering_view
 # In units of an event, squared.
 # Rows that a component needs to have moved: below, its mean would be a quotient of what rounding has left.
 _FEWEST_ROWS = 1e-6
+
+
+# The laws of events that it can draw.
+LAWS = grouped.LAWS
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,14 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.gmm` is this family's `Config`.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what the model draws.
 
     Raises:
       UserError: the budget is below a single Gaussian, or makes more components than a fixed training set has rows.
     """
     settings: Config = config.gmm
-    codec = target.codec
-    dim = 1 if codec.one_hot else codec.event_shape[0]
+    positions = grouped.positions(target)
+    dim = positions.dim
     kind = settings.covariance_type
     n_scales = {"full": dim * (dim + 1) // 2, "diag": dim, "spherical": 1}[kind]
 
@@ -93,17 +96,15 @@ def build(config: Any, target: Any) -> Model:
     def count(n_components):
         return n_components * (1 + dim + n_scales) - 1
 
-    width = solve_width(count, config.parameter_budget)
-    mixtures.check_rows(config, target, width, count, "components", settings.n_rows)
-    edges = grouped.bin_edges(target) if codec.one_hot else None
+    width = grouped.n_components(config, target, count, "components", settings.n_rows)
 
     def one_iteration(params, batch, whole):
-        if codec.one_hot:
-            return em_step_grouped(params, jnp.sum(batch, axis=0), edges, settings.variance_floor)
+        if positions.edges is not None:
+            return em_step_grouped(params, jnp.sum(batch, axis=0), positions.edges, settings.variance_floor)
         return em_step(params, batch, kind, settings.variance_floor, whole)
 
     def init(key, data):
-        rows, weights = grouped.positions_of(data, target)
+        rows, weights = positions.weighted(data)
 
         def start(key):
             return initial(key, rows, width, kind, settings.variance_floor, weights)
@@ -136,8 +137,7 @@ def build(config: Any, target: Any) -> Model:
         log_weights, means, covariances = natural(params, kind)
         return mixtures.draw_normal(key, n, log_weights, means, mixtures.cholesky(covariances))[0]
 
-    mixture = grouped.of_events(
-        target,
+    mixture = positions.mixture(
         grouped.Mixture(
             log_weights=lambda params: natural(params, kind)[0],
             centres=lambda params: params.means,
@@ -147,15 +147,7 @@ def build(config: Any, target: Any) -> Model:
         ),
     )
 
-    def sample(key, state, n):
-        return mixture.sample(key, state.params, n)
-
-    def sample_mean(key, state, n):
-        return mixture.sample_mean(key, state.params, n)
-
-    @jax.jit
-    def log_prob(state, x):
-        return mixture.log_prob(state.params, x)
+    fields = grouped.drawing(mixture, lambda state: state.params)
 
     def components(state):
         return natural(state.params, kind)
@@ -171,12 +163,9 @@ def build(config: Any, target: Any) -> Model:
         noise=noise,
         step=step_with(False),
         step_counted=step_with(True),
-        sample=sample,
-        sample_mean=sample_mean,
-        log_prob=log_prob,
-        log_prob_kind="exact",
+        **fields,
         features=lambda state: natural(state.params, kind)[1:],
-        views={"gmm_vs_kmeans": clustering_view(target, components, assigning, log_prob)},
+        views={"gmm_vs_kmeans": clustering_view(target, positions, components, assigning, fields["log_prob"])},
         loss_reference=mixtures.loss_reference(target),
         batches_per_step=None,
         n_data_rows=settings.n_rows,

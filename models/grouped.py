@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from budget import solve_width
+from core.errors import UserError
 from models import mixtures
 from models.mixtures import LOG_2PI
 
@@ -40,39 +42,142 @@ class OfEvents(NamedTuple):
     log_prob: Callable[..., jax.Array]  # (params, x [n, *event], whole=False) -> [n] nats
 
 
-def of_events(target: Any, mixture: Mixture) -> OfEvents:
-    """A mixture over positions as one over a target's events."""
+class Positions(NamedTuple):
+    """Where a mixture lies: on the events themselves, or on the line that their bins divide."""
 
-    def continuous_mean(key, params, n):
-        return mixture.centres(params)[mixtures.draw_components(key, mixture.log_weights(params), n)]
-
-    def continuous_log_prob(params, x, whole=False):
-        return mixture.log_density(params, x, whole)
-
-    if not target.codec.one_hot:
-        return OfEvents(mixture.draw, continuous_mean, continuous_log_prob)
-    edges = bin_edges(target)
-
-    def log_cells(params):
-        return jax.nn.logsumexp(mixture.log_weights(params)[:, None] + mixture.log_masses(params, edges), axis=0)
-
-    def sample(key, params, n):
-        return jax.nn.one_hot(jax.random.categorical(key, log_cells(params), shape=(n,)), target.n_bins)
-
-    def sample_mean(key, params, n):
-        component = mixtures.draw_components(key, mixture.log_weights(params), n)
-        return jnp.exp(mixture.log_masses(params, edges))[component]
-
-    def log_prob(params, x, whole=False):
-        del whole
-        return x @ log_cells(params)
-
-    return OfEvents(sample, sample_mean, log_prob)
+    dim: int
+    edges: np.ndarray | None  # [J + 1], the boundaries of the bins; None: events are rows themselves
+    weighted: Callable[[jax.Array], tuple[jax.Array, jax.Array | None]]  # events [n, size] -> rows [G, D] and their
+    # weights [G]; None: all weigh the same
+    drawn: Callable[[jax.Array, jax.Array], jax.Array]  # (events, uniforms [n]) -> [n, D], one place for each
+    middle: Callable[[jax.Array], jax.Array]  # events -> [n, D], with bins their centres
+    events: Callable[[jax.Array], jax.Array]  # rows [n, D] -> events
+    data: Callable[[jax.Array], jax.Array]  # rows [n, D] -> the same in the target's units
+    sides: np.ndarray  # [D], of the target's box, in units of the rows
+    mixture: Callable[[Mixture], OfEvents]  # over rows -> the same over events
 
 
-def positions_of(events: jax.Array, target: Any) -> tuple[jax.Array, jax.Array | None]:
-    """Events as rows [n, D] with weights [n]: one-hot ones spread over their bins, others themselves (weights None)."""
-    return spread(events, target) if target.codec.one_hot else (events, None)
+def positions(target: Any) -> Positions:
+    """Where mixtures of a target's events lie.
+
+    Args:
+      target: the law of its events is one of LAWS.
+    """
+    return LAWS[target.event.law.name](target)
+
+
+def _of_rows(target: Any) -> Positions:
+    codec = target.codec
+
+    def mixture(rows):
+        def sample_mean(key, params, n):
+            return rows.centres(params)[mixtures.draw_components(key, rows.log_weights(params), n)]
+
+        def log_prob(params, x, whole=False):
+            return rows.log_density(params, x, whole)
+
+        return OfEvents(rows.draw, sample_mean, log_prob)
+
+    with jax.ensure_compile_time_eval():
+        sides = np.ptp(np.asarray(codec.encode(jnp.asarray(target.box.T, jnp.float32))), axis=0)
+    return Positions(
+        dim=target.event.size,
+        edges=None,
+        weighted=lambda events: (events, None),
+        drawn=lambda events, uniforms: events,
+        middle=lambda events: events,
+        events=lambda rows: rows,
+        data=codec.decode,
+        sides=sides,
+        mixture=mixture,
+    )
+
+
+def _of_bins(target: Any) -> Positions:
+    edges, n_bins = bin_edges(target), target.event.size
+
+    def mixture(line):
+        def log_cells(params):
+            return jax.nn.logsumexp(line.log_weights(params)[:, None] + line.log_masses(params, edges), axis=0)
+
+        def sample(key, params, n):
+            return jax.nn.one_hot(jax.random.categorical(key, log_cells(params), shape=(n,)), n_bins)
+
+        def sample_mean(key, params, n):
+            component = mixtures.draw_components(key, line.log_weights(params), n)
+            return jnp.exp(line.log_masses(params, edges))[component]
+
+        def log_prob(params, x, whole=False):
+            del whole
+            return x @ log_cells(params)
+
+        return OfEvents(sample, sample_mean, log_prob)
+
+    return Positions(
+        dim=1,
+        edges=edges,
+        weighted=lambda events: spread(events, target),
+        drawn=lambda events, uniforms: within_bins(events, uniforms, target),
+        middle=target.codec.decode,
+        events=target.codec.encode,
+        data=lambda rows: rows,
+        sides=np.ptp(target.box, axis=1),
+        mixture=mixture,
+    )
+
+
+# The law of an event -> where mixtures of such events lie.
+LAWS = {"normal": _of_rows, "category": _of_bins}
+
+
+def n_components(config: Any, target: Any, count: Callable[[int], int], what: str, n_rows: int, fewest: int = 1) -> int:
+    """How many components the budget makes.
+
+    Args:
+      config: the run's.
+      target: its fixed training set is the data set; without one, n_rows are drawn. With bins rows may lie anywhere in
+        theirs, and need not be as many as there are components.
+      count: (number of components) -> parameters.
+      what: they are called.
+      n_rows: as the family's setting says.
+      fewest: rows that any fit needs.
+
+    Raises:
+      UserError: the budget is below a single one, or the data set has fewer rows than there are components to place on
+        them, or than `fewest`.
+    """
+    width = solve_width(count, config.parameter_budget)
+    fixed = target.train_rows is not None
+    n = len(target.train_rows) if fixed else n_rows
+    more = "give more training rows" if fixed else "raise n_rows"
+    if n < fewest:
+        raise UserError(f"{n} rows are too few for a covariance: at least {fewest} are needed; {more}")
+    if positions(target).edges is None and n < width:
+        raise UserError(
+            f"PARAMETER_BUDGET = {config.parameter_budget} makes {width} {what}, more than the {n} rows to fit them "
+            f"to; {count(n)} makes as many, or {more}"
+        )
+    return width
+
+
+def drawing(mixture: OfEvents, params_of: Callable[[Any], Any]) -> dict[str, Any]:
+    """The fields of a `Model` that draw from a mixture and score by it.
+
+    Args:
+      mixture: over events.
+      params_of: State -> its parameters.
+    """
+
+    @jax.jit
+    def log_prob(state, x):
+        return mixture.log_prob(params_of(state), x)
+
+    return {
+        "sample": lambda key, state, n: mixture.sample(key, params_of(state), n),
+        "sample_mean": lambda key, state, n: mixture.sample_mean(key, params_of(state), n),
+        "log_prob": log_prob,
+        "log_prob_kind": "exact",
+    }
 
 
 class CellMoments(NamedTuple):
@@ -85,7 +190,7 @@ class CellMoments(NamedTuple):
 
 def bin_edges(target: Any) -> np.ndarray:
     """The boundaries [J + 1] of a target's bins; the end cells take what lies outside, so theirs are far away."""
-    edges = np.linspace(*target.box[0], target.n_bins + 1)
+    edges = np.linspace(*target.box[0], target.event.size + 1)
     edges[0], edges[-1] = -_FAR, _FAR
     return edges
 
@@ -121,20 +226,20 @@ def cell_moments(mean: jax.Array, deviation: jax.Array, edges: Any) -> CellMomen
     return CellMoments(log_mass, first, jnp.clip(second, first**2, reach**2))
 
 
-def spread(one_hot: jax.Array, target: Any) -> tuple[jax.Array, jax.Array]:
+def spread(events: jax.Array, target: Any) -> tuple[jax.Array, jax.Array]:
     """One-hot rows [n, J] as positions [G, 1] with weights [G]: a bin's rows lie evenly over it.
 
     That is all that bins say of where their rows were; rows beyond an end are spread over its cell like the others.
     """
-    n_bins = one_hot.shape[1]
+    n_bins = events.shape[1]
     n_each = max(_FEWEST_A_BIN, -(-_POSITIONS // n_bins))
     edges = np.linspace(*target.box[0], n_bins * n_each + 1)
-    positions = jnp.asarray((edges[1:] + edges[:-1])[:, None] / 2, one_hot.dtype)
-    return positions, jnp.repeat(jnp.sum(one_hot, axis=0) / n_each, n_each)
+    rows = jnp.asarray((edges[1:] + edges[:-1])[:, None] / 2, events.dtype)
+    return rows, jnp.repeat(jnp.sum(events, axis=0) / n_each, n_each)
 
 
-def within_bins(one_hot: jax.Array, uniforms: jax.Array, target: Any) -> jax.Array:
+def within_bins(events: jax.Array, uniforms: jax.Array, target: Any) -> jax.Array:
     """One-hot rows [n, J] as positions [n, 1], each as far into its bin as its uniform number [n] says."""
     low, high = target.box[0]
-    place = jnp.argmax(one_hot, axis=-1).astype(one_hot.dtype) + uniforms
-    return (low + (high - low) / target.n_bins * place)[:, None]
+    place = jnp.argmax(events, axis=-1).astype(events.dtype) + uniforms
+    return (low + (high - low) / target.event.size * place)[:, None]

@@ -60,6 +60,8 @@ class Partition(NamedTuple):
     """How events go into cells and come out of them."""
 
     n_cells: int
+    width: int  # what the budget solver found: cells an axis, or with bins free probabilities
+    steps: int | None  # cells an axis of the target's box within which the density is constant
     index: Callable[..., jax.Array]  # (x [n, *event]) -> [n] int, the cell of each
     log_density: Callable[..., jax.Array]  # (x [n, *event], index [n]) -> [n], ln of the density within their cells
     draw: Callable[..., jax.Array]  # (key, index [n]) -> [n, *event], drawn within their cells
@@ -80,12 +82,7 @@ def build(config: Any, target: Any) -> Model:
       UserError: the budget is below 1.
     """
     settings: Config = config.histogram
-    if target.codec.one_hot:
-        width = min(solve_width(lambda width: width, config.parameter_budget), target.n_bins - 1)
-        cells = _groups(target.n_bins, width + 1)
-    else:
-        width = solve_width(lambda width: width**target.dim, config.parameter_budget)
-        cells = _boxes(target, width)
+    cells = LAWS[target.event.law.name](config, target)
 
     def init(key, data):
         del key
@@ -126,7 +123,7 @@ def build(config: Any, target: Any) -> Model:
     return Model(
         name="HISTOGRAM",
         n_params=cells.n_cells - 1,
-        width=width,
+        width=cells.width,
         init=init,
         noise=noise,
         step=step,
@@ -134,15 +131,18 @@ def build(config: Any, target: Any) -> Model:
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
-        log_prob_steps=None if target.codec.one_hot else width,
+        log_prob_steps=cells.steps,
         max_steps=0,
         n_data_rows=_N_ROWS,
         rival=True,
     )
 
 
-def _groups(n_bins: int, n_groups: int) -> Partition:
+def _groups(config: Any, target: Any) -> Partition:
     """Cells of one-hot events [n, n_bins]: groups of neighbouring bins, whose sizes differ by one at most."""
+    n_bins = target.event.size
+    width = min(solve_width(lambda width: width, config.parameter_budget), n_bins - 1)
+    n_groups = width + 1
     # 32 bits each: JAX may keep a NumPy array's 64 where it has none, having once seen it under `enable_x64`.
     group = (np.arange(n_bins) * n_groups // n_bins).astype(np.int32)
     sizes = np.bincount(group).astype(np.int32)
@@ -155,6 +155,8 @@ def _groups(n_bins: int, n_groups: int) -> Partition:
 
     return Partition(
         n_groups,
+        width,
+        None,
         index=lambda x: jnp.asarray(group)[jnp.argmax(x, axis=-1)],
         log_density=lambda x, index: -jnp.log(jnp.asarray(sizes, x.dtype))[index],
         draw=draw,
@@ -162,9 +164,10 @@ def _groups(n_bins: int, n_groups: int) -> Partition:
     )
 
 
-def _boxes(target: Any, n_per_axis: int) -> Partition:
+def _boxes(config: Any, target: Any) -> Partition:
     """Cells of events [n, D]: equal ones over the box, numbered with the last coordinate running fastest; outside."""
-    dim = target.dim
+    dim = target.event.size
+    n_per_axis = solve_width(lambda width: width**dim, config.parameter_budget)
     with jax.ensure_compile_time_eval():
         box = np.asarray(target.codec.encode(jnp.asarray(target.box.T, jnp.float32))).T
     # As float32 has them: what is counted, drawn and integrated has the same bounds.
@@ -224,4 +227,8 @@ def _boxes(target: Any, n_per_axis: int) -> Partition:
         inside = low + jax.random.uniform(key_within, (n, dim)) * (high - low)
         return jnp.where((index < n_inside)[:, None], inside, outside(key_outside, n))
 
-    return Partition(n_inside + 1, index=index, log_density=log_density, draw=draw, mean=draw)
+    return Partition(n_inside + 1, n_per_axis, n_per_axis, index, log_density, draw, mean=draw)
+
+
+# The law of an event -> what divides such events into cells.
+LAWS = {"normal": _boxes, "category": _groups}

@@ -21,7 +21,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from budget import solve_width
 from core.settings import Settings, setting
@@ -31,6 +30,10 @@ from models.base import Model
 _ROWS_AT_ONCE = 64
 # Of the box's sides, a deviation that is added to the kernels: rows that are all alike have a width, too.
 _LEAST = 1e-6
+
+
+# The laws of events that it can draw.
+LAWS = grouped.LAWS
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,12 @@ def build(config: Any, target: Any) -> Model:
       UserError: the budget is below a single row, whose kernel is a spike; only D + 1 rows have a covariance.
     """
     settings: Config = config.kde
-    codec, dim = target.codec, target.dim
+    positions = grouped.positions(target)
+    dim, edges = positions.dim, positions.edges
     n_rows = solve_width(lambda n_rows: n_rows * dim, config.parameter_budget)
     if target.train_rows is not None:
         n_rows = min(n_rows, len(target.train_rows))
-    edges = grouped.bin_edges(target) if codec.one_hot else None
-    least = _LEAST * _sides(target)
+    least = _LEAST * positions.sides
     # Exact on every device: some GPUs round the factors of a product unless told not to.
     exactly = functools.partial(jnp.matmul, precision="highest")
     factor = bandwidth_factor(settings.bandwidth, n_rows, dim)
@@ -79,7 +82,7 @@ def build(config: Any, target: Any) -> Model:
     def init(key, data):
         chosen = jax.random.choice(key, len(data), (n_rows,), replace=len(data) < n_rows)
         rows = data[chosen]
-        return State(codec.decode(rows) if codec.one_hot else rows)
+        return State(positions.middle(rows))
 
     def noise(key):
         del key
@@ -103,11 +106,11 @@ def build(config: Any, target: Any) -> Model:
     def sample(key, state, n):
         key_row, key_kernel = jax.random.split(key)
         x = drawn(key_row, state, n) + exactly(jax.random.normal(key_kernel, (n, dim)), scale(state.params).T)
-        return codec.encode(x) if codec.one_hot else x
+        return positions.events(x)
 
     def sample_mean(key, state, n):
         rows = drawn(key, state, n)
-        return jnp.exp(log_masses(state.params, rows)) if codec.one_hot else rows
+        return rows if edges is None else jnp.exp(log_masses(state.params, rows))
 
     def log_masses(rows, centres):
         """ln of every bin's probability [m, n_bins] under the kernels of centres [m, 1]."""
@@ -117,7 +120,7 @@ def build(config: Any, target: Any) -> Model:
     @jax.jit
     def log_prob(state, x):
         rows = state.params
-        if codec.one_hot:
+        if edges is not None:
             log_probabilities = jax.nn.logsumexp(log_masses(rows, rows), axis=0) - math.log(n_rows)
             return x @ log_probabilities
         factor = scale(rows)
@@ -157,11 +160,3 @@ def build(config: Any, target: Any) -> Model:
 def bandwidth_factor(rule: str, n: int, dim: int) -> float:
     """The kernels' deviation in those of the n rows."""
     return (n if rule == "scott" else n * (dim + 2) / 4) ** (-1 / (dim + 4))
-
-
-def _sides(target: Any) -> np.ndarray:
-    """The lengths [D] of the box's sides, in units of events; with bins in those of data."""
-    if target.codec.one_hot:
-        return np.ptp(target.box, axis=1)
-    with jax.ensure_compile_time_eval():
-        return np.ptp(np.asarray(target.codec.encode(jnp.asarray(target.box.T, jnp.float32))), axis=0)

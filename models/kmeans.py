@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from budget import solve_width
 from core.settings import Settings, setting
 from models import grouped, mixtures
 from models.base import Model
 from models.mixture_views import clustering_view
+
+# The laws of events that it can draw.
+LAWS = grouped.LAWS
 
 
 @dataclass(frozen=True)
@@ -67,23 +69,22 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.kmeans` is this family's `Config`.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what the model draws.
 
     Raises:
       UserError: the budget is below a single ball, or makes more centres than a fixed training set has rows.
     """
     settings: Config = config.kmeans
-    codec = target.codec
-    dim = 1 if codec.one_hot else codec.event_shape[0]
+    positions = grouped.positions(target)
+    dim = positions.dim
 
     def count(n_centres):
         return n_centres * (dim + 1)
 
-    width = solve_width(count, config.parameter_budget)
-    mixtures.check_rows(config, target, width, count, "centres", settings.n_rows)
+    width = grouped.n_components(config, target, count, "centres", settings.n_rows)
 
     def init(key, data):
-        rows, weights = grouped.positions_of(data, target)
+        rows, weights = positions.weighted(data)
 
         def start(key):
             centres = mixtures.k_means_plus_plus(key, rows, width, weights)
@@ -102,7 +103,7 @@ def build(config: Any, target: Any) -> Model:
     def step_with(whole):
         def step(state, batch, noise):
             del noise
-            rows, weights = grouped.positions_of(batch, target)
+            rows, weights = positions.weighted(batch)
 
             def each(params):
                 return lloyd_step(params, rows, weights, settings.variance_floor, whole)
@@ -124,8 +125,7 @@ def build(config: Any, target: Any) -> Model:
         log_weights, centres, covariances = natural(params)
         return mixtures.draw_normal(key, n, log_weights, centres, mixtures.cholesky(covariances))[0]
 
-    mixture = grouped.of_events(
-        target,
+    mixture = positions.mixture(
         grouped.Mixture(
             log_weights=lambda params: natural(params)[0],
             centres=lambda params: params.centres,
@@ -135,15 +135,13 @@ def build(config: Any, target: Any) -> Model:
         ),
     )
 
-    def sample(key, state, n):
-        return mixture.sample(key, state.params, n)
+    fields = grouped.drawing(mixture, lambda state: state.params)
 
-    def sample_mean(key, state, n):
-        return mixture.sample_mean(key, state.params, n)
+    def components(state):
+        return natural(state.params)
 
-    @jax.jit
-    def log_prob(state, x):
-        return mixture.log_prob(state.params, x)
+    def assigning(state):
+        return cells(state.params)
 
     return Model(
         name="KMEANS",
@@ -153,16 +151,9 @@ def build(config: Any, target: Any) -> Model:
         noise=noise,
         step=step_with(False),
         step_counted=step_with(True),
-        sample=sample,
-        sample_mean=sample_mean,
-        log_prob=log_prob,
-        log_prob_kind="exact",
-        features=lambda state: natural(state.params)[1:],
-        views={
-            "gmm_vs_kmeans": clustering_view(
-                target, lambda state: natural(state.params), lambda state: cells(state.params), log_prob
-            )
-        },
+        **fields,
+        features=lambda state: components(state)[1:],
+        views={"gmm_vs_kmeans": clustering_view(target, positions, components, assigning, fields["log_prob"])},
         info_units={"inertia": "squared distance"},
         loss_reference=mixtures.loss_reference(target),
         batches_per_step=None,

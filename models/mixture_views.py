@@ -9,6 +9,7 @@ import numpy as np
 
 from models import mixtures
 from models.base import View
+from models.grouped import Positions
 
 # Points of an ellipse, and standard deviations from a component's mean to it.
 _N_POINTS, _OUTLINE = 48, 2.0
@@ -18,6 +19,7 @@ _FINE = 300
 
 def clustering_view(
     target: Any,
+    positions: Positions,
     natural: Callable[[Any], tuple[jax.Array, jax.Array, jax.Array]],
     assigning: Callable[[Any], tuple[jax.Array, jax.Array, jax.Array]],
     log_prob: Callable[[Any, jax.Array], jax.Array],
@@ -26,6 +28,7 @@ def clustering_view(
 
     Args:
       target: what it was trained on.
+      positions: where its components lie.
       natural: (state) -> log weights [K], means [K, D] and covariance matrices [K, D, D] of positions.
       assigning: (state) -> constants [K], centres [K, D] and whitening [K, D, D], as `mixtures.nearest` takes them, of
         the components of which each row belongs to the most probable.
@@ -38,11 +41,7 @@ def clustering_view(
       held where there was no more iteration, and `n_iterations`; and of the rows `inertia`, the mean squared distance
       (units of x, squared) to the mean of the component that each belongs to, and `log_likelihood`, their mean in nats.
     """
-    codec = target.codec
-    decode = (lambda x: x) if codec.one_hot else codec.decode
-
-    def positions(events):
-        return codec.decode(events) if codec.one_hot else events
+    codec, decode = target.codec, positions.data
 
     @jax.jit
     def arrays(state, rows):
@@ -53,17 +52,17 @@ def clustering_view(
         angle = np.linspace(0, 2 * np.pi, _N_POINTS, dtype=np.float32)
         circle = jnp.asarray(np.stack([np.cos(angle), np.sin(angle)][:dim], axis=-1))
         outlines = means[:, None] + _OUTLINE * jnp.einsum("kij,pj->kpi", factors, circle, precision="highest")
-        _, events = target.grid(_FINE if target.dim == 2 else None)
-        of_rows = mixtures.nearest(*components, positions(rows))
+        _, events = target.grid(plane=_FINE)
+        of_rows = mixtures.nearest(*components, positions.middle(rows))
         known = jnp.minimum(jnp.arange(len(state.course)), jnp.maximum(state.n_done - 1, 0))
         return {
             "weights": jnp.exp(log_weights),
             "means": decode(means),
             "outlines": decode(outlines.reshape(-1, dim)).reshape(outlines.shape),
-            "assignment": mixtures.nearest(*components, positions(events)).astype(jnp.float32),
+            "assignment": mixtures.nearest(*components, positions.middle(events)).astype(jnp.float32),
             "loss": state.course[known] + codec.log_volume,
             "n_iterations": state.n_done.astype(jnp.float32),
-            "inertia": jnp.mean(jnp.sum((decode(positions(rows)) - decode(means)[of_rows]) ** 2, axis=1)),
+            "inertia": jnp.mean(jnp.sum((decode(positions.middle(rows)) - decode(means)[of_rows]) ** 2, axis=1)),
             "log_likelihood": jnp.mean(log_prob(state, rows)) - codec.log_volume,
         }
 

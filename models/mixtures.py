@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from core import prng
-from core.errors import UserError
 
 LOG_2PI = math.log(2 * math.pi)
 # Numbers [components, rows] of a block, and the fewest and most rows of one: smaller ones are mostly calls, larger ones
@@ -314,35 +313,8 @@ def moved(centres: jax.Array, factors: jax.Array, component: jax.Array, z: jax.A
     return jnp.einsum("nij,nj->ni", table[component], with_one, precision="highest")
 
 
-def check_rows(
-    config: Any, target: Any, width: int, count: Callable[[int], int], what: str, n_rows: int, fewest: int = 1
-) -> None:
-    """Raises a UserError where a data set has fewer rows than there are components to place on them, or than `fewest`.
-
-    Args:
-      config: the run's.
-      target: its fixed training set is the data set; without one, n_rows are drawn. With bins rows may lie anywhere in
-        theirs, and need not be as many.
-      width: the number of components.
-      count: (number of components) -> parameters.
-      what: they are called.
-      n_rows: as the family's setting says.
-      fewest: rows that any fit needs.
-    """
-    fixed = target.train_rows is not None
-    n = len(target.train_rows) if fixed else n_rows
-    more = "give more training rows" if fixed else "raise n_rows"
-    if n < fewest:
-        raise UserError(f"{n} rows are too few for a covariance: at least {fewest} are needed; {more}")
-    if not target.n_bins and n < width:
-        raise UserError(
-            f"PARAMETER_BUDGET = {config.parameter_budget} makes {width} {what}, more than the {n} rows to fit them "
-            f"to; {count(n)} makes as many, or {more}"
-        )
-
-
 def loss_reference(target: Any) -> tuple[float, str] | None:
     """What the negative mean log-likelihood of a perfect model is, where that is known."""
-    if target.entropy is None or (target.discrete and not target.n_bins):
+    if target.entropy is None or target.discrete:
         return None
     return target.entropy, "entropy of the target"

@@ -1,4 +1,4 @@
-"""What families share: perceptrons and draws of a category, with features first.
+"""What families share: perceptrons, with features first.
 
 Arrays are [features, n] within a step, with the n rows of a minibatch along the contiguous axis: a processor computes
 eight or sixteen of them at once, where rows of two or twenty features would leave most of its lanes empty.
@@ -7,7 +7,6 @@ eight or sixteen of them at once, where rows of two or twenty features would lea
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 
@@ -42,23 +41,3 @@ class MLP(nn.Module):
         for _ in range(self.hidden_layers):
             x = self.activation(Dense(self.width)(x))
         return Dense(self.n_outputs, self.output_bias)(x)
-
-
-def draw_one_hot(logits: jax.Array, uniform: jax.Array) -> jax.Array:
-    """Draws a category a column by inversion of its distribution function.
-
-    It takes one random number a column where the Gumbel trick takes one a category, and small models are bound by their
-    random numbers.
-
-    Args:
-      logits: [K, n], log probabilities up to a constant a column.
-      uniform: [1, n] in [0, 1).
-
-    Returns:
-      One-hot columns [K, n].
-    """
-    n_categories = logits.shape[0]
-    cumulative = jnp.tril(jnp.ones((n_categories, n_categories), logits.dtype)) @ nn.softmax(logits, axis=0)
-    # Scaled by the last sum, which rounding leaves a little off one.
-    drawn = jnp.sum(uniform * cumulative[-1:] >= cumulative[:-1], axis=0)
-    return jax.nn.one_hot(drawn, n_categories, axis=0, dtype=logits.dtype)

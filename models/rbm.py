@@ -33,8 +33,9 @@ from flax import linen as nn
 from budget import solve_width
 from core import prng
 from core.settings import WITHOUT_BINS, Settings, setting
+from models import visibles
 from models.base import Model, View, averaged, count_params, packing
-from models.networks import draw_one_hot
+from models.visibles import Visible
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
 # 5 000 chains of 799 hidden units on an idle CPU, and ten times on a busy one, whose cache others use too.
@@ -50,6 +51,10 @@ _FLOAT_BYTES = 4
 # Factors 1 + e^-|x| ≤ 2 whose product float32 holds.
 _FACTORS = 64
 _MOST_NODES = 2**22  # of the quadrature of Z
+
+
+# The law of an event -> the visible layer that draws it.
+LAWS = {"normal": visibles.GAUSSIAN, "category": visibles.SOFTMAX}
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.rbm` is this family's `Config`. Hidden layers do not apply.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what the model draws.
 
     Returns:
       The model. `log_prob` enumerates the visible states with bins and integrates them numerically without.
@@ -118,9 +123,9 @@ def build(config: Any, target: Any) -> Model:
       UserError: the budget is below the smallest RBM for these events.
     """
     settings: Config = config.rbm
-    codec = target.codec
-    (n_visible,) = codec.event_shape
-    learn_sigma = settings.learn_sigma and not codec.one_hot
+    codec, n_visible = target.codec, target.event.size
+    visible = LAWS[target.event.law.name]
+    learn_sigma = settings.learn_sigma and visible.has_sigma
 
     def init_params(key, width):
         return Params(
@@ -142,9 +147,6 @@ def build(config: Any, target: Any) -> Model:
     in_parts = on_cpu and _FLOAT_BYTES * width * config.batch_size >= _PARTS_FROM_BYTES
     pack, unpack = packing(shapes(width))
     optimiser = optax.adam(settings.learning_rate)
-    chain_sweep = sweep_softmax if codec.one_hot else sweep_gaussian
-    energy = free_energy_softmax if codec.one_hot else free_energy_gaussian
-    visible_energy = visible_energy_softmax if codec.one_hot else visible_energy_gaussian
 
     def units(params):
         """The parameters with ln σ filled in where it is fixed."""
@@ -152,7 +154,7 @@ def build(config: Any, target: Any) -> Model:
 
     def init(key, data):
         params = init_params(key, width)
-        if not codec.one_hot:
+        if visible.has_sigma:
             params = params._replace(visible_bias=jnp.mean(data, axis=0))
         # Different data rows, so that the chains start spread over the modes.
         chains = jnp.resize(data, (config.batch_size, n_visible)) if settings.algorithm == "PCD" else ()
@@ -164,21 +166,19 @@ def build(config: Any, target: Any) -> Model:
             hidden = jax.random.key_data(jax.random.split(key_hidden, settings.k))
         else:
             hidden = jax.random.uniform(key_hidden, (settings.k, width, config.batch_size))
-        if codec.one_hot:
-            return Noise(hidden, jax.random.uniform(key_visible, (settings.k, 1, config.batch_size)))
-        return Noise(hidden, prng.normal(key_visible, (settings.k, n_visible, config.batch_size)))
+        return Noise(hidden, visible.noise(key_visible, (settings.k, n_visible, config.batch_size)))
 
     def objective(params, events, chains):
         params = units(params)
-        return jnp.mean(energy(params, events)) - jnp.mean(energy(params, chains))
+        return jnp.mean(free_energy(visible, params, events)) - jnp.mean(free_energy(visible, params, chains))
 
     def step_at_once(state, batch, noise):
         params, events = units(state.params), batch.T
         chains = state.chains.T if settings.algorithm == "PCD" else events
-        for hidden, visible in zip(noise.hidden, noise.visible, strict=True):
-            chains = chain_sweep(params, chains, hidden, visible)
+        for of_hidden, of_visible in zip(noise.hidden, noise.visible, strict=True):
+            chains = sweep(visible, params, chains, of_hidden, of_visible)
         loss, gradient = jax.value_and_grad(objective)(state.params, events, chains)
-        mean = visible_mean(params, nn.sigmoid(hidden_input(params, events, codec.one_hot)), codec.one_hot)
+        mean = visible_mean(visible, params, nn.sigmoid(hidden_input(visible, params, events)))
         return updated(state, gradient, chains), Info(loss, jnp.mean(jnp.sum((events - mean) ** 2, axis=0)))
 
     def updated(state, gradient, chains):
@@ -193,15 +193,15 @@ def build(config: Any, target: Any) -> Model:
         is_cd = settings.algorithm == "CD"
 
         def over(v, **what):
-            return over_hidden_units(params, visible_scaled(params, v, codec.one_hot), n_at_once, **what)
+            return over_hidden_units(params, visible.scaled(params, v), n_at_once, **what)
 
         none = jnp.zeros_like(params.weights), jnp.zeros_like(params.hidden_bias)
         # Under CD the first sweep starts where the gradient's first half is taken.
         data = over(events, key=noise.hidden[0] if is_cd else None, gradient=none, share=1 / n)
         chains = events if is_cd else state.chains.T
-        for i, (key, visible) in enumerate(zip(noise.hidden, noise.visible, strict=True)):
+        for i, (key, of_visible) in enumerate(zip(noise.hidden, noise.visible, strict=True)):
             field = data.field if is_cd and i == 0 else over(chains, key=key).field
-            chains = draw_visible(params, field, visible, codec.one_hot)
+            chains = visible.draw(params, field + params.visible_bias[:, None], of_visible)
         model = over(chains, gradient=data.gradient, share=-1 / n)
 
         def visible_objective(visible_bias, log_sigma):
@@ -209,17 +209,17 @@ def build(config: Any, target: Any) -> Model:
             params = units(state.params._replace(visible_bias=visible_bias, log_sigma=log_sigma))
             total = 0.0
             for sign, v, half in ((1, events, data), (-1, chains, model)):
-                through_hidden = jnp.sum(half.d_scaled * visible_scaled(params, v, codec.one_hot))
-                total += sign * jnp.mean(visible_energy(params, v)) + through_hidden
+                through_hidden = jnp.sum(half.d_scaled * visible.scaled(params, v))
+                total += sign * jnp.mean(visible.energy(params, v)) + through_hidden
             return total
 
         d_visible = jax.grad(visible_objective, argnums=(0, 1))(state.params.visible_bias, state.params.log_sigma)
         gradient = Params(model.gradient[0], d_visible[0], model.gradient[1], d_visible[1])
-        loss = jnp.mean(visible_energy(params, events) - data.softplus)
-        loss -= jnp.mean(visible_energy(params, chains) - model.softplus)
+        loss = jnp.mean(visible.energy(params, events) - data.softplus)
+        loss -= jnp.mean(visible.energy(params, chains) - model.softplus)
         # The derivative of −F's mean by what the hidden units see is W E[h | v]/n.
         linear = params.visible_bias[:, None] - n * data.d_scaled
-        mean = nn.softmax(linear, axis=0) if codec.one_hot else linear
+        mean = visible.mean(linear)
         return updated(state, gradient, chains), Info(loss, jnp.mean(jnp.sum((events - mean) ** 2, axis=0)))
 
     def step_counted(state, batch, noise):
@@ -227,8 +227,9 @@ def build(config: Any, target: Any) -> Model:
         hidden = jnp.broadcast_to(noise.visible[:, :1], (settings.k, width, len(batch)))
         return step_at_once(state, batch, Noise(hidden, noise.visible))
 
-    def softmax_log_probs(params):
-        return nn.log_softmax(-free_energy_softmax(params, jnp.eye(n_visible, dtype=params.weights.dtype)))
+    def state_log_probs(params):
+        states = visible.states(n_visible, dtype=params.weights.dtype)
+        return nn.log_softmax(-free_energy(visible, params, states.T))
 
     def gibbs(key, params, n, n_sweeps):
         n_chains = min(n, _CHAINS_AT_ONCE)
@@ -238,13 +239,13 @@ def build(config: Any, target: Any) -> Model:
             start = jax.random.normal(key_start, (n_visible, n_chains))
             v = params.visible_bias[:, None] + jnp.exp(params.log_sigma)[:, None] * start
 
-            def sweep(v, i):
+            def swept(v, i):
                 key_hidden, key_visible = jax.random.split(jax.random.fold_in(key_sweeps, i))
                 hidden = jax.random.uniform(key_hidden, (width, n_chains))
-                visible = prng.normal(key_visible, (n_visible, n_chains))
-                return sweep_gaussian(params, v, hidden, visible), None
+                (drawn,) = visible.noise(key_visible, (1, n_visible, n_chains))
+                return sweep(visible, params, v, hidden, drawn), None
 
-            return jax.lax.scan(sweep, v, jnp.arange(n_sweeps))[0].T
+            return jax.lax.scan(swept, v, jnp.arange(n_sweeps))[0].T
 
         groups = jax.lax.map(chains_of, jax.random.split(key, -(-n // n_chains)))
         return groups.reshape(-1, n_visible)[:n]
@@ -252,9 +253,9 @@ def build(config: Any, target: Any) -> Model:
     def sampler(n_sweeps):
         def sample(key, state, n):
             params = units(state.params)
-            if codec.one_hot:
-                drawn = jax.random.categorical(key, softmax_log_probs(params), shape=(n,))
-                return jax.nn.one_hot(drawn, n_visible)
+            if visible.states:
+                drawn = jax.random.categorical(key, state_log_probs(params), shape=(n,))
+                return visible.states(n_visible)[drawn]
             return gibbs(key, params, n, n_sweeps)
 
         return sample
@@ -263,17 +264,17 @@ def build(config: Any, target: Any) -> Model:
         key_visible, key_hidden = jax.random.split(key)
         params = units(state.params)
         v = sampler(settings.sample_steps)(key_visible, state, n).T
-        on = jax.random.bernoulli(key_hidden, nn.sigmoid(hidden_input(params, v, codec.one_hot)))
-        return visible_mean(params, on.astype(v.dtype), codec.one_hot).T
+        on = jax.random.bernoulli(key_hidden, nn.sigmoid(hidden_input(visible, params, v)))
+        return visible_mean(visible, params, on.astype(v.dtype)).T
 
     @jax.jit
-    def categorical_log_prob(params, x):
-        return x @ softmax_log_probs(params)
+    def enumerated_log_prob(params, x):
+        return x @ state_log_probs(params)
 
     def log_prob(state, x):
         params = units(state.params)
-        if codec.one_hot:
-            return categorical_log_prob(params, x)
+        if visible.states:
+            return enumerated_log_prob(params, x)
         return -_free_energies(params, x) - log_partition_gaussian(params)
 
     def energy_view(state):
@@ -295,7 +296,7 @@ def build(config: Any, target: Any) -> Model:
         step_counted=step_counted if in_parts else None,
         sample=sampler(settings.sample_steps),
         sample_mean=sample_mean,
-        sample_quick=None if codec.one_hot else sampler(settings.sample_steps_training),
+        sample_quick=None if visible.states else sampler(settings.sample_steps_training),
         log_prob=log_prob,
         log_prob_kind="exact",
         features=features,
@@ -306,20 +307,25 @@ def build(config: Any, target: Any) -> Model:
     return averaged(model, settings.average)
 
 
-def hidden_input(params: Params, v: jax.Array, one_hot: bool) -> jax.Array:
+def hidden_input(visible: Visible, params: Params, v: jax.Array) -> jax.Array:
     """The logits of P(h = 1 | v), [H, n], of visible columns v [V, n]."""
-    return params.weights.T @ visible_scaled(params, v, one_hot) + params.hidden_bias[:, None]
+    return params.weights.T @ visible.scaled(params, v) + params.hidden_bias[:, None]
 
 
-def visible_scaled(params: Params, v: jax.Array, one_hot: bool) -> jax.Array:
-    """What hidden units see of visible columns v [V, n]: v/σ², or one-hot v itself."""
-    return v if one_hot else v * jnp.exp(-2 * params.log_sigma)[:, None]
-
-
-def visible_mean(params: Params, h: jax.Array, one_hot: bool) -> jax.Array:
+def visible_mean(visible: Visible, params: Params, h: jax.Array) -> jax.Array:
     """E[v | h], [V, n], of hidden columns h [H, n]."""
-    linear = params.weights @ h + params.visible_bias[:, None]
-    return nn.softmax(linear, axis=0) if one_hot else linear
+    return visible.mean(params.weights @ h + params.visible_bias[:, None])
+
+
+def free_energy(visible: Visible, params: Params, v: jax.Array) -> jax.Array:
+    """F(v) [n] of columns v [V, n]: −ln of the unnormalised density or probability."""
+    return visible.energy(params, v) - sum_softplus(hidden_input(visible, params, v))
+
+
+def sweep(visible: Visible, params: Params, v: jax.Array, hidden: jax.Array, drawn: jax.Array) -> jax.Array:
+    """One Gibbs sweep v -> h -> v [V, n], with uniforms [H, n] for h and the visible layer's own noise for v."""
+    h = (hidden < nn.sigmoid(hidden_input(visible, params, v))).astype(v.dtype)
+    return visible.draw(params, params.weights @ h + params.visible_bias[:, None], drawn)
 
 
 @jax.custom_jvp
@@ -340,46 +346,6 @@ def _sum_softplus_jvp(primals, tangents):
     # The sigmoid that the Gibbs sweeps need as well: it is computed once.
     (x,), (dx,) = primals, tangents
     return sum_softplus(x), jnp.sum(nn.sigmoid(x) * dx, axis=0)
-
-
-def free_energy_gaussian(params: Params, v: jax.Array) -> jax.Array:
-    """F(v) [n] of columns v [V, n] with Gaussian visibles: −ln of the unnormalised density."""
-    return visible_energy_gaussian(params, v) - sum_softplus(hidden_input(params, v, False))
-
-
-def visible_energy_gaussian(params: Params, v: jax.Array) -> jax.Array:
-    """The part of F(v) [n] that needs no hidden unit."""
-    return jnp.sum(((v - params.visible_bias[:, None]) / jnp.exp(params.log_sigma)[:, None]) ** 2, axis=0) / 2
-
-
-def free_energy_softmax(params: Params, v: jax.Array) -> jax.Array:
-    """F(v) [n] of one-hot columns v [V, n]: −ln of the unnormalised probability."""
-    return visible_energy_softmax(params, v) - sum_softplus(hidden_input(params, v, True))
-
-
-def visible_energy_softmax(params: Params, v: jax.Array) -> jax.Array:
-    """The part of F(v) [n] that needs no hidden unit."""
-    return -params.visible_bias @ v
-
-
-def sweep_gaussian(params: Params, v: jax.Array, hidden: jax.Array, visible: jax.Array) -> jax.Array:
-    """One Gibbs sweep v -> h -> v [V, n], with uniforms [H, n] for h and normals [V, n] for v."""
-    h = (hidden < nn.sigmoid(hidden_input(params, v, False))).astype(v.dtype)
-    return draw_visible(params, params.weights @ h, visible, False)
-
-
-def sweep_softmax(params: Params, v: jax.Array, hidden: jax.Array, visible: jax.Array) -> jax.Array:
-    """One Gibbs sweep v -> h -> v [V, n] of one-hot columns, with uniforms [H, n] for h and [1, n] for v."""
-    h = (hidden < nn.sigmoid(hidden_input(params, v, True))).astype(v.dtype)
-    return draw_visible(params, params.weights @ h, visible, True)
-
-
-def draw_visible(params: Params, field: jax.Array, visible: jax.Array, one_hot: bool) -> jax.Array:
-    """Draws v [V, n] given W h [V, n], with normals [V, n] or, for one-hot columns, uniforms [1, n]."""
-    linear = field + params.visible_bias[:, None]
-    if one_hot:
-        return draw_one_hot(linear, visible)
-    return linear + jnp.exp(params.log_sigma)[:, None] * visible
 
 
 class Sums(NamedTuple):
@@ -408,7 +374,7 @@ def over_hidden_units(
 
     Args:
       params: the weights.
-      scaled: what hidden units see, [V, n], from `visible_scaled`.
+      scaled: what hidden units see, [V, n], from `Visible.scaled`.
       n_at_once: hidden units of a part; the last one may be smaller.
       key: [2] uint32, to draw hidden states with; None: none are drawn.
       gradient: derivatives by weights and hidden biases so far; None: none are wanted.
@@ -478,5 +444,5 @@ def log_partition_gaussian(params: Params, nodes_per_sigma: int = 4, margin: flo
 
 @jax.jit
 def _free_energies(params: Params, v: jax.Array) -> jax.Array:
-    """`free_energy_gaussian` of many rows [n, V] without holding [n, H] at once."""
-    return jax.lax.map(lambda row: free_energy_gaussian(params, row[:, None])[0], v, batch_size=4096)
+    """F(v) with Gaussian visibles of many rows [n, V] without holding [n, H] at once."""
+    return jax.lax.map(lambda row: free_energy(visibles.GAUSSIAN, params, row[:, None])[0], v, batch_size=4096)

@@ -32,6 +32,7 @@ from budget import solve_width
 from core import prng
 from core.errors import UserError
 from core.settings import Need, Settings, setting
+from models import laws
 from models.base import Model, SweepView, View, averaged, count_params, is_on, packing
 from models.networks import MLP
 
@@ -60,6 +61,10 @@ def _has_squared_error(config: Any) -> bool:
 
 
 _SQUARED_ERROR = Need("with squared_error", _has_squared_error, 'set VAE.reconstruction = "squared_error"')
+
+
+# The laws of events that it can draw: all.
+LAWS = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.vae` is this family's `Config`.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what the model draws.
 
     Returns:
       The model. `log_prob` integrates over a latent of up to two dimensions on a grid ("exact" up to quadrature
@@ -122,17 +127,21 @@ def build(config: Any, target: Any) -> Model:
       UserError: the budget is below the smallest VAE for these events, or cross_entropy was asked for without bins.
     """
     settings: Config = config.vae
-    codec = target.codec
-    (event_dim,) = codec.event_shape
-    if settings.reconstruction == "cross_entropy" and not codec.one_hot:
+    codec, event_dim, law = target.codec, target.event.size, target.event.law
+    if settings.reconstruction == "cross_entropy" and law.has_scale:
         raise UserError("VAE.reconstruction = 'cross_entropy' needs NUM_BINS > 0; choose 'auto' or 'squared_error'")
-    categorical = codec.one_hot and settings.reconstruction != "squared_error"
-    learn_sigma = settings.learn_sigma and not categorical
-    beta = settings.beta if is_on(settings.beta) else 1.0 if categorical or learn_sigma else 0.1
+    # p(x|z): the event's own law; or, for squared error of what has no scale, a normal one with the events that are
+    # nearest to its draws.
+    by_distance = settings.reconstruction == "squared_error" and not law.has_scale
+    decoded = laws.normal(event_dim) if by_distance else law
+    learn_sigma = settings.learn_sigma and decoded.has_scale
+    # Where the law has a scale, the weight of the squared error stands for it, and the objective is the bound at any β.
+    fixed_scale = decoded.has_scale and not learn_sigma
+    beta = settings.beta if is_on(settings.beta) else 0.1 if fixed_scale else 1.0
 
     def networks(width):
         mlp = functools.partial(MLP, width=width, hidden_layers=config.hidden_layers, activation=nn.tanh)
-        return mlp(n_outputs=2 * settings.latent_dim), mlp(n_outputs=event_dim)
+        return mlp(n_outputs=2 * settings.latent_dim), mlp(n_outputs=decoded.n_outputs)
 
     def init_params(key, nets):
         key_encoder, key_decoder = jax.random.split(key)
@@ -166,24 +175,22 @@ def build(config: Any, target: Any) -> Model:
         return decoder.apply(params.decoder, z.T).T
 
     def log_sigma(params):
+        if not decoded.has_scale:
+            return None
         return params.log_sigma[0] if learn_sigma else 0.5 * jnp.log(beta / 2)
 
     def log_likelihood(params, events, output, axis=-1):
         """ln p(x|z) of events under the decoder's output, both with their coordinates along the axis."""
-        if categorical:
-            return jnp.sum(events * nn.log_softmax(output, axis=axis), axis=axis)
-        log_s = log_sigma(params)
-        square = jnp.sum((events - output) ** 2, axis=axis)
-        return -square / 2 * jnp.exp(-2 * log_s) - event_dim * (log_s + 0.5 * math.log(2 * math.pi))
+        return decoded.log_prob(output, events, log_sigma(params), axis)
 
     def objective(params, events, epsilon):
         mean, log_variance = jnp.split(encoder.apply(params.encoder, events), 2)
         z = mean + jnp.exp(log_variance / 2) * epsilon
         distortion = -jnp.mean(log_likelihood(params, events, decoder.apply(params.decoder, z), axis=0))
         rate = jnp.mean(kl_to_standard_normal(mean, log_variance, axis=0))
-        loss = distortion + (beta if categorical else 1.0) * rate
+        loss = distortion + (1.0 if decoded.has_scale else beta) * rate
         # Squared error minimises β times the bound, as written above: Adam's ε apart this is the bound's own descent.
-        scale = 1.0 if categorical or learn_sigma else beta
+        scale = beta if fixed_scale else 1.0
         return scale * loss, Info(loss, distortion, rate)
 
     def step(state, batch, noise):
@@ -194,14 +201,11 @@ def build(config: Any, target: Any) -> Model:
     def sample(key, state, n):
         key_z, key_x = jax.random.split(key)
         output = decode(state.params, jax.random.normal(key_z, (n, settings.latent_dim)))
-        if categorical:
-            return jax.nn.one_hot(jax.random.categorical(key_x, output), event_dim)
-        drawn = output + jnp.exp(log_sigma(state.params)) * jax.random.normal(key_x, output.shape)
-        return jax.nn.one_hot(jnp.argmax(drawn, axis=-1), event_dim) if codec.one_hot else drawn
+        drawn = decoded.draw_rows(key_x, output, log_sigma(state.params))
+        return law.nearest(drawn) if by_distance else drawn
 
     def decode_mean(params, z):
-        output = decode(params, z)
-        return nn.softmax(output) if categorical else output
+        return decoded.mean(decode(params, z))
 
     def sample_mean(key, state, n):
         return decode_mean(state.params, jax.random.normal(key, (n, settings.latent_dim)))
@@ -212,7 +216,7 @@ def build(config: Any, target: Any) -> Model:
 
     def log_prob_by(state, x, shift):
         """By the rule whose nodes are moved by that share of their distance along every axis."""
-        spacing = _Z_SPACING[not categorical and event_dim > 1]
+        spacing = _Z_SPACING[decoded.has_scale and event_dim > 1]
         nodes, log_weights = _latent_nodes(settings.latent_dim, spacing, x.dtype, shift)
         # In blocks that stay in the cache, or every row would pull all nodes through memory several times. Decoded in
         # blocks as well: at 10⁷ parameters the hidden layers of all nodes at once would take seven GiB.
@@ -248,10 +252,10 @@ def build(config: Any, target: Any) -> Model:
 
     # No bound on −ln p can be below the entropy; a user's table has none, and β ≠ 1 with cross-entropy is no bound.
     # Where β is traced nobody asks.
-    bounds = categorical and not isinstance(beta, jax.core.Tracer) and beta == 1
-    is_bound = bounds if categorical else not codec.one_hot and not target.discrete
+    at_one = not isinstance(beta, jax.core.Tracer) and beta == 1
+    is_bound = not by_distance and not target.discrete and (at_one or decoded.has_scale)
     reference = (target.entropy, "entropy of the target") if is_bound and target.entropy is not None else None
-    has_density = categorical or not codec.one_hot
+    has_density = not by_distance
     model = Model(
         name="VAE",
         n_params=count(width),
@@ -263,7 +267,7 @@ def build(config: Any, target: Any) -> Model:
         sample_mean=sample_mean,
         log_prob=log_prob if has_density else None,
         log_prob_kind=None if not has_density else "exact" if settings.latent_dim <= 2 else "estimate",
-        features=None if codec.one_hot else features,
+        features=features if law.has_scale else None,
         log_prob_error=log_prob_error if has_density and settings.latent_dim <= 2 else None,
         views={"vae_latent_manifold_sweep": View("latent_sweep", latent_view)},
         loss_reference=reference,

@@ -24,6 +24,9 @@ from models import bayesian_mixture, grouped, mixtures, normal_wishart
 from models.base import Model
 from models.normal_wishart import Law
 
+# The laws of events that it can draw.
+LAWS = grouped.LAWS
+
 
 @dataclass(frozen=True)
 class Config(bayesian_mixture.SharedSettings, of="VBGMM"):
@@ -63,7 +66,7 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.vbgmm` is this family's `Config`.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what the model draws.
 
     Raises:
       UserError: the budget is below one component, or makes more than a fixed training set has rows, or a prior has
@@ -73,7 +76,7 @@ def build(config: Any, target: Any) -> Model:
     shared = bayesian_mixture.shared_parts("VBGMM", config, target, settings, lambda state: law_of(state.params))
 
     def init(key, data):
-        x, weights = grouped.positions_of(data, target)
+        x, weights = shared.positions.weighted(data)
         prior = normal_wishart.prior_of(x, weights, shared.width, settings)
         params = params_of(normal_wishart.start_of(key, x, weights, prior))
         return State(params, prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0))
@@ -86,7 +89,7 @@ def build(config: Any, target: Any) -> Model:
             law = law_of(state.params)
             # What is counted are the updates: the bounds are evaluated before a few of them.
             course = state.course if whole else shared.followed(state, law, batch, noise)
-            params, loss = vb_step(state.params, state.prior, *grouped.positions_of(batch, target), whole)
+            params, loss = vb_step(state.params, state.prior, *shared.positions.weighted(batch), whole)
             left = normal_wishart.n_components(law_of(params), state.prior, len(batch))
             return State(params, state.prior, course, state.n_done + 1), Info(loss, left)
 

@@ -45,8 +45,8 @@ class Noise(NamedTuple):
 
     z_critic: jax.Array  # [n_critic, latent_dim, B] float32
     z_generator: jax.Array  # [latent_dim, B] float32
-    uniform_critic: jax.Array  # [n_critic, 1, B] float32, what a category takes; [n_critic, 0, B] without bins
-    gumbel_generator: jax.Array  # [n_bins, B] float32; [0, B] without bins
+    draw_critic: jax.Array  # [n_critic, r, B] float32, what a draw of the event's law takes
+    draw_generator: jax.Array  # [q, B] float32, what the same with a gradient takes
     mixing: jax.Array  # [n_critic, 1, B] float32, uniform: where between a row and a generated one slopes are measured
 
 
@@ -81,7 +81,7 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
     Args:
       name: of the family.
       config: the run's configuration.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what the model draws.
       settings: has `latent_dim`, `n_critic` and `gumbel_temperature`.
       optimisers: of both networks.
       bound: on the critic's slope.
@@ -92,11 +92,10 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
     Raises:
       UserError: the budget is below the smallest pair for these events.
     """
-    codec = target.codec
-    (event_dim,) = codec.event_shape
+    event_dim, law = target.event.size, target.event.law
     pair = build_pair(config, target, settings.latent_dim, settings.gumbel_temperature, judge_bias=False)
     n_critic = settings.n_critic
-    unit, stretch = _units(codec)
+    unit, stretch = _units(target.codec)
 
     def init(key, data):
         del data
@@ -105,12 +104,11 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
         return State(params, Networks(*opt_state))
 
     def noise(key):
-        key_z, key_uniform, key_gumbel, key_mixing = jax.random.split(key, 4)
+        key_z, key_draw, key_gradient, key_mixing = jax.random.split(key, 4)
         n = config.batch_size
         z = prng.normal(key_z, (n_critic + 1, settings.latent_dim, n))
-        uniform = jax.random.uniform(key_uniform, (n_critic, int(codec.one_hot), n))
-        gumbel = jax.random.gumbel(key_gumbel, (event_dim if codec.one_hot else 0, n))
-        return Noise(z[:-1], z[-1], uniform, gumbel, jax.random.uniform(key_mixing, (n_critic, 1, n)))
+        drawn, drawn_generator = law.noise(key_draw, (n_critic, n)), law.gradient_noise(key_gradient, n)
+        return Noise(z[:-1], z[-1], drawn, drawn_generator, jax.random.uniform(key_mixing, (n_critic, 1, n)))
 
     def slopes(params, events):
         """‖∇f‖ at events [event_dim, n], [n]; times `unit` the distances are then those of data space."""
@@ -125,14 +123,14 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
         return penalty - difference(params, rows)
 
     def largest_slope(params, rows):
-        if codec.one_hot:
+        if law.unit_vectors:
             # Between the only events that there are.
             values = pair.judge(params, jnp.eye(event_dim))
             return (jnp.max(values) - jnp.min(values)) / math.sqrt(2)
         return jnp.max(slopes(params, jnp.concatenate(rows, axis=1)))
 
-    def generator_objective(params, params_critic, z, gumbel):
-        return -jnp.mean(pair.judge(params_critic, pair.generate_with_gradient(params, z, gumbel)))
+    def generator_objective(params, params_critic, z, drawn):
+        return -jnp.mean(pair.judge(params_critic, pair.generate_with_gradient(params, z, drawn)))
 
     def step_with(unroll):
         def step(state, batch, noise):
@@ -141,14 +139,14 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
 
             def critic_update(carry, drawn):
                 _, critic, opt_state = carry
-                batch, z, uniform, mixing = drawn
-                real, fake = batch.T, pair.generate(generator, z, uniform)
+                batch, z, noise_draw, mixing = drawn
+                real, fake = batch.T, pair.generate(generator, z, noise_draw)
                 rows = Rows(real, fake, fake + mixing * (real - fake))
                 loss, gradient = jax.value_and_grad(critic_objective)(critic, rows)
                 after, opt_state = pair.updated(1, optimisers.critic, critic, gradient, opt_state)
                 return (critic, bound.after_update(after), opt_state), (loss, rows)
 
-            drawn = batches, noise.z_critic, noise.uniform_critic, noise.mixing
+            drawn = batches, noise.z_critic, noise.draw_critic, noise.mixing
             start = state.params.critic, state.params.critic, state.opt_state.critic
             (before, critic, opt_critic), (losses, rows) = jax.lax.scan(critic_update, start, drawn, unroll=unroll)
             # Of rows that the critic has not seen: those of its last update, before that.
@@ -156,7 +154,7 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
             slope = largest_slope(before, last)
             distance = unit * difference(before, last) / (slope if bound.normalised else 1.0)
             loss_generator, gradient = jax.value_and_grad(generator_objective)(
-                generator, critic, noise.z_generator, noise.gumbel_generator
+                generator, critic, noise.z_generator, noise.draw_generator
             )
             generator, opt_generator = pair.updated(
                 0, optimisers.generator, generator, gradient, state.opt_state.generator
@@ -189,9 +187,9 @@ def norms(gradient: jax.Array) -> jax.Array:
 
 def _units(codec: Any) -> tuple[float, jax.Array | None]:
     """What a distance between events is to be multiplied by, after their coordinates have been by [D] (None: by 1)."""
-    if codec.one_hot:
+    if not codec.affine:
         return 1.0, None
-    (event_dim,) = codec.event_shape
+    event_dim = codec.event.size
     unit = math.exp(codec.log_volume / event_dim)
     with jax.ensure_compile_time_eval():
         ends = codec.decode(jnp.stack([jnp.zeros(event_dim), jnp.ones(event_dim)]))

@@ -21,6 +21,9 @@ from core.settings import WITH_BINS, Settings, setting
 from models import wasserstein
 from models.base import Model, averaged
 
+# The laws of events that it can draw: all.
+LAWS = None
+
 
 @dataclass(frozen=True)
 class Config(Settings, of="WGAN"):
@@ -39,7 +42,7 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.wgan` is this family's `Config`.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what the model draws.
 
     Returns:
       The model. With bins `log_prob` is an estimate whose errors `adversarial.build_pair` states; without bins there is

@@ -29,6 +29,10 @@ from models.base import Model, averaged
 # Not `average` and Adam's decays: of 1 − decay a traced float32 has fewer digits left than a constant.
 
 
+# The laws of events that it can draw: all.
+LAWS = None
+
+
 @dataclass(frozen=True)
 class Config(Settings, of="WGAN_GP"):
     """Settings of the WGAN with a gradient penalty."""
@@ -50,7 +54,7 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.wgan_gp` is this family's `Config`.
-      target: the distribution to learn; its codec fixes the event shape.
+      target: the distribution to learn; its event is what the model draws.
 
     Returns:
       The model. With bins `log_prob` is an estimate whose errors `adversarial.build_pair` states; without bins there is

@@ -95,7 +95,7 @@ def test_families_get_the_width_whose_leaves_are_closest(
 ):
     config = make_config(hidden_layers=hidden_layers, **events)
     target = make_target(config)
-    data = jnp.zeros((config.batch_size, *target.codec.event_shape))
+    data = jnp.zeros((config.batch_size, target.event.size))
 
     def build(budget):
         return MODELS[family].build(make_config(hidden_layers=hidden_layers, parameter_budget=budget, **events), target)

@@ -90,7 +90,7 @@ def torch_facts(family: str, name: str, width: int) -> str:
         "hidden_layers": work.hidden_layers,
         "batch_size": work.batch_size,
         "num_bins": work.num_bins,
-        "event_dim": target.codec.event_shape[0],
+        "event_dim": target.event.size,
         "weights": target.modes.weights.tolist(),
         "means": target.modes.means.tolist(),
         "factors": np.linalg.cholesky(target.modes.covariances).tolist(),

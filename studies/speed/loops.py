@@ -38,7 +38,7 @@ def ema(average, params, t, decay):
 
 def gan(config, target, width, flat):
     """Parts of a GAN: init(key), and the updates (state, batch, key) -> state of its two networks in turn."""
-    settings, (event_dim,), one_hot = config.gan, target.codec.event_shape, target.codec.one_hot
+    settings, event_dim, one_hot = config.gan, target.event.size, target.event.law.unit_vectors
     generator = MLP(width, config.hidden_layers, event_dim, nn.leaky_relu)
     discriminator = MLP(width, config.hidden_layers, 1, nn.leaky_relu)
     optimiser_g = adam(settings.learning_rate, flat, settings.adam_b1)
@@ -106,7 +106,7 @@ def gan(config, target, width, flat):
 
 def vae(config, target, width, flat):
     """Parts of a VAE."""
-    settings, (event_dim,), one_hot = config.vae, target.codec.event_shape, target.codec.one_hot
+    settings, event_dim, one_hot = config.vae, target.event.size, target.event.law.unit_vectors
     encoder = MLP(width, config.hidden_layers, 2 * settings.latent_dim, nn.tanh)
     decoder = MLP(width, config.hidden_layers, event_dim, nn.tanh)
     optimiser = adam(settings.learning_rate, flat)
@@ -143,7 +143,7 @@ def vae(config, target, width, flat):
 
 def rbm(config, target, width, flat):
     """Parts of an RBM with contrastive divergence, one Gibbs sweep."""
-    settings, (n_visible,), one_hot = config.rbm, target.codec.event_shape, target.codec.one_hot
+    settings, n_visible, one_hot = config.rbm, target.event.size, target.event.law.unit_vectors
     optimiser = adam(settings.learning_rate, flat)
 
     def init(key):

@@ -116,7 +116,7 @@ def test_every_traceable_setting_can_be_on_whatever_the_events(make_config, fami
     key = jax.random.key(0)
     events = target.codec.encode(target.sample(key, (model.batches_per_step or 1) * config.batch_size))
     shape = (model.batches_per_step, config.batch_size) if (model.batches_per_step or 1) > 1 else (config.batch_size,)
-    batch = events.reshape(*shape, *target.codec.event_shape)
+    batch = events.reshape(*shape, target.event.size)
 
     def trained(numbers):
         own = model.with_numbers(numbers)
@@ -124,4 +124,4 @@ def test_every_traceable_setting_can_be_on_whatever_the_events(make_config, fami
         return own.sample(key, state, 3)
 
     numbers = {name: np.float32(value) for name, value in model.numbers.items()}
-    assert jax.eval_shape(trained, numbers).shape == (3, *target.codec.event_shape)
+    assert jax.eval_shape(trained, numbers).shape == (3, target.event.size)

@@ -99,8 +99,8 @@ def test_encode_gives_one_hot_rows_of_the_cell():
     codec = codecs.binning(cells)
     x = jnp.asarray([[-9.0], [-2.0], [-0.4], [3.0], [1e30]])
     events = codec.encode(x)
-    assert codec.one_hot
-    assert codec.event_shape == events.shape[1:]
+    assert codec.event.law.name == "category"
+    assert (codec.event.size,) == codec.event.shape == events.shape[1:]
     np.testing.assert_array_equal(events, np.eye(5)[[0, 0, 1, 4, 4]])
 
 

@@ -81,7 +81,7 @@ def draw_events(target: Target, model: Model, key: jax.Array) -> jax.Array:
     n_batches = model.batches_per_step or 4
     events = target.codec.encode(target.sample(key, n_batches * BATCH_SIZE))
     stacked = model.batches_per_step is not None and model.batches_per_step > 1
-    return events.reshape(n_batches, BATCH_SIZE, *target.codec.event_shape) if stacked else events
+    return events.reshape(n_batches, BATCH_SIZE, target.event.size) if stacked else events
 
 
 def run_trial(model: Model, target: Target, keys: Streams) -> Trial:
@@ -203,14 +203,14 @@ def test_every_trainable_leaf_changes(case):
 
 
 def test_samples_are_events(case):
-    shape = (N_SAMPLES, *case.target.codec.event_shape)
+    shape = (N_SAMPLES, case.target.event.size)
     drawn_events = [drawn for drawn in (case.first.sample, case.sample_quick) if drawn is not None]
     assert (case.sample_quick is None) == (case.model.sample_quick is None)
     for drawn in (*drawn_events, case.sample_mean):
         assert drawn.shape == shape
         assert drawn.dtype == jnp.float32
         assert np.all(np.isfinite(drawn))
-    if case.target.codec.one_hot:
+    if case.target.event.law.unit_vectors:
         for drawn in drawn_events:
             assert np.all((drawn == 0) | (drawn == 1))
             assert np.all(drawn.sum(-1) == 1)
@@ -255,7 +255,7 @@ def test_log_prob(case):
     assert values.shape == (N_SAMPLES,)
     assert values.dtype == jnp.float32
     assert np.all(np.isfinite(values))
-    if target.codec.one_hot:
+    if target.event.law.unit_vectors:
         total = np.sum(np.exp(np.asarray(model.log_prob(case.first.trained, jnp.eye(target.n_bins)), np.float64)))
         # float32 logarithms of numbers near 1/6: each is off by at most a few times 2e-7.
         assert total == pytest.approx(1, abs=5e-6)

@@ -8,7 +8,8 @@ import scipy.special
 import scipy.stats
 from flax import linen as nn
 
-from models.networks import MLP, Dense, draw_one_hot
+from models.laws import draw_one_hot
+from models.networks import MLP, Dense
 
 
 def test_an_affine_layer_has_the_parameters_of_flax_and_maps_columns():

@@ -13,6 +13,7 @@ import scipy.special
 import scipy.stats
 
 from models import rbm
+from models.visibles import GAUSSIAN, SOFTMAX
 from targets import make_target
 
 LOG_2PI = math.log(2 * math.pi)
@@ -80,7 +81,7 @@ def test_gaussian_free_energy_is_the_sum_over_hidden_states():
     rows = np.random.default_rng(2).normal(size=(6, 2)) * 2
     expected = [-scipy.special.logsumexp([-energy_gaussian(params, v, h) for h in states(4)]) for v in rows]
     with jax.enable_x64(True):
-        found = rbm.free_energy_gaussian(on_device(params, jnp.float64), jnp.asarray(rows.T))
+        found = rbm.free_energy(GAUSSIAN, on_device(params, jnp.float64), jnp.asarray(rows.T))
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -88,7 +89,7 @@ def test_softmax_free_energy_is_the_sum_over_hidden_states():
     params = softmax_params()
     expected = [-scipy.special.logsumexp([-energy_softmax(params, v, h) for h in states(4)]) for v in np.eye(5)]
     with jax.enable_x64(True):
-        found = rbm.free_energy_softmax(on_device(params, jnp.float64), jnp.eye(5))
+        found = rbm.free_energy(SOFTMAX, on_device(params, jnp.float64), jnp.eye(5))
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -154,11 +155,11 @@ def test_conditionals_are_those_of_the_joint():
     v = np.array([0.4, -1.1])
     joint = scipy.special.softmax([-energy_gaussian(gaussian, v, each) for each in h])
     with jax.enable_x64(True):
-        logits = rbm.hidden_input(on_device(gaussian, jnp.float64), jnp.asarray(v)[:, None], False)[:, 0]
+        logits = rbm.hidden_input(GAUSSIAN, on_device(gaussian, jnp.float64), jnp.asarray(v)[:, None])[:, 0]
         np.testing.assert_allclose(scipy.special.expit(logits), joint @ h, rtol=1e-12)
         for each in h[[3, 9]]:
             table = scipy.special.softmax([-energy_softmax(softmax, one, each) for one in np.eye(5)])
-            mean = rbm.visible_mean(on_device(softmax, jnp.float64), jnp.asarray(each)[:, None], True)[:, 0]
+            mean = rbm.visible_mean(SOFTMAX, on_device(softmax, jnp.float64), jnp.asarray(each)[:, None])[:, 0]
             np.testing.assert_allclose(mean, table, rtol=1e-12)
 
 
@@ -171,7 +172,7 @@ def test_gaussian_rbm_is_a_mixture_of_gaussians():
     expected = scipy.special.logsumexp(each + scipy.special.log_softmax(log_weights), axis=-1)
     with jax.enable_x64(True):
         on64 = on_device(params, jnp.float64)
-        log_density = -rbm.free_energy_gaussian(on64, jnp.asarray(grid.T)) - rbm.log_partition_gaussian(on64)
+        log_density = -rbm.free_energy(GAUSSIAN, on64, jnp.asarray(grid.T)) - rbm.log_partition_gaussian(on64)
         np.testing.assert_allclose(log_density, expected, atol=1e-10)
 
 
@@ -218,7 +219,7 @@ def test_gaussian_likelihood_gradient_is_data_less_model():
         centres = p.visible_bias[None] + h @ p.weights.T
         squares = (centres**2 - p.visible_bias[None] ** 2) / (2 * jnp.exp(2 * p.log_sigma)[None])
         log_z = jax.nn.logsumexp(h @ p.hidden_bias + squares.sum(-1)) + p.log_sigma.sum() + LOG_2PI
-        return -rbm.free_energy_gaussian(p, v.T).mean() - log_z
+        return -rbm.free_energy(GAUSSIAN, p, v.T).mean() - log_z
 
     with jax.enable_x64(True):
         gradient = jax.grad(log_likelihood)(on_device(params, jnp.float64), jnp.asarray(rows))
@@ -242,7 +243,7 @@ def test_softmax_likelihood_gradient_is_data_less_model():
     rows = np.eye(5)[np.repeat(np.arange(5), counts)]
 
     def log_likelihood(p, v):
-        return -rbm.free_energy_softmax(p, v.T).mean() - jax.nn.logsumexp(-rbm.free_energy_softmax(p, jnp.eye(5)))
+        return -rbm.free_energy(SOFTMAX, p, v.T).mean() - jax.nn.logsumexp(-rbm.free_energy(SOFTMAX, p, jnp.eye(5)))
 
     with jax.enable_x64(True):
         gradient = jax.grad(log_likelihood)(on_device(params, jnp.float64), jnp.asarray(rows))
@@ -283,9 +284,9 @@ def step_gradient(state_after):
 
 
 def sweeps_by_hand(params, rows, noise, one_hot):
-    sweep, v = rbm.sweep_softmax if one_hot else rbm.sweep_gaussian, rows.T
+    layer, v = SOFTMAX if one_hot else GAUSSIAN, rows.T
     for hidden, visible in zip(noise.hidden, noise.visible, strict=True):
-        v = sweep(params, v, hidden, visible)
+        v = rbm.sweep(layer, params, v, hidden, visible)
     return v.T
 
 
@@ -302,7 +303,7 @@ def test_cd_starts_at_the_data_and_does_k_sweeps(make_config, target_type, num_b
     assert noise.visible.shape == (k, 1 if num_bins else 2, 8)
     after, info = jax.jit(model.step)(state, batch, noise)
     assert after.chains == ()
-    energy = rbm.free_energy_softmax if num_bins else rbm.free_energy_gaussian
+    energy = functools.partial(rbm.free_energy, SOFTMAX if num_bins else GAUSSIAN)
     chains = sweeps_by_hand(state.params, batch, noise, num_bins > 0)
     by_hand = energy(state.params, batch.T).mean() - energy(state.params, chains.T).mean()
     assert float(info.loss) == pytest.approx(float(by_hand), rel=1e-4, abs=1e-5)
@@ -330,7 +331,7 @@ def test_pcd_goes_on_from_the_persistent_chains(make_config, target_type, num_bi
     state = with_random_weights(state)
     step = jax.jit(model.step)
     n_visible = batch.shape[1]
-    energy = rbm.free_energy_softmax if num_bins else rbm.free_energy_gaussian
+    energy = functools.partial(rbm.free_energy, SOFTMAX if num_bins else GAUSSIAN)
     start = state.chains
     # Eight chains of one softmax unit may all stay where they are in one sweep.
     for i in range(4):
@@ -507,17 +508,18 @@ def test_softmax_sweep_leaves_the_exact_distribution_unchanged():
     params, h = softmax_params(), states(4)
     with jax.enable_x64(True):
         on64 = on_device(params, jnp.float64)
-        on = scipy.special.expit(rbm.hidden_input(on64, jnp.eye(5), True)).T  # P(hⱼ = 1 | v)
+        on = scipy.special.expit(rbm.hidden_input(SOFTMAX, on64, jnp.eye(5))).T  # P(hⱼ = 1 | v)
         hidden = np.prod(np.where(h[None] > 0, on[:, None], 1 - on[:, None]), axis=-1)  # P(h | v)
-        transition = hidden @ np.asarray(rbm.visible_mean(on64, jnp.asarray(h.T), True)).T
-        exact = scipy.special.softmax(-np.asarray(rbm.free_energy_softmax(on64, jnp.eye(5))))
+        transition = hidden @ np.asarray(rbm.visible_mean(SOFTMAX, on64, jnp.asarray(h.T))).T
+        exact = scipy.special.softmax(-np.asarray(rbm.free_energy(SOFTMAX, on64, jnp.eye(5))))
     np.testing.assert_allclose(transition.sum(1), 1, atol=1e-12)
     np.testing.assert_allclose(exact @ transition, exact, atol=1e-12)
     # The sweep that training uses draws from just these rows; 4.5 standard errors of a frequency.
     n = 20_000
     key_hidden, key_visible = jax.random.split(jax.random.key(0))
     start = jnp.asarray(np.repeat(np.eye(5), n, axis=0), jnp.float32)
-    swept = rbm.sweep_softmax(
+    swept = rbm.sweep(
+        SOFTMAX,
         on_device(params),
         start.T,
         jax.random.uniform(key_hidden, (4, 5 * n)),
@@ -548,7 +550,8 @@ def test_gaussian_sweep_leaves_the_exact_distribution_unchanged():
     exact = centres[component] + np.exp(params.log_sigma) * generator.normal(size=(n, 2))
     key_hidden, key_visible = jax.random.split(jax.random.key(0))
     swept = np.asarray(
-        rbm.sweep_gaussian(
+        rbm.sweep(
+            GAUSSIAN,
             on_device(params),
             jnp.asarray(exact.T, jnp.float32),
             jax.random.uniform(key_hidden, (4, n)),
@@ -574,7 +577,8 @@ def test_gaussian_sweep_leaves_the_exact_distribution_unchanged():
 def test_gaussian_sweep_from_one_point_is_its_exact_conditional_mixture():
     n, params, start = 100_000, gaussian_params(n_visible=1), 0.4
     key_hidden, key_visible = jax.random.split(jax.random.key(1))
-    swept = rbm.sweep_gaussian(
+    swept = rbm.sweep(
+        GAUSSIAN,
         on_device(params),
         jnp.full((1, n), start),
         jax.random.uniform(key_hidden, (4, n)),
@@ -655,7 +659,7 @@ def test_binned_samples_are_exact(make_config):
     n = 40_000
     model, state, _ = build(make_config, "1D_TRIMODAL", 5)
     state = with_random_weights(state)
-    probability = scipy.special.softmax(-np.asarray(rbm.free_energy_softmax(state.params, jnp.eye(5)), np.float64))
+    probability = scipy.special.softmax(-np.asarray(rbm.free_energy(SOFTMAX, state.params, jnp.eye(5)), np.float64))
     assert np.ptp(probability) > 0.1
     np.testing.assert_allclose(model.log_prob(state, jnp.eye(5)), np.log(probability), atol=1e-5)
     counts = np.asarray(model.sample(jax.random.key(0), state, n)).sum(0)
@@ -672,7 +676,7 @@ def test_log_prob_is_minus_the_free_energy_less_log_z(make_config):
     model, state, batch = build(make_config)
     state = with_random_weights(state)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
-    free = np.asarray(rbm.free_energy_gaussian(state.params, batch.T), np.float64)
+    free = np.asarray(rbm.free_energy(GAUSSIAN, state.params, batch.T), np.float64)
     np.testing.assert_allclose(model.log_prob(state, batch), -free - exact_log_partition(params), atol=2e-5)
 
 

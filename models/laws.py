@@ -1,0 +1,121 @@
+"""What an event is, and the laws by which a network's outputs become one.
+
+A family knows an event by its `Event` alone. Arrays of events stay flat, [n, size]; within a training step they are
+columns, [size, n], as `models.networks` says why.
+
+References:
+  Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax, 2017 (§2.2, straight-through).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import nn
+
+
+class Law(NamedTuple):
+    """How the outputs of a network become an event: a distribution with the outputs as its parameters.
+
+    Columns are [n_outputs, n] outputs and [size, n] events. A law with a scale (a Gaussian's σ) takes its logarithm
+    where it scores and draws; one without ignores it. A generator's draw has no scale: its outputs are the events
+    where a law has one.
+    """
+
+    name: str  # what a family's LAWS knows it by
+    n_outputs: int
+    has_scale: bool
+    noise: Callable[[jax.Array, tuple[int, ...]], jax.Array]  # (key, (…, n)) -> [… , r, n], what `draw` takes
+    draw: Callable[[jax.Array, jax.Array], jax.Array]  # (outputs, noise [r, n]) -> events, of a generator
+    gradient_noise: Callable[[jax.Array, int], jax.Array]  # (key, n) -> [q, n], what `draw_with_gradient` takes
+    draw_with_gradient: Callable[..., jax.Array]  # (outputs, gradient noise, temperature) -> events, to differentiate
+    mean: Callable[..., jax.Array]  # (outputs, axis) -> E[event]; the coordinates lie along the axis, as below
+    log_prob: Callable[..., jax.Array]  # (outputs, events, log scale, axis) -> [n] nats
+    draw_rows: Callable[..., jax.Array]  # (key, outputs [n, n_outputs], log scale) -> [n, size], with the scale
+    nearest: Callable[[jax.Array], jax.Array]  # points [n, size] -> the events nearest to them
+    unit_vectors: bool = False  # events are the columns of a unit matrix: √2 apart, with E[event] their probabilities
+
+
+class Event(NamedTuple):
+    """One event, as families see it."""
+
+    size: int  # numbers that it is made of
+    shape: tuple[int, ...]  # what they are to a picture or a convolution
+    law: Law
+
+
+def normal(size: int) -> Law:
+    """A normal variable of `size` coordinates around the outputs, with one deviation for all."""
+
+    def log_prob(outputs, events, log_scale, axis=-1):
+        square = jnp.sum((events - outputs) ** 2, axis=axis)
+        return -square / 2 * jnp.exp(-2 * log_scale) - size * (log_scale + 0.5 * math.log(2 * math.pi))
+
+    return Law(
+        name="normal",
+        n_outputs=size,
+        has_scale=True,
+        noise=lambda key, shape: jax.random.uniform(key, (*shape[:-1], 0, shape[-1])),
+        draw=lambda outputs, noise: outputs,
+        gradient_noise=lambda key, n: jax.random.gumbel(key, (0, n)),
+        draw_with_gradient=lambda outputs, noise, temperature: outputs,
+        mean=lambda outputs, axis=-1: outputs,
+        log_prob=log_prob,
+        draw_rows=lambda key, outputs, log_scale: outputs + jnp.exp(log_scale) * jax.random.normal(key, outputs.shape),
+        nearest=lambda points: points,
+    )
+
+
+def category(size: int) -> Law:
+    """One of `size` categories, as one-hot columns, with the outputs as logits."""
+
+    def log_prob(outputs, events, log_scale, axis=-1):
+        del log_scale
+        return jnp.sum(events * nn.log_softmax(outputs, axis=axis), axis=axis)
+
+    return Law(
+        name="category",
+        n_outputs=size,
+        has_scale=False,
+        noise=lambda key, shape: jax.random.uniform(key, (*shape[:-1], 1, shape[-1])),
+        draw=draw_one_hot,
+        gradient_noise=lambda key, n: jax.random.gumbel(key, (size, n)),
+        draw_with_gradient=lambda outputs, noise, temperature: straight_through(outputs + noise, temperature),
+        mean=lambda outputs, axis=-1: nn.softmax(outputs, axis=axis),
+        log_prob=log_prob,
+        draw_rows=lambda key, outputs, log_scale: jax.nn.one_hot(jax.random.categorical(key, outputs), size),
+        nearest=lambda points: jax.nn.one_hot(jnp.argmax(points, axis=-1), size),
+        unit_vectors=True,
+    )
+
+
+def draw_one_hot(logits: jax.Array, uniform: jax.Array) -> jax.Array:
+    """Draws a category a column by inversion of its distribution function.
+
+    It takes one random number a column where the Gumbel trick takes one a category, and small models are bound by their
+    random numbers.
+
+    Args:
+      logits: [K, n], log probabilities up to a constant a column.
+      uniform: [1, n] in [0, 1).
+
+    Returns:
+      One-hot columns [K, n].
+    """
+    n_categories = logits.shape[0]
+    cumulative = jnp.tril(jnp.ones((n_categories, n_categories), logits.dtype)) @ nn.softmax(logits, axis=0)
+    # Scaled by the last sum, which rounding leaves a little off one.
+    drawn = jnp.sum(uniform * cumulative[-1:] >= cumulative[:-1], axis=0)
+    return jax.nn.one_hot(drawn, n_categories, axis=0, dtype=logits.dtype)
+
+
+def straight_through(perturbed_logits: jax.Array, temperature: float) -> jax.Array:
+    """One-hot argmax of logits plus Gumbel noise [K, n], with the gradient of their softmax at the temperature."""
+    # As the compiler does where the temperature is a constant: bits must not depend on whether it is one.
+    inverse = 1 / jnp.asarray(temperature, perturbed_logits.dtype)
+    soft = nn.softmax(perturbed_logits * inverse, axis=0)
+    hard = jax.nn.one_hot(jnp.argmax(perturbed_logits, axis=0), soft.shape[0], axis=0)
+    # In this order the forward value is the one-hot column itself, without a rounding error.
+    return hard + (soft - jax.lax.stop_gradient(soft))

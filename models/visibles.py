@@ -1,0 +1,50 @@
+"""What a restricted Boltzmann machine's visible layer is made of: Gaussian units, or one softmax unit.
+
+Everything is a function of the machine's parameters (`rbm.Params`: weights [V, H], visible_bias [V], hidden_bias [H],
+log_sigma [V]) and of columns: visible ones v [V, n], hidden ones h [H, n].
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from core import prng
+from models.laws import draw_one_hot
+
+
+class Visible(NamedTuple):
+    """One kind of visible layer."""
+
+    has_sigma: bool  # a deviation a unit, and a visible bias that starts at the rows' mean
+    noise: Callable[[jax.Array, tuple[int, int, int]], jax.Array]  # (key, (k, V, n)) -> what k draws of v take
+    scaled: Callable[[Any, jax.Array], jax.Array]  # (params, v) -> [V, n], what hidden units see
+    mean: Callable[[jax.Array], jax.Array]  # W h + b_v [V, n] -> E[v | h]
+    energy: Callable[[Any, jax.Array], jax.Array]  # (params, v) -> [n], the part of F(v) that needs no hidden unit
+    draw: Callable[[Any, jax.Array, jax.Array], jax.Array]  # (params, W h + b_v, one draw's noise) -> v
+    states: Callable[..., jax.Array] | None  # (V) -> [M, V], all there are, where they can be counted
+
+
+GAUSSIAN = Visible(
+    has_sigma=True,
+    noise=prng.normal,
+    scaled=lambda params, v: v * jnp.exp(-2 * params.log_sigma)[:, None],
+    mean=lambda linear: linear,
+    energy=lambda params, v: (
+        jnp.sum(((v - params.visible_bias[:, None]) / jnp.exp(params.log_sigma)[:, None]) ** 2, axis=0) / 2
+    ),
+    draw=lambda params, linear, noise: linear + jnp.exp(params.log_sigma)[:, None] * noise,
+    states=None,
+)
+
+SOFTMAX = Visible(
+    has_sigma=False,
+    noise=lambda key, shape: jax.random.uniform(key, (shape[0], 1, shape[2])),
+    scaled=lambda params, v: v,
+    mean=lambda linear: nn.softmax(linear, axis=0),
+    energy=lambda params, v: -params.visible_bias @ v,
+    draw=lambda params, linear, noise: draw_one_hot(linear, noise),
+    states=jnp.eye,
+)
