@@ -16,6 +16,12 @@ class Metric(NamedTuple):
     label: str
     unit: str
     higher_is_better: bool = False
+    is_count: bool = False
+
+    @property
+    def label_with_unit(self) -> str:
+        """Such as "KLD (nats)"."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
 # Everything that a model can be scored by, in the order of tables. The first two are followed during training.
@@ -26,7 +32,7 @@ METRICS = {
     "wasserstein_exact": Metric("exact W₁", "units of x"),
     "mmd2": Metric("MMD²", ""),
     "classifier_accuracy": Metric("classifier", "accuracy"),
-    "modes_covered": Metric("modes", "", True),
+    "modes_covered": Metric("modes", "", True, True),
     "high_quality": Metric("in modes", "share", True),
 }
 

@@ -5,46 +5,26 @@ on the left, legends below the data. Everywhere `path` is the PNG to write, `col
 `title` heads the whole picture. What the pictures are built from is in `figures`.
 """
 
+import pkgutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from core.drawing import animation, figures
-from core.drawing.figures import DENSITY_MAP, DIVERGED, FLOOR_COLOUR, TARGET_COLOUR
-from core.drawing.scenes import Curve, TargetPicture
+from core.drawing.courses import course, last_finite
+from core.drawing.figures import DIVERGED, TARGET_COLOUR
+from core.drawing.scenes import Curve
+from metrics import METRICS
 
 # What is on its way to divergence may take an axis so much further than all else does: as a factor of a log axis, and
 # in lengths of a linear one.
 _MOST_FACTOR, _MOST_LENGTHS = 100.0, 2.0
-_MOST_POINTS = 100  # an axis, that a density takes whose features are wide enough for several contours
-
-
-def course(values: np.ndarray, diverged_is_infinite: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The median over seeds, and the lowest and highest of those that have not diverged.
-
-    Args:
-      values: [S, E], not finite where a seed has diverged.
-      diverged_is_infinite: the median counts such a value as +∞, as it must for a score; False leaves it out, for
-        quantities without a worst side (a loss, a probability).
-
-    Returns:
-      Three arrays [E]; NaN where nothing is left.
-    """
-    finite = np.where(np.isfinite(values), values, np.nan)
-    empty = np.isnan(finite).all(axis=0)
-    filled = np.where(empty, 0.0, finite)
-    median, low, high = (np.where(empty, np.nan, f(filled, axis=0)) for f in (np.nanmedian, np.nanmin, np.nanmax))
-    if diverged_is_infinite:
-        median = np.median(np.where(np.isnan(finite), np.inf, finite), axis=0)
-    return median, low, high
 
 
 def _reach(curves: Sequence[Curve], reference: float | None) -> tuple[float, float]:
@@ -55,40 +35,6 @@ def _reach(curves: Sequence[Curve], reference: float | None) -> tuple[float, flo
     return low - _MOST_LENGTHS * length, high + _MOST_LENGTHS * length
 
 
-def last_finite(curve: Curve) -> np.ndarray:
-    """The last point (step, value) before every divergence: [n diverged, 2]. A seed that never had one has none."""
-    lost = ~np.isfinite(curve.values)
-    seeds = np.flatnonzero(lost.any(axis=1) & ~lost[:, 0])
-    last = lost[seeds].argmax(axis=1) - 1
-    return np.stack([np.asarray(curve.steps, np.float64)[last], curve.values[seeds, last]], axis=-1)
-
-
-def cell_heights(samples: np.ndarray, target: TargetPicture) -> tuple[np.ndarray, float]:
-    """A sample's histogram over the target's cells, [K] or [Kx, Ky].
-
-    Args:
-      samples: [n, D], possibly with rows that are not numbers; those lie in no cell.
-      target: its cells; closed ones also take what lies outside.
-
-    Returns:
-      Probabilities per bin if the target is binned, else densities that integrate to the share inside the cells;
-      and that share.
-    """
-    samples = np.asarray(samples, np.float64).reshape(len(samples), target.dim)
-    inside = ~np.isnan(samples).any(axis=1)
-    flat = np.zeros(len(samples), np.intp)
-    for x, edges in zip(samples.T, target.edges, strict=True):
-        n = len(edges) - 1
-        index = np.searchsorted(edges, x, side="right") - 1
-        if target.closed:
-            index = np.clip(index, 0, n - 1)
-        inside &= (index >= 0) & (index < n)
-        flat = flat * n + index
-    shape = [len(edges) - 1 for edges in target.edges]
-    masses = np.bincount(flat[inside], minlength=np.prod(shape)).reshape(shape) / max(len(samples), 1)
-    return _heights(masses, target), float(inside.mean()) if len(samples) else 0.0
-
-
 @figures.styled
 def metrics_comparison(
     path: str | Path,
@@ -97,26 +43,28 @@ def metrics_comparison(
     colours: Mapping[str, str],
     title: str,
     *,
-    wasserstein_label: str = "W₁ (units of x)",
+    labels: Mapping[str, str] | None = None,
     externals: Mapping[str, Mapping[str, float | None]] | None = None,
     remarks: Mapping[str, str] | None = None,
 ) -> None:
-    """Draws KLD (left) and Wasserstein distance (right) against the training step, on log scales.
+    """Draws what is followed during training against the training step, a panel a metric, on log scales.
 
     Args:
-      curves: per family, `kld` (nats) and `wasserstein` (units of x).
+      curves: per family the course of every metric.
       floors: per metric the mean, low and high that samples of the target itself score.
-      wasserstein_label: the right panel's axis label; in 2-D the distance is another one.
+      labels: per metric what its axis says; in a plane the distance is another one than on a line.
       externals: per set of samples from elsewhere what it scores in each metric; None where it has no score.
       remarks: what the legend says behind a name, such as "▼ loses to HISTOGRAM".
     """
     externals, remarks = externals or {}, remarks or {}
+    followed = dict.fromkeys(metric for of_family in curves.values() for metric in of_family)
+    labels = {name: METRICS[name].label_with_unit for name in followed} | dict(labels or {})
     fig = figures.new(12.5, 5.4 if len(curves) <= 5 else 6.6, title)
-    panels = fig.subplots(1, 2)
+    panels = np.ravel(fig.subplots(1, len(labels)))
     n_seeds = max((len(c.values) for metrics in curves.values() for c in metrics.values()), default=1)
     crossed = False
     unscored = {name: [] for name in externals}
-    for ax, metric, label in zip(panels, ("kld", "wasserstein"), ("KLD (nats)", wasserstein_label), strict=True):
+    for ax, (metric, label) in zip(panels, labels.items(), strict=True):
         floor = floors.get(metric)
         shown = {family: metrics[metric] for family, metrics in curves.items() if metric in metrics}
         courses = {family: course(curve.values) for family, curve in shown.items()}
@@ -169,7 +117,7 @@ def metrics_comparison(
 @figures.styled
 def comparison_hist(
     path: str | Path,
-    target: TargetPicture,
+    target: Any,
     samples: Mapping[str, np.ndarray],
     scores: Mapping[str, str],
     colours: Mapping[str, str],
@@ -182,7 +130,7 @@ def comparison_hist(
     """Draws the target and every family's samples side by side on one scale.
 
     Args:
-      target: drawn first, and in every family's panel as a line (1-D) or as contours (2-D).
+      target: what its kind's `scene` makes; drawn first, and with every family.
       samples: per family [n, D] in units of x; all NaN of a model that has diverged.
       scores: per panel one ready line for its head.
       floors_text: the same line for the target's panel: what samples of the target itself score.
@@ -200,7 +148,7 @@ def timeline(
     folder: str | Path,
     gif_name: str,
     frames: Sequence[tuple[str, str, Mapping[str, np.ndarray], Mapping[str, str]]],
-    target: TargetPicture,
+    target: Any,
     colours: Mapping[str, str],
     title: str,
     *,
@@ -289,8 +237,8 @@ def loss_curves(
 
 
 def _comparison_images(
-    frames: Sequence[tuple[str, Mapping[str, np.ndarray], Mapping[str, str]]],
-    target: TargetPicture,
+    frames: Sequence[tuple[str, Mapping[str, Any], Mapping[str, str]]],
+    target: Any,
     colours: Mapping[str, str],
     title: str,
     floors_text: str,
@@ -298,72 +246,30 @@ def _comparison_images(
     remarks: Mapping[str, str] | None = None,
 ) -> Iterator[Image.Image]:
     """Draws the figure once and then only moves its data: building one for every frame would take most of the time."""
-    known = {name: _known_heights(masses, target) for name, masses in (exactly or {}).items()}
-    families = [*frames[0][1], *known]
-    cells = [{family: cell_heights(x, target) for family, x in samples.items()} | known for _, samples, _ in frames]
-    exact, outline = _heights(target.masses, target), outline_of(target)
-    # A plane shows no density but that of its cells.
-    tallest = float(max(exact.max(), outline.max() if target.dim == 1 else 0.0))
-    peak = max((heights.max() for frame in cells for heights, _ in frame.values()), default=0.0)
-    # A collapsed model's spike must not flatten everyone else: cut it, and say so in the panel's head.
-    top = max(tallest, min(peak, 1.6 * tallest)) * (1.06 if target.dim == 1 else 1.0)
-    share = float(target.masses.sum())
+    panels = pkgutil.resolve_name(target.panels)(target, [samples for _, samples, _ in frames], exactly or {})
+    families = [*frames[0][1], *panels.known]
     lost = [{family for family, x in samples.items() if np.isnan(x).all()} for _, samples, _ in frames]
     notes = []
-    for frame, gone in zip(cells, lost, strict=True):
-        unseen = {name: "" if name in gone else figures.unseen_note(*frame[name], top, share) for name in families}
+    for frame, gone in enumerate(lost):
+        unseen = {name: "" if name in gone else panels.note(frame, name) for name in families}
         notes.append(
             {name: " · ".join(filter(None, ((remarks or {}).get(name), note))) for name, note in unseen.items()}
         )
     noted = any(any(frame.values()) for frame in notes)
 
-    flat = target.dim == 1
     labelled = [f"{title} — {label}" if label else title for label, _, _ in frames]
-    side = 2.9
-    fig, panels, columns = figures.grid(1 + len(families), side, max(labelled, key=len), flat)
-    across, along = np.ptp(target.box, axis=1) if not flat else (1.0, 1.0)
-    if along < across <= 1.5 * along:
-        # Panels keep the proportions of the plane: what lies lower needs less room.
-        # A second line in the panels' heads does need some.
-        spare = side * (1 - along / across) - (0.4 if noted else 0.0)
-        fig.set_figheight(fig.get_figheight() - max(spare, 0.0) * -(-len(panels) // columns))
-    what = "probability per bin" if target.binned else "probability density"
-    movers, heads, words = {}, {}, {}
-    for i, (ax, family) in enumerate(zip(panels, [None, *families], strict=True)):
-        heights = exact if family is None else cells[0][family][0]
-        if flat:
-            colour = FLOOR_COLOUR if family is None else colours[family]
-            movers[family] = ax.stairs(heights, target.edges[0], fill=True, color=colour, alpha=0.6, lw=0, zorder=2)
-            line_or_steps(ax, target.axes[0], outline, target, color=TARGET_COLOUR, lw=1.8, zorder=3)
-            ax.set(xlim=(target.edges[0][0], target.edges[0][-1]), ylim=(0, top))
-            figures.round_ticks(ax.xaxis)
-        else:
-            # By its root: what is spread widely is faint beside a target's peaks, and has as much mass.
-            norm = PowerNorm(0.5, 0, top, clip=True)
-            movers[family] = ax.pcolormesh(*target.edges, heights.T, cmap=DENSITY_MAP, norm=norm)
-            draw_contours(ax, target, "white")
-            figures.plane(ax, target.box)
-        figures.outer_labels(ax, i, len(panels), columns, "x" if flat else "x₁", what if flat else "x₂")
+    fig, axes, columns = figures.grid(1 + len(families), panels.side, max(labelled, key=len), panels.flat)
+    fig.set_figheight(fig.get_figheight() - panels.spare(noted) * -(-len(axes) // columns))
+    heads, words = {}, {}
+    for i, (ax, family) in enumerate(zip(axes, [None, *families], strict=True)):
+        colour = TARGET_COLOUR if family is None else colours[family]
+        panels.draw(ax, family, colour)
+        figures.outer_labels(ax, i, len(axes), columns, *panels.axis_words())
         # Where the families' scores stand stands the floor's.
         name = family or (f"target: {target.name}" if floors_text else "target")
-        colour = TARGET_COLOUR if family is None else colours[family]
         heads[family] = figures.header(ax, name, " \n " if noted else " ", colour)
         words[family] = figures.words_in(ax, "", colour)
-    shown = "samples" + (f", but exact probabilities of {' and '.join(known)}" if known else "")
-    shown = shown if frames[0][1] else "exact probabilities"
-    if flat:
-        per_cell = "share of the held-out rows" if target.empirical else "exact probability of every cell"
-        drawn = "exact density" if target.density is not None else per_cell
-        entries = {f"target: {drawn}": Line2D([], [], color=TARGET_COLOUR, lw=1.8)}
-        entries[f"filled: {shown}"] = Patch(fc="#B0B0B0")
-        figures.figure_legend(fig, entries)
-    else:
-        last = panels[min(columns, len(panels)) - 1]
-        bar = figures.colour_bar(last, movers[None], f"{what}, by its square root", "max" if peak > top else "neither")
-        ticks = _ticks_by_root(top)
-        bar.set_ticks(ticks, labels=[f"{value:g}" for value in ticks])
-        contour = target_contour(target, "#707070")
-        figures.figure_legend(fig, {contour.get_label(): contour}, f"colours: {shown}" if known else None)
+    panels.legend(fig, axes[min(columns, len(axes)) - 1])
 
     # Solved once, with the longest title and room for every note: frames must not move against each other.
     figures.settle(fig)
@@ -373,77 +279,12 @@ def _comparison_images(
         lines = [{name: f"{line}\n{note.get(name) or ' '}" for name, line in frame.items()}
                  for frame, note in zip(lines, notes, strict=True)]  # fmt: skip
     figures.fit_heads([(head, {frame[name] for frame in lines}) for name, head in heads.items()])
-    figures.fit_heads([(ax._left_title, [ax._left_title.get_text()]) for ax in panels])
+    figures.fit_heads([(ax._left_title, [ax._left_title.get_text()]) for ax in axes])
     for i, frame in enumerate(lines):
         figures.set_title(fig, labelled[i])
         for name, line in frame.items():
             heads[name].set_text(line)
         for family in families:
-            heights, _ = cells[i][family]
-            movers[family].set_data(heights) if flat else movers[family].set_array(heights.T)
+            panels.move(i, family)
             words[family].set_text(DIVERGED if family in lost[i] else "")
         yield figures.render(fig)
-
-
-def _ticks_by_root(top: float) -> list[float]:
-    """0 and round numbers up to top that lie apart by their square roots."""
-    decade = 10.0 ** np.floor(np.log10(top))
-    round_numbers = [0.0, *(step * scale for scale in (decade / 100, decade / 10, decade) for step in (1, 2, 5))]
-    kept = [0.0]
-    for value in round_numbers[1:]:
-        # Beside a low panel the bar is short, and nearer ticks would touch.
-        if 0.015 * top < value <= top and np.sqrt(value / top) - np.sqrt(kept[-1] / top) >= 0.08:
-            kept.append(value)
-    return kept
-
-
-def _known_heights(masses: np.ndarray, target: TargetPicture) -> tuple[np.ndarray, float]:
-    """As `cell_heights`, of probabilities."""
-    masses = np.asarray(masses, np.float64).ravel()[: target.masses.size].reshape(target.masses.shape)
-    return _heights(masses, target), float(masses.sum())
-
-
-def line_or_steps(ax: Axes, x: np.ndarray, y: np.ndarray, target: TargetPicture, **style: Any) -> None:
-    """Draws a function of x, or of the cells where that is what is known."""
-    y = np.where(np.isfinite(y), y, np.nan)
-    if target.density is None and len(y) == len(target.edges[0]) - 1:
-        ax.stairs(y, target.edges[0], baseline=None, **style)
-    else:
-        ax.plot(x, y, **style)
-
-
-def draw_contours(ax: Axes, target: TargetPicture, colour: str) -> None:
-    """Draws a 2-D target as lines around shares of its mass."""
-    axes, density = target.density_axes or target.axes, target.density
-    if density is None:
-        # Cells of a finite table are too ragged for lines.
-        axes = [(edges[1:] + edges[:-1]) / 2 for edges in target.edges]
-        density = figures.smoothed(_heights(target.masses, target))
-    figures.contours(ax, axes, density, colour, _shares(target))
-
-
-def target_contour(target: TargetPicture, colour: str) -> Line2D:
-    """What a legend says of `draw_contours`."""
-    inside = np.ravel(target.density)[np.ravel(target.density) > 0] if target.density is not None else np.arange(2)
-    if len(inside) and np.ptp(inside) <= 1e-9 * inside.max():
-        return Line2D([], [], color=colour, lw=1.5, label="contour: edge of the target")
-    what = "target" if target.density is not None else "target, smoothed"
-    return figures.contour_handle(what, colour, _shares(target))
-
-
-def _shares(target: TargetPicture) -> tuple[float, ...]:
-    """Of the mass inside each contour: of narrow features, where lines would lie upon each other, the outermost."""
-    narrow = max(map(len, target.density_axes or [[]])) > _MOST_POINTS
-    return figures.CONTOUR_SHARES[:1] if narrow else figures.CONTOUR_SHARES
-
-
-def outline_of(target: TargetPicture) -> np.ndarray:
-    """The heights of a 1-D target's line: its density, or what its cells hold."""
-    return _heights(target.masses, target) if target.density is None else target.density
-
-
-def _heights(masses: np.ndarray, target: TargetPicture) -> np.ndarray:
-    if target.binned:
-        return masses
-    sides = np.meshgrid(*(np.diff(edges) for edges in target.edges), indexing="ij")
-    return masses / np.prod(sides, axis=0)

@@ -78,8 +78,6 @@ def _of_rows(target: Any) -> Positions:
 
         return OfEvents(rows.draw, sample_mean, log_prob)
 
-    with jax.ensure_compile_time_eval():
-        sides = np.ptp(np.asarray(codec.encode(jnp.asarray(target.box.T, jnp.float32))), axis=0)
     return Positions(
         dim=target.event.size,
         edges=None,
@@ -88,7 +86,7 @@ def _of_rows(target: Any) -> Positions:
         middle=lambda events: events,
         events=lambda rows: rows,
         data=codec.decode,
-        sides=sides,
+        sides=np.ptp(target.event.box, axis=1),
         mixture=mixture,
     )
 
@@ -121,7 +119,7 @@ def _of_bins(target: Any) -> Positions:
         middle=target.codec.decode,
         events=target.codec.encode,
         data=lambda rows: rows,
-        sides=np.ptp(target.box, axis=1),
+        sides=np.ptp(target.event.box, axis=1),
         mixture=mixture,
     )
 
@@ -190,7 +188,7 @@ class CellMoments(NamedTuple):
 
 def bin_edges(target: Any) -> np.ndarray:
     """The boundaries [J + 1] of a target's bins; the end cells take what lies outside, so theirs are far away."""
-    edges = np.linspace(*target.box[0], target.event.size + 1)
+    edges = np.linspace(*target.event.box[0], target.event.size + 1)
     edges[0], edges[-1] = -_FAR, _FAR
     return edges
 
@@ -233,13 +231,13 @@ def spread(events: jax.Array, target: Any) -> tuple[jax.Array, jax.Array]:
     """
     n_bins = events.shape[1]
     n_each = max(_FEWEST_A_BIN, -(-_POSITIONS // n_bins))
-    edges = np.linspace(*target.box[0], n_bins * n_each + 1)
+    edges = np.linspace(*target.event.box[0], n_bins * n_each + 1)
     rows = jnp.asarray((edges[1:] + edges[:-1])[:, None] / 2, events.dtype)
     return rows, jnp.repeat(jnp.sum(events, axis=0) / n_each, n_each)
 
 
 def within_bins(events: jax.Array, uniforms: jax.Array, target: Any) -> jax.Array:
     """One-hot rows [n, J] as positions [n, 1], each as far into its bin as its uniform number [n] says."""
-    low, high = target.box[0]
+    low, high = target.event.box[0]
     place = jnp.argmax(events, axis=-1).astype(events.dtype) + uniforms
     return (low + (high - low) / target.event.size * place)[:, None]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import nn
 
 
@@ -44,6 +45,9 @@ class Event(NamedTuple):
     size: int  # numbers that it is made of
     shape: tuple[int, ...]  # what they are to a picture or a convolution
     law: Law
+    box: np.ndarray | None = (
+        None  # [size, 2], the range of its numbers; of a category of a line [1, 2], that of the line
+    )
 
 
 def normal(size: int) -> Law:

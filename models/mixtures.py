@@ -315,6 +315,6 @@ def moved(centres: jax.Array, factors: jax.Array, component: jax.Array, z: jax.A
 
 def loss_reference(target: Any) -> tuple[float, str] | None:
     """What the negative mean log-likelihood of a perfect model is, where that is known."""
-    if target.entropy is None or target.discrete:
+    if target.entropy is None or not target.comparable:
         return None
     return target.entropy, "entropy of the target"

@@ -253,7 +253,7 @@ def build(config: Any, target: Any) -> Model:
     # No bound on −ln p can be below the entropy; a user's table has none, and β ≠ 1 with cross-entropy is no bound.
     # Where β is traced nobody asks.
     at_one = not isinstance(beta, jax.core.Tracer) and beta == 1
-    is_bound = not by_distance and not target.discrete and (at_one or decoded.has_scale)
+    is_bound = not by_distance and target.comparable and (at_one or decoded.has_scale)
     reference = (target.entropy, "entropy of the target") if is_bound and target.entropy is not None else None
     has_density = not by_distance
     model = Model(

@@ -228,7 +228,7 @@ def _number(value: float | None) -> str:
 
 def _draws_of_2d_gmm(n_draws: int) -> list[np.ndarray]:
     """Samples of the default mixture, 5 000 rows each."""
-    from targets import DEFAULT_MIXTURE
+    from kinds.real.targets import DEFAULT_MIXTURE
 
     generator = np.random.default_rng(0)
     weights, means, covariances = map(np.asarray, DEFAULT_MIXTURE)

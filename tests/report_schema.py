@@ -14,7 +14,8 @@ import pytest
 import metrics
 from benchmark.files import results
 from benchmark.run import replay
-from benchmark.scoring.evaluation import N_FLOOR_QUANTILES, Floor
+from kinds.contract import Floor
+from kinds.real.judging import N_FLOOR_QUANTILES
 
 
 def checked(folder: str | Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def extended(tmp_path_factory):
     (place / "models" / "sgmm.py").write_text(family)
     change(place / "models" / "__init__.py", "rbm, vae, vbgmm", "rbm, sgmm, vae, vbgmm")
     change(place / "models" / "__init__.py", '    "GAN": gan,\n', f'    "GAN": gan,\n{entry}')
-    change(place / "targets.py", '    "CUSTOM": _custom,\n', f'{target}    "CUSTOM": _custom,\n')
+    change(place / "kinds" / "real" / "targets.py", "\n}\n\nPLANES", f"\n{target}}}\n\nPLANES")
     change(place / SCRIPT.name, "# BBVI are there.", "# BBVI and SGMM are there.")
     change(place / SCRIPT.name, " or CUSTOM.", ", CUSTOM or\n# 1D_PENTAMODAL.")
     done = call(place, "-m", "benchmark.asked.reference")

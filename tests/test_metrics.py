@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import metrics
-from benchmark.scoring import evaluation
-from benchmark.scoring.evaluation import make_judge
+from kinds.real import judging
+from kinds.real.judging import make_judge
 from targets import make_target
 
 AXES_1D = np.ones((1, 1), np.float32)
@@ -207,7 +207,7 @@ def test_another_dependence_between_the_same_marginals_is_seen():
 )
 def test_a_shift_by_100_scores_badly_in_both_metrics(fields, make_config, monkeypatch):
     """The trap: a histogram over each sample's own range, which does not see it."""
-    monkeypatch.setattr(evaluation, "N_REFERENCE_ROWS", 10_000)
+    monkeypatch.setattr(judging, "N_REFERENCE_ROWS", 10_000)
     n = 500
     config = make_config(n_eval_samples=n, **fields)
     target = make_target(config)
@@ -234,9 +234,9 @@ def test_with_bins_a_shift_by_100_ends_in_the_last_bin(make_config):
     x = target.as_compared(target.sample(jax.random.key(1), n) + 100)
     far = score(judge, x)
     assert far["kld"] > 15
-    width = np.ptp(target.box) / 20
+    width = np.ptp(target.truth.box) / 20
     # From the last bin's centre the mean distance is that to the target's mean, 0.
-    assert far["wasserstein"] == pytest.approx(target.box[0, 1] - width / 2, rel=0.02)
+    assert far["wasserstein"] == pytest.approx(target.truth.box[0, 1] - width / 2, rel=0.02)
 
 
 def test_summary_of_sound_seeds():

@@ -8,10 +8,12 @@ from matplotlib.text import Text
 from PIL import Image
 
 import plotting
-from benchmark.pictures.views import family_pictures
-from core.drawing import figures, scenes
+from core.drawing import courses, figures, scenes
 from core.drawing.animation import LAST_FRAME_MS
-from core.drawing.scenes import Curve, TargetPicture
+from core.drawing.scenes import Curve
+from kinds.real import outlines
+from kinds.real.pictured import TargetPicture
+from kinds.real.views import family_pictures
 
 NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K"]
 COLOURS = scenes.family_colours(NAMES)
@@ -200,7 +202,7 @@ def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(figures, "render", look)
     plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, "title")
     for (values, words), (_, label, samples, scores) in zip(seen, frames, strict=True):
-        np.testing.assert_allclose(np.ravel(values), np.ravel(plotting.cell_heights(samples["A"], target)[0]))
+        np.testing.assert_allclose(np.ravel(values), np.ravel(outlines.cell_heights(samples["A"], target)[0]))
         assert any(label in word for word in words)
         assert any(scores["A"] in word for word in words)
 
@@ -310,18 +312,18 @@ def test_a_median_of_diverged_seeds_leaves_the_panel(tmp_path, shown):
 
 def test_course_counts_a_diverged_seed_as_infinite():
     values = np.array([[1.0, 1.0, 1.0], [2.0, np.nan, np.inf], [4.0, 4.0, np.nan]])
-    median, low, high = plotting.course(values)
+    median, low, high = courses.course(values)
     np.testing.assert_array_equal(median, [2, 4, np.inf])
     np.testing.assert_array_equal(low, [1, 1, 1])
     np.testing.assert_array_equal(high, [4, 4, 1])
-    np.testing.assert_array_equal(plotting.course(values, diverged_is_infinite=False)[0], [2, 2.5, 1])
-    np.testing.assert_array_equal(plotting.course(np.full((2, 1), np.nan))[0], [np.inf])
-    assert np.isnan(plotting.course(np.full((2, 1), np.nan), diverged_is_infinite=False)).all()
+    np.testing.assert_array_equal(courses.course(values, diverged_is_infinite=False)[0], [2, 2.5, 1])
+    np.testing.assert_array_equal(courses.course(np.full((2, 1), np.nan))[0], [np.inf])
+    assert np.isnan(courses.course(np.full((2, 1), np.nan), diverged_is_infinite=False)).all()
 
 
 def test_last_finite_marks_where_seeds_left():
     values = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan], [np.nan, np.nan, np.nan]])
-    np.testing.assert_array_equal(plotting.last_finite(Curve(np.array([0, 10, 20]), values)), [[10, 5]])
+    np.testing.assert_array_equal(courses.last_finite(Curve(np.array([0, 10, 20]), values)), [[10, 5]])
 
 
 @pytest.mark.parametrize("kind", ["1-D", "2-D"])
@@ -329,7 +331,7 @@ def test_open_cells_integrate_to_the_share_inside(kind):
     target = make_target(kind)
     samples = np.random.default_rng(0).normal(0, 2, (4000, target.dim))
     samples[:100] = np.nan
-    heights, inside = plotting.cell_heights(samples, target)
+    heights, inside = outlines.cell_heights(samples, target)
     area = np.prod([edges[1] - edges[0] for edges in target.edges])
     expected = np.mean(((samples >= -3) & (samples < 3)).all(axis=1))
     assert heights.sum() * area == pytest.approx(expected, abs=1e-12)
@@ -340,7 +342,7 @@ def test_open_cells_integrate_to_the_share_inside(kind):
 
 def test_closed_cells_lose_nothing():
     target = make_target("binned")
-    heights, inside = plotting.cell_heights(np.array([[-1e9], [-3.0], [2.999], [3.0], [np.inf]]), target)
+    heights, inside = outlines.cell_heights(np.array([[-1e9], [-3.0], [2.999], [3.0], [np.inf]]), target)
     assert inside == 1
     np.testing.assert_allclose(heights, [0.4, *[0] * 18, 0.6])
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from benchmark.asked.external import check_entries
 from core.errors import UserError, check_path, unknown_choice
 from core.settings import HIGHEST, WITH_BINS, Need, Settings, about, setting
+from kinds.real.targets import mixture_constants
 from models import MODELS, sweeps
-from targets import TARGETS, mixture_constants
+from targets import TARGETS, kind_asked
 
 Entries = tuple[tuple[str, str, int | None], ...]
 _COUNT = dict(low=1, high=HIGHEST)
@@ -119,10 +120,7 @@ class Constants(Settings, of=""):
             raise UserError("OUT_DIR is empty: name a folder, such as results_classical_benchmarks")
         if self.num_bins == 1:
             raise UserError("NUM_BINS = 1 leaves nothing to learn: choose 0 (continuous) or at least 2")
-        if self.num_bins and self.target_type.startswith("2D"):
-            raise UserError(
-                f"NUM_BINS = {self.num_bins} needs a 1-D target, but TARGET_TYPE = {self.target_type}; set NUM_BINS = 0"
-            )
+        kind_asked(self).check(self)
         _check_times(self.n_steps, self.n_evaluations, self.snapshot_percent)
 
     @property

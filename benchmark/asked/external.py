@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.errors import UserError, check_path, check_range, check_whole
+from kinds.contract import Target
 from kinds.real.tables import MIN_ROWS, notes_of, read_rows, read_table
+from kinds.registry import kind_of
 from models import MODELS
-from targets import Target
 
 LONGEST_NAME = 60  # letters; what tables and legends have room for
 MOST_PARAMS = 10**15  # more than anything has; tables and pictures have room for as many digits
@@ -29,7 +30,8 @@ class External(NamedTuple):
     rows: np.ndarray | None  # [n, D] float32, as compared; n is at most N_EVAL_SAMPLES
     masses: np.ndarray | None  # [NUM_BINS] float64, exact cell probabilities
     n_in_file: int
-    outside: float = 0.0  # share of the rows that lie outside the target's box
+    outside: float = 0.0  # share of the rows that lie outside the target's range
+    span: str = ""  # that range, in words
     notes: tuple[str, ...] = ()  # what is to be said of how its file was read
 
 
@@ -94,9 +96,10 @@ def load(config: Any, target: Target) -> list[External]:
         n = min(len(rows), config.n_eval_samples)
         chosen = np.random.default_rng([config.seed, 2]).permutation(rows)[:n]
         compared = np.asarray(target.as_compared(jnp.asarray(chosen, jnp.float32)))
-        outside = np.mean(np.any((rows < target.box[:, 0]) | (rows > target.box[:, 1]), axis=1))
+        kind = kind_of(target)
+        outside, span = kind.outside(rows, target) if kind.outside else (0.0, "")
         entries.append(
-            External(name, n_params, compared, None, len(rows), float(outside), notes_of(read, f"{what} {path!r}"))
+            External(name, n_params, compared, None, len(rows), outside, span, notes_of(read, f"{what} {path!r}"))
         )
     for name, path, n_params in config.external_probabilities:
         what = f"EXTERNAL_PROBABILITIES[{name!r}]"

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from core.errors import UserError
+from targets import kind_asked
 
 # What JAX says where memory, or the number of an array's entries, has no room.
 _NO_ROOM = ("RESOURCE_EXHAUSTED", "Out of memory", "out of bounds for uint32")
@@ -27,7 +28,7 @@ def check(config: Any, n_weights: int = 0) -> None:
     has = physical()
     if has is None:
         return
-    dim = 2 if config.target_type.startswith("2D") else 1
+    dim = kind_asked(config).n_columns(config)
     row = 4 * dim
     bytes_of = {
         "NUM_BINS": 16 * config.num_bins,

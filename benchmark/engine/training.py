@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from core import prng
+from kinds.contract import Scorer
 from models.base import Model, watched
 
 # Noise and minibatches are drawn for a block of steps at once: one wide call where many small ones would leave the
@@ -57,16 +58,6 @@ class Feed(NamedTuple):
         if rows is None:
             return self.draw(key, self.batch_size)
         return rows[jax.random.randint(key, (self.batch_size,), 0, len(rows))]
-
-
-class Scorer(NamedTuple):
-    """How a sample is judged."""
-
-    n_samples: int
-    decode: Callable[[jax.Array], jax.Array]  # events -> [n, D] in data space
-    soft: bool  # decode expected events instead of drawn ones
-    metrics: tuple[str, ...]
-    score: Callable[[np.ndarray], Mapping[str, float]]  # x [n, D], finite, on the host -> metric name -> value
 
 
 class Streams(NamedTuple):

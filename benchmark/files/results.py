@@ -24,11 +24,11 @@ from benchmark.asked.constants import affecting
 from benchmark.engine import devices
 from benchmark.engine.training import Cost, Run
 from benchmark.scoring.assessment import Assessment
-from benchmark.scoring.evaluation import Floor, Judge
+from benchmark.scoring.outcome import Outcome
 from core import places, storage, trust
+from kinds.contract import Floor, Target
 from kinds.real.tables import TRAIN_SHARE
 from models.base import AveragedState
-from targets import Target
 
 SCHEMA = 1
 METRICS_FILE = "metrics.json"
@@ -144,32 +144,21 @@ def history_of(run: Run) -> dict[str, Any]:
     return history
 
 
-def report(
-    config: Any,
-    target: Target,
-    judge: Judge,
-    runs: Sequence[Run],
-    assessments: Sequence[Assessment],
-    costs: Mapping[str, Mapping[str, Any]],
-    provenance: Mapping[str, Any],
-    files: Sequence[str],
-    more: Mapping[str, Any],
-    partial: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+def report(outcome: Outcome, provenance: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
     """The content of metrics.json, schema 1.
 
     Args:
-      partial: of a run that was interrupted, by what and the step that each family had come to; None: it is whole.
-      assessments: of the families and of what came from elsewhere.
-      costs: per family, from `cost_of`.
-      more: further entries of the floor (`floors`) and what was timed apart from training (`metric_seconds`).
+      outcome: of the run.
+      provenance: from `provenance`, completed.
+      files: that the run writes.
     """
+    config, target, judge, assessments = outcome.config, outcome.target, outcome.judge, outcome.assessments
     by_name = {entry.name: entry for entry in assessments}
     models = {}
-    for run in runs:
+    for run in outcome.runs:
         entry = by_name[run.model.name]
         models[run.model.name] = {
-            **costs[run.model.name],
+            **outcome.costs[run.model.name],
             "width": run.model.width,
             "seed_steps_per_second": run.seed_steps / run.train_seconds if run.train_seconds else None,
             "history": history_of(run),
@@ -180,7 +169,7 @@ def report(
             "diverged_at_step": run.diverged_at_step,
         }
         if any(entry.unknown):
-            models[run.model.name]["kl_exact_unknown"] = [why or None for why in entry.unknown]
+            models[run.model.name][f"{outcome.kind.exact}_unknown"] = [why or None for why in entry.unknown]
     external = {
         entry.name: {
             "n_params": entry.n_params,
@@ -192,11 +181,13 @@ def report(
         for entry in assessments
         if entry.external
     }
-    known = any(entry.scores.get("kl_exact") is not None for entry in assessments)
-    exact = {"kl_exact": Floor(0.0, 0.0, 0.0, 0.0)} if known else {}
+    floors = dict(judge.floors)
+    if any(entry.scores.get(outcome.kind.exact) is not None for entry in assessments):
+        floors[outcome.kind.exact] = Floor(0.0, 0.0, 0.0, 0.0)
+    floors |= outcome.closing.floors
     return {
         "schema": SCHEMA,
-        "partial": partial,
+        "partial": outcome.partial,
         "files": sorted(files),
         "config": dataclasses.asdict(config),
         "provenance": provenance,
@@ -205,12 +196,12 @@ def report(
             "dim": target.dim,
             "entropy": target.entropy,
             "log_prob_kind": target.log_prob_kind,
-            "box": target.box,
+            **outcome.kind.describe(target),
             "discretisation_error": judge.discretisation_error,
             "split": _split(target, config),
         },
-        "floor": {name: _floor(floor) for name, floor in (judge.floors | exact | more["floors"]).items()},
-        "metric_seconds": more["metric_seconds"],
+        "floor": {name: _floor(floor) for name, floor in floors.items()},
+        "metric_seconds": outcome.closing.seconds,
         "models": models,
         "external": external,
     }

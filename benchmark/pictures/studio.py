@@ -100,7 +100,8 @@ def _prepare(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     import plotting
-    from benchmark.pictures.views import family_pictures, scorecards
+    from benchmark.pictures.views import scorecards
+    from kinds.real.views import family_pictures
 
     del family_pictures, plotting, scorecards
 

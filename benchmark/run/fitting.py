@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from benchmark.engine.training import Cost, Feed, Program, Run, forget_unused, prepare, step_cost, train
 from benchmark.files.checkpoint import Checkpoint
-from benchmark.scoring.evaluation import Judge
 from benchmark.terminal import console
 from core import interruption
 from core.side_by_side import in_threads
+from kinds.contract import Judge
 from models.base import Model, without_optimiser
 
 

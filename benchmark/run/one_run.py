@@ -19,16 +19,18 @@ from benchmark.engine.training import Cost, Run
 from benchmark.files import checkpoint, results
 from benchmark.pictures import pictures, studio
 from benchmark.run.fitting import compile_all, feed_of, fit
-from benchmark.scoring import assessment, evaluation
-from benchmark.scoring.evaluation import Judge
-from benchmark.scoring.sensitivity import sensitivity
+from benchmark.scoring import assessment
+from benchmark.scoring.closing import close
+from benchmark.scoring.outcome import Outcome
 from benchmark.terminal import console
 from core import interruption, storage, wording
 from core.errors import OutputError, UserError
 from core.settings import traced
+from kinds.contract import Judge, Target
+from kinds.registry import kind_of
 from models import MODELS, build, is_on
 from models.base import Model
-from targets import Target, make_target
+from targets import make_target
 
 
 class Started(NamedTuple):
@@ -167,7 +169,7 @@ def execute(
         console.say(f"continuing the run begun at {progress.started}: {steps} (--fresh starts over)")
     _introduce(job)
     with console.waiting("floor: scoring samples of the target itself …"):
-        judge = evaluation.make_judge(target, config)
+        judge = kind_of(target).judge(target, config)
     if judge.discretisation_error is not None:
         console.say(f"binning moves the target by W₁ = {judge.discretisation_error:.4f} (units of x)")
     families = []
@@ -182,7 +184,8 @@ def execute(
         if trained.runs and steps != dict.fromkeys(config.models, config.n_steps):
             partial = {"signal": interruption.requested().name, "steps": steps}
         try:
-            report = _close(job, judge, trained, folder, drawing, origin, started, progress, partial, further or {})
+            files = _Files(folder, drawing, origin, started, progress, further or {})
+            report = _close(job, judge, trained, partial, files)
             if partial is None:
                 progress.remove()
         except BaseException as error:
@@ -233,9 +236,8 @@ def _introduce(job: Job) -> None:
             how = "as many drawn at random" if entry.n_in_file > len(entry.rows) else "with a floor of its own"
             console.say(f"{entry.name}: {entry.n_in_file} rows in its file, scored at n = {len(entry.rows)}, {how}")
         if entry.outside > 0.1:
-            span = " × ".join(f"[{low:.4g}, {high:.4g}]" for low, high in target.box)
             console.say(
-                f"{entry.name}: {entry.outside:.0%} of its rows lie outside the target's range {span}; "
+                f"{entry.name}: {entry.outside:.0%} of its rows lie outside the target's range {entry.span}; "
                 "rows are positions x, not numbers of bins"
             )
     for note in (*target.notes, *(note for entry in entries for note in entry.notes)):
@@ -245,57 +247,67 @@ def _introduce(job: Job) -> None:
 
 
 def _close(
-    job: Job,
-    judge: Judge,
-    trained: Trained,
-    folder: Path,
-    drawing: studio.Studio | None,
-    origin: dict[str, Any],
-    started: Started,
-    progress: checkpoint.Checkpoint,
-    partial: Mapping[str, Any] | None,
-    further: Mapping[str, Callable[[Mapping[str, Any], Path], bytes]],
+    job: Job, judge: Judge, trained: Trained, partial: Mapping[str, Any] | None, files: "_Files"
 ) -> dict[str, Any]:
-    """Scores what was trained, and writes and prints everything; fills in what `origin` lacks. Returns the report."""
+    """Scores what was trained, and writes and prints everything; fills in what the origin lacks. Returns the report."""
     config, target, _, entries, _ = job
     runs = trained.runs
     costs = {run.model.name: results.cost_of(run, trained.costs[run.model.name], config.n_eval_samples) for run in runs}
-    drawn = pictures.names(config, runs) if drawing else []
-    names = [*drawn, *(name for name in results.FILES if name != results.METRICS_FILE), *further, results.METRICS_FILE]
+    kind = kind_of(target)
+    drawn = pictures.names(config, runs, kind) if files.drawing else []
+    own = [name for name in results.FILES if name != results.METRICS_FILE]
+    names = [*drawn, *own, *files.further, results.METRICS_FILE]
 
     def before_last():
-        results.remove_previous(folder, keep=names)
+        results.remove_previous(files.folder, keep=names)
 
-    with storage.staged(folder, names, before_last) as staging:
+    with storage.staged(files.folder, names, before_last) as staging:
         with console.waiting("exact divergences and the metrics of the end …"):
             judges = assessment.judges_of(entries, config, target, judge)
             assessments = assessment.assess(runs, entries, target, judge, judges)
-            if drawing:
-                grid = sensitivity(assessments, config, target, judge)
-                note = _partial_note(partial, config)
-                drawing.draw(pictures.drawings(staging, config, target, judge, runs, assessments, costs, grid, note))
-            assessments, closing = assessment.close(assessments, runs, config, target, judge, judges)
-        console.final_table(assessments, judge)
-        console.closing_table(assessments, closing.floors)
-        console.held_out_table(assessments, assessment.memoriser(target))
+            outcome = Outcome(config, target, judge, runs, assessments, costs, None, partial)
+            if files.drawing:
+                scored = assessment.scored(assessments)
+                grid = kind.sensitivity(scored, config, target, judge) if kind.sensitivity else None
+                files.drawing.draw(pictures.drawings(staging, outcome, grid, _partial_note(partial, config)))
+            outcome = close(outcome, judges)
+        console.final_table(outcome)
+        console.closing_table(outcome)
+        console.held_out_table(outcome.assessments, assessment.memoriser(target))
         console.cost_table(costs)
-        results.write_samples(staging / results.SAMPLES_FILE, _target_rows(target, config), assessments)
+        results.write_samples(staging / results.SAMPLES_FILE, _target_rows(target, config), outcome.assessments)
         results.write_parameters(staging / results.PARAMETERS_FILE, runs)
-        if drawing:
+        if files.drawing:
             with console.waiting("drawing the pictures …"):
-                drawing.finish()
-        origin["seconds"] = time.perf_counter() - started.clock + progress.earlier_seconds + trained.seconds
-        peaks = (results.peak_memory(), trained.peak_memory_bytes)
-        origin["peak_memory_bytes"] = max((peak for peak in peaks if peak is not None), default=None)
-        origin |= {"run": progress.run, "resumed": progress.resumed}
-        origin["checkpoints"] = {"written": progress.n_written, "seconds": progress.seconds_writing}
-        more = {"floors": closing.floors, "metric_seconds": closing.seconds}
-        report = results.report(config, target, judge, runs, assessments, costs, origin, names, more, partial)
+                files.drawing.finish()
+        _complete(files, trained)
+        report = results.report(outcome, files.origin, names)
         (staging / results.CSV_FILE).write_bytes(results.csv_bytes(report))
-        for name, content_of in further.items():
+        for name, content_of in files.further.items():
             (staging / name).write_bytes(content_of(report, staging))
         storage.write_whole(staging / results.METRICS_FILE, results.json_bytes(report))
     return report
+
+
+class _Files(NamedTuple):
+    """Where one run writes, and with what."""
+
+    folder: Path
+    drawing: studio.Studio | None  # None: no pictures
+    origin: dict[str, Any]  # from `results.provenance`; what it lacks is filled in at the end
+    started: Started
+    progress: checkpoint.Checkpoint
+    further: Mapping[str, Callable[[Mapping[str, Any], Path], bytes]]
+
+
+def _complete(files: _Files, trained: Trained) -> None:
+    """Fills in what is known when all is done: how long it took, and how much memory."""
+    origin, progress = files.origin, files.progress
+    origin["seconds"] = time.perf_counter() - files.started.clock + progress.earlier_seconds + trained.seconds
+    peaks = (results.peak_memory(), trained.peak_memory_bytes)
+    origin["peak_memory_bytes"] = max((peak for peak in peaks if peak is not None), default=None)
+    origin |= {"run": progress.run, "resumed": progress.resumed}
+    origin["checkpoints"] = {"written": progress.n_written, "seconds": progress.seconds_writing}
 
 
 def _partial_note(partial: Mapping[str, Any] | None, config: Any) -> str:
@@ -322,7 +334,7 @@ def train_seeds(job: Job, seeds: range, folder: Path) -> tuple[list[Run], dict[s
       UserError: the folder holds unfinished training of these seeds that this cannot continue.
     """
     progress = checkpoint.open_in(folder, job, seeds=seeds)
-    judge = evaluation.make_judge(job.target, job.config)
+    judge = kind_of(job.target).judge(job.target, job.config)
     families = compile_all(job.models, feed_of(job), judge, job.config, seeds, progress)
     with interruption.deferred():
         runs, costs = fit(families, job.config, progress)

@@ -15,12 +15,14 @@ from benchmark.asked.constants import rows_of_board
 from benchmark.files import results
 from benchmark.pictures.views import leaderboard, tradeoff
 from benchmark.pictures.views.leaderboard import Board, Course, Level, Panel
-from benchmark.scoring.evaluation import N_FLOOR_DRAWS
 from benchmark.sweeps.sweep_plan import Cell, Plan
 from core import storage, trust, wording
 from core.drawing import scenes
+from kinds.contract import Kind
+from metrics import METRICS
 from models import MODELS
 from models.base import SweepView
+from targets import kind_asked
 
 CSV_FILE = "leaderboard.csv"
 BOARD_FILE = "leaderboard.png"
@@ -47,6 +49,7 @@ class Score(NamedTuple):
     cell: Cell
     target: str  # its name
     bins: int  # 0: continuous
+    kind: Kind  # of its target
     row: str  # what tells this target from the sweep's others, such as "1D_BETA, 20 bins"
     name: str
     external: bool
@@ -59,15 +62,20 @@ class Score(NamedTuple):
     exact_unknown: bool = False  # of a seed
 
     @property
-    def kld(self) -> np.ndarray:
-        """Nats of every seed [S], infinite where it has diverged; empty without a KLD."""
-        seeds = (self.final.get("kld") or {"seeds": []})["seeds"]
+    def main(self) -> np.ndarray:
+        """The main metric of every seed [S], infinite where it has diverged; empty where it is not defined."""
+        seeds = (self.final.get(self.kind.main) or {"seeds": []})["seeds"]
         return np.array([np.inf if value is None else value for value in seeds], np.float64)
 
     @property
+    def main_floor(self) -> Mapping[str, Any] | None:
+        """The floor of the same."""
+        return self.floors.get(self.kind.main)
+
+    @property
     def exact(self) -> np.ndarray:
-        """Nats of every seed [S]: the exact divergence over the same cells as the KLD; empty where that is unknown."""
-        summary = self.final.get("kl_exact")
+        """The exact divergence of every seed [S], over the cells of the main metric; empty where that is unknown."""
+        summary = self.final.get(self.kind.exact)
         # Of a continuous target it is that of densities, which cells partly hide; a soft sample is another model's.
         if not summary or self.exact_unknown or not self.bins or self.cell.config.decode != "hard":
             return np.array([])
@@ -75,11 +83,11 @@ class Score(NamedTuple):
 
     @property
     def over_floor(self) -> float:
-        """The median KLD over the floor's median; NaN where either is missing, infinite where it has diverged."""
-        floor = self.floors.get("kld")
-        if not len(self.kld) or not floor or not _middle(floor):
+        """The main metric's median over the floor's; NaN where either is missing, infinite where it has diverged."""
+        floor = self.main_floor
+        if not len(self.main) or not floor or not _middle(floor):
             return np.nan
-        return float(np.median(self.kld)) / _middle(floor)
+        return float(np.median(self.main)) / _middle(floor)
 
 
 class Merged(NamedTuple):
@@ -103,7 +111,7 @@ def read(cell: Cell) -> dict[str, Any] | None:
             return None
         # What somebody edited must be found here, and not by the first picture that reads it.
         line_of(cell, report)
-        _entries(report)
+        _entries(report, kind_asked(cell.config))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return report
@@ -189,18 +197,18 @@ def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
         for name, pattern in _OF_TARGETS.items()
         if len(plan.swept.get(name, ())) > 1
     ]
-    place = (cell, config.target_type, config.num_bins, ", ".join([row, *own]))
-    return [Score(*place, *entry) for entry in _entries(report)]
+    place = (cell, config.target_type, config.num_bins, kind_asked(config), ", ".join([row, *own]))
+    return [Score(*place, *entry) for entry in _entries(report, place[3])]
 
 
-def _entries(report: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+def _entries(report: Mapping[str, Any], kind: Kind) -> list[tuple[Any, ...]]:
     """What a Score says of each entry, from its name on."""
     entries = []
     for name, model in report["models"].items():
         lost = sum(step is not None for step in model["diverged_at_step"])
         size = (model["n_params"], model["width"])
         entries.append((name, False, *size, model["final"], report["floor"], model["train_seconds"], lost,
-                        "kl_exact_unknown" in model))  # fmt: skip
+                        f"{kind.exact}_unknown" in model))  # fmt: skip
     for name, entry in report["external"].items():
         entries.append((name, True, entry["n_params"], None, entry["final"], entry["floor"], None, 0))
     return entries
@@ -213,27 +221,42 @@ def csv_bytes(plan: Plan, scores: Sequence[Score]) -> bytes:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = ("target", "bins", "family", "kind", "n_params", "width", "seeds", "kld", "kld_low", "kld_high",
-             "kld_floor", "kld_floor_median", "kld_over_floor", "kl_exact", "wasserstein", "wasserstein_floor",
-             "train_seconds", "diverged")  # fmt: skip
+    kinds = list(dict.fromkeys((score.kind.main, score.kind.exact, score.kind.followed) for score in scores))
+    of_kinds = list(dict.fromkeys(name for kind in kinds for name in _columns(*kind)))
+    names = ("target", "bins", "family", "kind", "n_params", "width", "seeds", *of_kinds, "train_seconds", "diverged")
     writer.writerow(["cell", *plan.swept, *names])
     for score in scores:
-        kld = score.final.get("kld") or {}
         n_seeds = max((len(summary["seeds"]) for summary in score.final.values() if summary), default=0)
-        ratio = score.over_floor if np.isfinite(score.over_floor) else None
         row = [score.cell.name, *(_words(score.cell.values[name]) for name in plan.swept)]
         row += [score.target, score.bins, score.name, "external" if score.external else "trained"]
-        row += [score.n_params, score.width, n_seeds, *(kld.get(part) for part in ("median", "low", "high"))]
-        middle = _middle(score.floors["kld"]) if score.floors.get("kld") else None
-        exact = _median(score, "kl_exact")
-        row += [_floor(score, "kld"), middle, ratio, "unknown" if exact is None and score.exact_unknown else exact]
-        row += [_median(score, "wasserstein"), _floor(score, "wasserstein"), score.train_seconds, score.n_diverged]
+        row += [score.n_params, score.width, n_seeds]
+        own = dict(zip(_columns(score.kind.main, score.kind.exact, score.kind.followed), _values(score), strict=True))
+        row += [*(own.get(name) for name in of_kinds), score.train_seconds, score.n_diverged]
         writer.writerow([wording.cell(value) for value in row])
     return text.getvalue().encode()
 
 
+def _columns(main: str, exact: str, followed: Sequence[str]) -> list[str]:
+    """What the table of all scores has of one kind."""
+    of_main = [main, f"{main}_low", f"{main}_high", f"{main}_floor", f"{main}_floor_median", f"{main}_over_floor"]
+    others = [name for name in followed if name != main]
+    return [*of_main, exact, *(column for name in others for column in (name, f"{name}_floor"))]
+
+
+def _values(score: Score) -> list[Any]:
+    """The values of `_columns`; None where there is no number."""
+    kind, ratio = score.kind, score.over_floor
+    summary = score.final.get(kind.main) or {}
+    middle = _middle(score.main_floor) if score.main_floor else None
+    exact = _median(score, kind.exact)
+    values = [*(summary.get(part) for part in ("median", "low", "high")), _floor(score, kind.main), middle]
+    values += [ratio if np.isfinite(ratio) else None, "unknown" if exact is None and score.exact_unknown else exact]
+    others = [name for name in kind.followed if name != kind.main]
+    return values + [value for name in others for value in (_median(score, name), _floor(score, name))]
+
+
 def board_of(plan: Plan, scores: Sequence[Score]) -> Board:
-    """Targets × families: the median over a target's cells of the median KLD over its floor's."""
+    """Targets × families: the median over a target's cells of the median of the main metric over its floor's."""
     rows, names = list(dict.fromkeys(score.row for score in scores)), _in_order(scores)
     shape = (len(rows), len(names))
     ratio, reach = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -244,7 +267,7 @@ def board_of(plan: Plan, scores: Sequence[Score]) -> Board:
             here = [score for score in scores if (score.row, score.name) == (row, name)]
             here = [score for score in here if not np.isnan(score.over_floor)]
             if here:
-                values, klds = [score.over_floor for score in here], np.concatenate([score.kld for score in here])
+                values, klds = [score.over_floor for score in here], np.concatenate([score.main for score in here])
                 count[i, j], n_seeds[i, j] = len(here), len(klds)
                 lost[i, j], lost_seeds[i, j] = np.isinf(values).sum(), np.isinf(klds).sum()
                 ratio[i, j] = np.median(values)
@@ -281,16 +304,16 @@ class _Perfect:
         roots = [score.cell.config.seed for score in scores]
         groups = [sorted(set(roots)).index(root) for root in roots]
         cells = tuple(
-            (_quantiles(score.floors["kld"]), len(score.kld), group)
+            (_quantiles(score.main_floor), len(score.main), group, score.kind.n_floor_draws)
             for score, group in zip(scores, groups, strict=True)
         )
         if cells not in self._reaches:
-            most = max(n_seeds for _, n_seeds, _ in cells)
+            most = max(n_seeds for _, n_seeds, *_ in cells)
             levels = {group: self._generator.random((_N_PERFECT, most)) for group in sorted(set(groups))}
             ratios = []
-            for quantiles, n_seeds, group in cells:
+            for quantiles, n_seeds, group, n_draws in cells:
                 if quantiles not in self._middles:
-                    drawn = self._generator.random((_N_PERFECT, N_FLOOR_DRAWS))
+                    drawn = self._generator.random((_N_PERFECT, n_draws))
                     self._middles[quantiles] = _medians(quantiles, drawn)
                 ratios.append(_medians(quantiles, levels[group][:, :n_seeds]) / self._middles[quantiles])
             self._reaches[cells] = float(np.quantile(np.median(ratios, axis=0), 0.975))
@@ -310,12 +333,12 @@ def panels_of(scores: Sequence[Score], setting: str = BUDGET) -> list[Panel]:
     owner = setting.partition(".")[0] if "." in setting else None
     panels = []
     for row in dict.fromkeys(score.row for score in scores):
-        here = [score for score in scores if score.row == row and len(score.kld)]
+        here = [score for score in scores if score.row == row and len(score.main)]
         courses, levels = {}, {}
         for name, external in _in_order(here).items():
             own = [score for score in here if score.name == name]
             if external:
-                kld = float(np.median([np.median(score.kld) for score in own]))
+                kld = float(np.median([np.median(score.main) for score in own]))
                 levels[name] = Level(kld, own[0].n_params)
                 continue
             if owner not in (None, name):
@@ -324,11 +347,11 @@ def panels_of(scores: Sequence[Score], setting: str = BUDGET) -> list[Panel]:
             groups = [[score for score in own if score.cell.values[setting] == value] for value in values]
             if setting == BUDGET:
                 values = [float(np.median([score.n_params for score in group])) for group in groups]
-            klds = [np.concatenate([score.kld for score in group]) for group in groups]
+            klds = [np.concatenate([score.main for score in group]) for group in groups]
             exact = [np.concatenate([score.exact for score in group]) for group in groups]
             known = all(len(one) == len(other) for one, other in zip(exact, klds, strict=True))
             courses[name] = Course(np.array(values), klds, exact if known else None)
-        trained = [score.floors["kld"] for score in here if not score.external]
+        trained = [score.main_floor for score in here if not score.external]
         if courses:
             parts = [(_middle(each), each["low"], each["high"]) for each in trained]
             panels.append(Panel(row, courses, levels, tuple(np.median(parts, axis=0).tolist())))
@@ -352,7 +375,7 @@ def tradeoffs_of(
         last = [[seed[-1] for seed in model["history"][field]] for field in (view.x, view.y)]
         row = scores_of(plan, cell, report)[0].row
         found.setdefault(row, {}).setdefault(cell.values[f"{family}.{view.setting}"], []).append(np.array(last, float))
-        bounds[row] = report["target"]["entropy"] if model["final"]["kl_exact"] is not None else None
+        bounds[row] = report["target"]["entropy"] if model["final"][kind_asked(cell.config).exact] is not None else None
     panels = []
     for row, by_value in found.items():
         values = sorted(by_value)
@@ -362,14 +385,15 @@ def tradeoffs_of(
 
 
 def line_of(cell: Cell, report: Mapping[str, Any]) -> str:
-    """A finished cell in one line: its families' KLD beside the floor."""
-    entries = {name: model["final"]["kld"] for name, model in (report["models"] | report["external"]).items()}
+    """A finished cell in one line: its families' main metric beside the floor."""
+    main = kind_asked(cell.config).main
+    entries = {name: model["final"][main] for name, model in (report["models"] | report["external"]).items()}
     parts = [f"{name} {leaderboard.number(summary['median'])}" for name, summary in entries.items() if summary]
-    floor = f"floor {leaderboard.number(_middle(report['floor']['kld']))}"
+    floor = f"floor {leaderboard.number(_middle(report['floor'][main]))}"
     seconds = f"{report['provenance']['seconds']:.0f} s"
     lost = {name: model["diverged_at_step"] for name, model in report["models"].items()}
     notes = [f"{name} {text}" for name, at_steps in lost.items() if (text := _lost_of(at_steps))]
-    return "   ".join([f"{cell.name}   KLD: {'   '.join([*parts, floor])}", *notes, seconds])
+    return "   ".join([f"{cell.name}   {METRICS[main].label}: {'   '.join([*parts, floor])}", *notes, seconds])
 
 
 def _lost_of(at_steps: Sequence[int | None]) -> str:

@@ -16,9 +16,10 @@ from tqdm import tqdm
 import metrics
 from benchmark.engine.training import Evaluation, being_compiled
 from benchmark.scoring.assessment import Assessment, losses_to_rivals
-from benchmark.scoring.evaluation import Floor, Judge
+from benchmark.scoring.outcome import Outcome
 from benchmark.terminal import streams
 from core import wording
+from kinds.contract import Floor
 from models.base import Model
 
 # A long compilation or a slow score must not look like a hang.
@@ -197,35 +198,35 @@ def _beating(text: str, total: int | None, layout: str, initial: int = 0) -> Ite
             heart.join()
 
 
-def final_table(assessments: Sequence[Assessment], judge: Judge) -> None:
+def final_table(outcome: Outcome) -> None:
     """The metrics that were followed, and the exact divergence, with their spread over seeds; and the floor."""
-    rows, remarks = [], losses_to_rivals(assessments, judge.floors["kld"])
+    judge, kind, assessments = outcome.judge, outcome.kind, outcome.assessments
+    rows, remarks = [], losses_to_rivals(assessments, kind, judge.floors[kind.main])
+    headings = {**judge.labels, kind.exact: metrics.METRICS[kind.exact].label_with_unit}
     for entry in assessments:
         row = {"": entry.name, "parameters": "?" if entry.n_params is None else entry.n_params}
-        for name in (*judge.floors, "kl_exact"):
-            row[_heading(name)] = _summary(entry, name)
+        for name, heading in headings.items():
+            row[heading] = _summary(entry, name, name == kind.exact and entry.estimated)
         row["seeds"] = diverged(entry.diverged_at_step) or origin(entry) or str(len(entry.diverged_at_step))
         rows.append(row | ({"remark": remarks.get(entry.name, "")} if remarks else {}))
-    known = any(entry.scores.get("kl_exact") is not None for entry in assessments)
-    rows += _floor_rows(assessments, judge.floors, {_heading("kl_exact"): "0" if known else "none"})
-    if len(judge.quantiles) > 1:
-        # In the plane the one that is followed is the mean over directions, and another one follows below.
-        plain = _heading("wasserstein")
-        rows = [{f"sliced {key}" if key == plain else key: value for key, value in row.items()} for row in rows]
+    known = any(entry.scores.get(kind.exact) is not None for entry in assessments)
+    rows += _floor_rows(assessments, judge.floors, headings, {headings[kind.exact]: "0" if known else "none"})
     say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
     for line in unknown_divergences(assessments):
         say(line)
 
 
-def closing_table(assessments: Sequence[Assessment], floors: Mapping[str, Floor]) -> None:
+def closing_table(outcome: Outcome) -> None:
     """The metrics that are computed once, with their floors."""
+    floors, assessments = outcome.closing.floors, outcome.assessments
+    headings = {name: metrics.METRICS[name].label_with_unit for name in floors}
     rows = [
-        {"": entry.name, **{_heading(name): _summary(entry, name) for name in floors}}
+        {"": entry.name, **{heading: _summary(entry, name) for name, heading in headings.items()}}
         for entry in assessments
         if any(entry.scores.get(name) is not None for name in floors)
     ]
     if rows:
-        rows += _floor_rows(assessments, floors, {})
+        rows += _floor_rows(assessments, floors, headings, {})
         say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 
@@ -354,20 +355,15 @@ def thousands(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def _heading(name: str) -> str:
-    metric = metrics.METRICS[name]
-    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
-
-
 def _floor_rows(
-    assessments: Sequence[Assessment], floors: Mapping[str, Floor], more: Mapping[str, str]
+    assessments: Sequence[Assessment], floors: Mapping[str, Floor], headings: Mapping[str, str], more: Mapping[str, str]
 ) -> list[dict[str, str]]:
     """The floor, and one for every other number of rows that something was scored at."""
-    rows = [{"": "floor", **{_heading(name): _floor(floor, name) for name, floor in floors.items()}, **more}]
+    rows = [{"": "floor", **{headings[name]: _floor(floor, name) for name, floor in floors.items()}, **more}]
     seen = {entry.n_samples: entry.floors for entry in assessments if entry.external and entry.n_samples is not None}
     for n, own in seen.items():
         if own[next(iter(floors))] != floors[next(iter(floors))]:
-            rows.append({"": f"floor at n = {n}", **{_heading(name): _floor(own[name], name) for name in floors}})
+            rows.append({"": f"floor at n = {n}", **{headings[name]: _floor(own[name], name) for name in floors}})
     return rows
 
 
@@ -398,13 +394,13 @@ def unknown_divergences(assessments: Sequence[Assessment]) -> list[str]:
     return lines
 
 
-def _summary(entry: Assessment, name: str) -> str:
+def _summary(entry: Assessment, name: str, estimated: bool = False) -> str:
     values = entry.scores.get(name)
     if values is None:
         return "none"
     summary = metrics.summarise(values, metrics.METRICS[name].higher_is_better)
     median, low, high = (_value(summary[part], name, missing(entry, name)) for part in ("median", "low", "high"))
-    approximate = "≈ " if name == "kl_exact" and entry.estimated else ""
+    approximate = "≈ " if estimated else ""
     if entry.masses is not None:
         return f"{median} (exact)"
     return approximate + (median if len(values) == 1 else f"{median} ({low} – {high})")
@@ -454,4 +450,4 @@ def _floor(floor: Floor, name: str) -> str:
 
 def _value(value: float | None, name: str, missing: str = "diverged") -> str:
     """A metric's value; a count without decimals."""
-    return f"{value + 0.0:g}" if name == "modes_covered" and value is not None else _score(value, missing)
+    return f"{value + 0.0:g}" if metrics.METRICS[name].is_count and value is not None else _score(value, missing)

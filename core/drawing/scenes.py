@@ -25,26 +25,6 @@ _MARKERS = ("o", "s", "D", "P", "p", "*", "<", ">", "d", "h", "8")
 N_VIEW_ROWS = 2_000
 
 
-class TargetPicture(NamedTuple):
-    """What pictures show of a target."""
-
-    name: str
-    box: np.ndarray  # [D, 2]
-    edges: list[np.ndarray]  # per axis, the cell boundaries that samples are histogrammed over
-    masses: np.ndarray  # the exact mass of every cell, [K] or [Kx, Ky], without overflow
-    closed: bool  # samples outside go into the end cells (bins)
-    axes: list[np.ndarray]  # per axis, the points at which families' views are known, and the density unless it says
-    density: np.ndarray | None  # exact density there, [G] or [Gx, Gy]; None: the masses are drawn
-    binned: bool  # heights are probabilities per bin, not densities
-    density_axes: list[np.ndarray] | None = None  # other points for the density, fine enough for narrow features
-    empirical: bool = False  # the masses are shares of held-out rows: nothing about the target is exact
-
-    @property
-    def dim(self) -> int:
-        """Coordinates of a sample."""
-        return len(self.edges)
-
-
 class Curve(NamedTuple):
     """One quantity's course over training, all seeds."""
 
@@ -57,7 +37,7 @@ class Contribution(NamedTuple):
 
     arrays: Mapping[str, np.ndarray]  # from its view, of the seed that is shown; all NaN where that one has diverged
     curves: Mapping[str, Curve]  # the view's fields of Info, each value of the interval that ends at its step
-    scores: Mapping[str, Curve]  # every followed metric (kld in nats, wasserstein in units of x), from step 0 on
+    scores: Mapping[str, Curve]  # every followed metric, from step 0 on
     colour: str
     diverged: bool  # that seed has
     seed: int = 0  # which one it is
@@ -68,8 +48,8 @@ class CostPicture(NamedTuple):
 
     seconds: float  # one seed's whole training
     operations: float | None  # floating-point operations of the same; None: unknown
-    kld: np.ndarray  # [S] nats at the end, not finite where a seed has diverged
-    course: Curve | None = None  # the KLD (nats) on the way there; all steps cost the same, and the last is the end
+    score: np.ndarray  # [S], the main metric at the end, not finite where a seed has diverged
+    course: Curve | None = None  # the same on the way there; all steps cost the same, and the last is the end
     n_steps: int | None = None  # after which steps cost nothing, as there are none; None: the last of the course
 
 

@@ -14,9 +14,10 @@ import scipy.stats
 from scipy.optimize import elementwise
 
 from core import prng
-from kinds.cells import Cells, identity
-from kinds.distribution import Modes, Target, masses_from_cdf
-from kinds.quadrature import Features, Parts, integrate, whole
+from kinds.contract import Target
+from kinds.real.cells import Cells, identity
+from kinds.real.quadrature import Features, Parts, integrate, whole
+from kinds.real.truth import Modes, Real, masses_from_cdf, real_target
 
 _PART_REACH = 8.0
 
@@ -74,22 +75,23 @@ def gaussian_mixture(name: str, modes: Modes, box: np.ndarray | None = None) -> 
 
     # Beyond eight deviations of a component lie 1e-15 of it on a line and 1e-14 in the plane.
     parts = Parts(log_component, modes.means, _PART_REACH * factors, n_panels=16 if dim == 1 else 4)
-    mixture = Target(
-        name=name,
-        dim=dim,
+    truth = Real(
         box=box,
-        codec=identity(dim),
-        sample=lambda key, n: sample_mixture(key, n, modes.weights, modes.means, factors),
         cell_masses=lambda cells: _mixture_masses_2d(modes, cells),
-        log_prob=log_prob,
-        log_prob_kind="exact",
         parts=parts,
         modes=modes,
         scale=math.sqrt(np.linalg.eigvalsh(modes.covariances).min()),
-        entropy=_entropy(log_prob, parts, modes),
     )
+
+    def sample(key, n):
+        return sample_mixture(key, n, modes.weights, modes.means, factors)
+
+    def mixture(truth):
+        known = {"log_prob": log_prob, "log_prob_kind": "exact", "entropy": _entropy(log_prob, parts, modes)}
+        return real_target(name, identity(dim), sample, truth, **known)
+
     if dim == 2:
-        return mixture
+        return mixture(truth)
     locations, deviations = modes.means[:, 0], factors[:, 0, 0]
     reach = np.array([(locations - 12 * deviations).min(), (locations + 12 * deviations).max()])
 
@@ -106,11 +108,13 @@ def gaussian_mixture(name: str, modes: Modes, box: np.ndarray | None = None) -> 
         )
         return root.x
 
-    return mixture._replace(
-        box=quantile(np.array([[0.001, 0.999]])) if box is None else box,
-        cell_masses=lambda cells: masses_from_cdf(cdf, cells),
-        cdf=cdf,
-        quantile=quantile,
+    return mixture(
+        truth._replace(
+            box=quantile(np.array([[0.001, 0.999]])) if box is None else box,
+            cell_masses=lambda cells: masses_from_cdf(cdf, cells),
+            cdf=cdf,
+            quantile=quantile,
+        )
     )
 
 

@@ -16,9 +16,10 @@ import scipy.special
 from scipy.special import ndtr
 
 from core import prng
-from kinds.cells import identity
-from kinds.distribution import Target
-from kinds.quadrature import Parts
+from kinds.contract import Target
+from kinds.real.cells import identity
+from kinds.real.quadrature import Parts
+from kinds.real.truth import Real, real_target
 
 # Products of rows and nodes at a time, in log_prob.
 _BLOCK = 2**22
@@ -145,24 +146,25 @@ def checkerboard(name: str) -> Target:
         dark[tuple(squares.T)] = density
         return _with_rest(shared[0] @ dark @ shared[1].T)
 
-    return Target(
+    return real_target(
         name=name,
-        dim=2,
-        # The KLD's 30 × 30 cells end where the squares do.
-        box=np.array([[-5.0, 5.0]] * 2),
         codec=identity(2),
         sample=sample,
-        cell_masses=cell_masses,
         log_prob=log_prob,
         log_prob_kind="exact",
-        parts=Parts(
-            lambda x, part: np.full(len(x), math.log(density)),
-            side * (squares + 0.5) - side * n / 2,
-            np.tile(side / 2 * np.eye(2), (len(squares), 1, 1)),
-            n_panels=2,
-        ),
-        scale=0.05,
         entropy=-math.log(density),
+        truth=Real(
+            # The KLD's 30 × 30 cells end where the squares do.
+            box=np.array([[-5.0, 5.0]] * 2),
+            cell_masses=cell_masses,
+            parts=Parts(
+                lambda x, part: np.full(len(x), math.log(density)),
+                side * (squares + 0.5) - side * n / 2,
+                np.tile(side / 2 * np.eye(2), (len(squares), 1, 1)),
+                n_panels=2,
+            ),
+            scale=0.05,
+        ),
     )
 
 
@@ -233,18 +235,19 @@ def _noisy_curves(
     ]
     axes = [np.linspace(low, high, math.ceil((high - low) / deviation * 3) + 1) for low, high in reach]
     area = math.prod(axis[1] - axis[0] for axis in axes)
-    return Target(
+    return real_target(
         name=name,
-        dim=2,
-        box=box,
         codec=identity(2),
         sample=sample,
-        cell_masses=cell_masses,
         log_prob=log_prob,
         log_prob_kind="quadrature",
-        parts=_box_parts(log_prob, np.array(reach), _PANEL_WIDTH * deviation),
-        scale=deviation,
         entropy=float(scipy.special.entr(density_on(*axes)).sum() * area),
+        truth=Real(
+            box=box,
+            cell_masses=cell_masses,
+            parts=_box_parts(log_prob, np.array(reach), _PANEL_WIDTH * deviation),
+            scale=deviation,
+        ),
     )
 
 
@@ -282,18 +285,19 @@ def _from_density(
     axis = np.linspace(-reach, reach, math.ceil(2 * reach / (0.6 * scale)) + 1)
     nodes = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     log_p = log_prob(nodes)
-    return Target(
+    return real_target(
         name=name,
-        dim=2,
-        box=box,
         codec=identity(2),
         sample=sample,
-        cell_masses=cell_masses,
         log_prob=log_prob,
         log_prob_kind="exact",
-        parts=_box_parts(log_prob, np.array([[-reach, reach]] * 2), _PANEL_WIDTH * scale),
-        scale=scale,
         entropy=-float(np.sum(np.exp(log_p) * log_p) * (axis[1] - axis[0]) ** 2),
+        truth=Real(
+            box=box,
+            cell_masses=cell_masses,
+            parts=_box_parts(log_prob, np.array([[-reach, reach]] * 2), _PANEL_WIDTH * scale),
+            scale=scale,
+        ),
     )
 
 

@@ -91,10 +91,10 @@ def torch_facts(family: str, name: str, width: int) -> str:
         "batch_size": work.batch_size,
         "num_bins": work.num_bins,
         "event_dim": target.event.size,
-        "weights": target.modes.weights.tolist(),
-        "means": target.modes.means.tolist(),
-        "factors": np.linalg.cholesky(target.modes.covariances).tolist(),
-        "box": target.box.tolist(),
+        "weights": target.truth.modes.weights.tolist(),
+        "means": target.truth.modes.means.tolist(),
+        "factors": np.linalg.cholesky(target.truth.modes.covariances).tolist(),
+        "box": target.truth.box.tolist(),
         # A second thread pays only where there is enough to do.
         "threads": os.cpu_count() if name == "large" else 1,
     }

@@ -78,7 +78,7 @@ def whole_training(order: dict) -> dict:
     """The process's peak over a whole training with all its scores."""
     from benchmark.engine.training import prepare, train
     from benchmark.files.results import peak_memory
-    from benchmark.scoring.evaluation import make_judge
+    from kinds.real.judging import make_judge
 
     config, target, model, feed = built(order)
     counts = {"n_steps": config.n_steps, "n_evaluations": config.n_evaluations, "n_seeds": config.num_seeds}

@@ -29,7 +29,7 @@ from tabulate import tabulate
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked.config import from_constants
 from benchmark.engine.training import Feed, advance, data_key, over_seeds, streams
-from benchmark.scoring.evaluation import make_judge
+from kinds.real.judging import make_judge
 from models import MODELS
 from targets import Modes, Target, gaussian_mixture, sample_mixture, with_bins
 
@@ -179,8 +179,8 @@ def _train_together(
         x = codec.decode(draw(keys.key_eval, state, base.n_eval_samples))
         return x, (bad_step > n_steps) & jnp.isfinite(x).all()
 
-    most = max(len(target.modes.weights) for target in targets)
-    padded = [_padded(target.modes, most) for target in targets]
+    most = max(len(target.truth.modes.weights) for target in targets)
+    padded = [_padded(target.truth.modes, most) for target in targets]
     # The same keys for every trial: trials differ in their settings alone.
     seeds = jnp.array([s for _, _, s in work])
     arguments = (

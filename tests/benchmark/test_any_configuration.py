@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.run import one_run
-from benchmark.scoring import assessment, evaluation, sensitivity
 from benchmark.terminal import console
+from kinds.real import closing, judging, sensitivity
 from models import MODELS, adversarial, vae
 from targets import TARGETS
 
@@ -90,8 +90,8 @@ def with_effect(words, draw):
 def _quick(monkeypatch):
     monkeypatch.setattr(vae, "_Z_SPACING", (0.5, 0.5))
     monkeypatch.setattr(adversarial, "_Z_DRAWS", 2**8)
-    monkeypatch.setattr(assessment, "N_HOST_DRAWS", 2)
-    monkeypatch.setattr(evaluation, "N_FLOOR_DRAWS", 4)
+    monkeypatch.setattr(closing, "N_HOST_DRAWS", 2)
+    monkeypatch.setattr(judging, "N_FLOOR_DRAWS", 4)
     monkeypatch.setattr(sensitivity, "N_FLOOR_DRAWS", 2)
     monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 100)
     if not is_searching():

@@ -12,12 +12,15 @@ import metrics
 from benchmark.engine.training import Feed, step_cost
 from benchmark.scoring import assessment
 from benchmark.scoring.assessment import memorisation, memoriser
-from benchmark.scoring.evaluation import N_FLOOR_DRAWS, Floor, make_judge
-from benchmark.scoring.sensitivity import sensitivity
-from kinds.cells import Cells
+from kinds.contract import Floor, Scored
+from kinds.real.cells import Cells, score_cells
+from kinds.real.closing import N_HOST_DRAWS, make_closing
+from kinds.real.judging import N_FLOOR_DRAWS, make_judge
+from kinds.real.sensitivity import sensitivity
+from kinds.registry import KINDS
 from models import MODELS
 from models.base import Model
-from targets import kld_cells, make_target
+from targets import make_target
 
 
 def entry(name, samples, diverged=None):
@@ -116,14 +119,14 @@ def test_the_grid_holds_the_runs_own_score_and_floor(fields, make_config):
     target = make_target(config)
     judge = make_judge(target, config)
     x = np.asarray(target.as_compared(target.sample(jax.random.key(5), 200)))
-    grid = sensitivity([entry("A", np.stack([x, x]), [None, 7])], config, target, judge)
+    grid = sensitivity([Scored("A", np.stack([x, x]), [False, True])], config, target, judge)
     at = grid.cells.index(grid.chosen[0]), grid.epsilons.index(1e-8)
     assert grid.entries["A"][0][at] == judge.scorer.score(x)["kld"]
     assert np.isnan(grid.entries["A"][1]).all()
     assert grid.floor[(0, *at)] == pytest.approx(judge.floors["kld"].mean, rel=1e-12)
     assert grid.floor[(1, *at)] == pytest.approx(judge.floors["kld"].low, rel=1e-12)
     assert grid.floor.shape == (3, len(grid.cells), len(grid.epsilons))
-    assert grid.merged == (fields["target_type"] == "1D_POISSON" or fields["num_bins"] > 0)
+    assert grid.label.endswith("merged into") == (fields["target_type"] == "1D_POISSON" or fields["num_bins"] > 0)
 
 
 def test_merged_cells_are_sums_of_neighbours(make_config):
@@ -131,9 +134,9 @@ def test_merged_cells_are_sums_of_neighbours(make_config):
     target = make_target(config)
     judge = make_judge(target, config)
     x = np.asarray(target.as_compared(target.sample(jax.random.key(5), 200)))
-    grid = sensitivity([entry("A", x[None])], config, target, judge)
+    grid = sensitivity([Scored("A", x[None], [False])], config, target, judge)
     assert grid.cells == [3, 6, 12]
-    index = kld_cells(target, 0).index(x)
+    index = score_cells(target.truth, 0).index(x)
     counts = np.bincount(index, minlength=12).reshape(3, 4).sum(1)
     expected = metrics.kld(judge.masses.reshape(3, 4).sum(1), counts, 1e-3)
     assert grid.entries["A"][0, 0, grid.epsilons.index(1e-3)] == pytest.approx(expected, rel=1e-12)
@@ -144,9 +147,9 @@ def test_other_cells_are_cells_of_the_box(make_config):
     target = make_target(config)
     judge = make_judge(target, config)
     x = np.asarray(target.sample(jax.random.key(5), 200))
-    grid = sensitivity([entry("A", x[None])], config, target, judge)
-    cells = Cells(target.box, 10, closed=False)
-    expected = metrics.kld(target.cell_masses(cells), metrics.cell_counts(cells.index(x), cells.n_cells), 1e-6)
+    grid = sensitivity([Scored("A", x[None], [False])], config, target, judge)
+    cells = Cells(target.truth.box, 10, closed=False)
+    expected = metrics.kld(target.truth.cell_masses(cells), metrics.cell_counts(cells.index(x), cells.n_cells), 1e-6)
     assert grid.entries["A"][0, grid.cells.index(10), grid.epsilons.index(1e-6)] == pytest.approx(expected, rel=1e-12)
 
 
@@ -154,7 +157,7 @@ def test_closing_floors_are_those_of_the_target_itself(make_config):
     config = make_config(target_type="2D_MIX_GAUSS", num_bins=0, n_eval_samples=150)
     target = make_target(config)
     judge = make_judge(target, config)
-    closing = assessment.make_closing(target, config, judge)
+    closing = make_closing(target, config, judge)
     assert list(closing.floors) == [
         "wasserstein_exact",
         "mmd2",
@@ -166,7 +169,7 @@ def test_closing_floors_are_those_of_the_target_itself(make_config):
     fresh = [closing.score(np.asarray(target.sample(jax.random.key(100 + i), 150))) for i in range(25)]
     for name in ("wasserstein_exact", "mmd2", "high_quality"):
         values = np.array([scores[name] for scores in fresh])
-        error = values.std(ddof=1) * np.sqrt(1 / 25 + 1 / assessment.N_HOST_DRAWS)
+        error = values.std(ddof=1) * np.sqrt(1 / 25 + 1 / N_HOST_DRAWS)
         assert abs(values.mean() - closing.floors[name].mean) < 5 * error
     assert tuple(closing.floors["modes_covered"]) == (4.0, 4.0, 4.0)
     assert set(closing.seconds) == {"wasserstein_exact", "mmd2", "classifier_accuracy", "modes"}
@@ -213,11 +216,11 @@ def test_who_loses_to_a_trivial_rival_is_named():
         scored("EXACT", [0.0])._replace(scores={}, floors={}),
     ]
     floor = entries[0].floors["kld"]
-    assert assessment.losses_to_rivals(entries, floor) == {
+    assert assessment.losses_to_rivals(entries, KINDS["real"], floor) == {
         "WORSE": "▼ loses to HISTOGRAM by KLD",
         "WORST": "▼ loses to HISTOGRAM and KDE by KLD",
     }
     # What a perfect model could have scored as well is no loss, by however much the rival is better.
     lucky = [entries[0]._replace(scores={"kld": [0.1]}), scored("WITHIN", [0.3]), scored("ABOVE", [0.31])]
-    assert [*assessment.losses_to_rivals(lucky, floor)] == ["ABOVE"]
-    assert assessment.losses_to_rivals(entries[2:], floor) == {}
+    assert [*assessment.losses_to_rivals(lucky, KINDS["real"], floor)] == ["ABOVE"]
+    assert assessment.losses_to_rivals(entries[2:], KINDS["real"], floor) == {}

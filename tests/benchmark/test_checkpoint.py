@@ -9,9 +9,9 @@ import pytest
 
 from benchmark.files import archive, checkpoint, results
 from benchmark.run import fitting, one_run
-from benchmark.scoring import assessment, evaluation
 from core import interruption, storage
 from core.errors import OutputError, UserError
+from kinds.real import closing, judging
 from models import vae
 
 N_INTERVALS = 4
@@ -26,9 +26,9 @@ def _often(monkeypatch):
     """Keeps progress after every interval, and spares what is tested elsewhere."""
     monkeypatch.setattr(checkpoint, "_SECONDS_APART", 0.0)
     monkeypatch.setattr(checkpoint, "_TIMES_APART", 0)
-    monkeypatch.setattr(assessment, "N_HOST_DRAWS", 2)
+    monkeypatch.setattr(closing, "N_HOST_DRAWS", 2)
     monkeypatch.setattr(vae, "_Z_SPACING", (0.5, 0.5))
-    monkeypatch.setattr(evaluation, "N_FLOOR_DRAWS", 5)
+    monkeypatch.setattr(judging, "N_FLOOR_DRAWS", 5)
 
 
 @pytest.fixture
@@ -129,15 +129,15 @@ def test_a_run_that_crashes_again_and_again_ends_the_same(config, tmp_path, cras
 
 
 def test_what_was_trained_outlives_a_failure_at_the_end(config, tmp_path, monkeypatch, undisturbed):
-    whole = assessment.close
+    whole = one_run.close
 
     def failing(*args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(assessment, "close", failing)
+    monkeypatch.setattr(one_run, "close", failing)
     with pytest.raises(ZeroDivisionError):
         execute(config, tmp_path / "out")
-    monkeypatch.setattr(assessment, "close", whole)
+    monkeypatch.setattr(one_run, "close", whole)
     monkeypatch.setattr(fitting, "train", failing)
     execute(config, tmp_path / "out")
     assert contents(tmp_path / "out") == undisturbed

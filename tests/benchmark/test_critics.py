@@ -7,8 +7,8 @@ import pytest
 import test_plotting
 from test_plotting import collisions, make_target, opened, texts
 
-from benchmark.pictures.views import critics
 from core.drawing import scenes
+from kinds.real.views import critics
 
 no_warnings, shown = test_plotting.no_warnings, test_plotting.shown
 STEPS = np.arange(11) * 100

@@ -21,10 +21,11 @@ from benchmark.files import results
 from benchmark.pictures import pictures
 from benchmark.run import one_run
 from benchmark.scoring import assessment
-from benchmark.scoring.evaluation import make_judge
-from benchmark.scoring.sensitivity import sensitivity
+from benchmark.scoring.outcome import Outcome
 from core import prng
 from core.drawing import figures
+from kinds.real import closing
+from kinds.real.judging import make_judge
 from models import MODELS, build
 from targets import make_target
 
@@ -140,19 +141,20 @@ def test_every_picture_says_what_has_diverged(fields, at_steps, make_config, tmp
     entries = [External(EXTERNAL, 300, rows, None, len(rows))]
     assessments = assessment.assess(runs, entries, target, judge, {config.n_eval_samples: judge})
     costs = {run.model.name: results.cost_of(run, Cost(1e6, 16, 2**20), config.n_eval_samples) for run in runs}
-    grid = sensitivity(assessments, config, target, judge)
-    calls = pictures.drawings(tmp_path, config, target, judge, runs, assessments, costs, grid)
+    outcome = Outcome(config, target, judge, runs, assessments, costs)
+    grid = outcome.kind.sensitivity(assessment.scored(assessments), config, target, judge)
+    calls = pictures.drawings(tmp_path, outcome, grid)
     said = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for call in calls:
             del shown[:]
             pictures.draw(call)
-            said[call.function.removeprefix("benchmark.pictures.views.")] = " ".join(
-                word for fig in shown for word in texts(fig)
-            ).replace("\n", " ")
+            said[call.function.split(".views.")[-1]] = " ".join(word for fig in shown for word in texts(fig)).replace(
+                "\n", " "
+            )
             assert [found for fig in shown for found in collisions(fig)] == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(pictures.names(config, runs))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(pictures.names(config, runs, outcome.kind))
     for path in tmp_path.glob("*.png"):
         opened(path)
     for run in runs:
@@ -160,13 +162,13 @@ def test_every_picture_says_what_has_diverged(fields, at_steps, make_config, tmp
         n_lost, n = sum(at is not None for at in lost), len(lost)
         for function in ("plotting.metrics_comparison", "scorecards.cost_quality", "scorecards.kld_sensitivity"):
             assert (f"{run.model.name} ({n_lost} of {n} seeds diverged)" in said[function]) == bool(n_lost)
-        middle = lost[pictures.median_seed(run)]
+        middle = lost[pictures.median_seed(run, "kld")]
         if middle is not None:
             assert f"diverged at step {middle}" in said["plotting.timeline"]
     for function in ("latent_sweep", "discriminator", "energy_landscape"):
         words = said[f"family_pictures.{function}"]
         (run,) = [run for run in runs if f"{run.model.name} · {target.name}" in words]
-        middle = run.diverged_at_step[pictures.median_seed(run)]
+        middle = run.diverged_at_step[pictures.median_seed(run, "kld")]
         assert (f"diverged at step {middle}" in words) == (middle is not None)
         assert (f" {figures.DIVERGED} " in f" {words} ".replace("diverged at", "")) == (middle is not None)
 
@@ -175,7 +177,7 @@ def test_every_picture_says_what_has_diverged(fields, at_steps, make_config, tmp
 def small(monkeypatch, tmp_path):
     """Runs the script with one small family that blows up; returns its exit code and its folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(assessment, "N_HOST_DRAWS", 3)
+    monkeypatch.setattr(closing, "N_HOST_DRAWS", 3)
     name = list(MODELS)[-1]
     always = (
         "--n-steps 20 --n-evaluations 4 --snapshot-percent 50 --num-seeds 2 --n-eval-samples 100 --batch-size 16 "

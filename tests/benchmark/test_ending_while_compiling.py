@@ -95,8 +95,8 @@ def are_gone(pids, seconds):
     [
         (signal.SIGTERM, "benchmark.engine.training _compiled 0"),
         (signal.SIGINT, "benchmark.engine.training _compiled 0"),
-        (signal.SIGUSR2, "benchmark.scoring.evaluation make_judge 0"),
-        (signal.SIGINT, "benchmark.scoring.evaluation make_judge 0"),
+        (signal.SIGUSR2, "kinds.real.judging score_cells 0"),
+        (signal.SIGINT, "kinds.real.judging score_cells 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )

@@ -6,11 +6,12 @@ import scipy.stats
 from sklearn.datasets import load_iris
 
 import metrics
-from benchmark.scoring import evaluation
-from benchmark.scoring.evaluation import N_FLOOR_DRAWS, make_judge
 from kinds.exact import mean_log_likelihoods
+from kinds.real import judging
+from kinds.real.cells import score_cells
+from kinds.real.judging import N_FLOOR_DRAWS, make_judge
 from models import MODELS
-from targets import kld_cells, make_target
+from targets import make_target
 
 BETA = scipy.stats.beta(2, 5, loc=-2.5, scale=5)
 N_NUMPY = 400
@@ -109,7 +110,7 @@ def test_a_floor_keeps_what_a_median_over_seeds_needs(make_config):
     _, target, judge = judged(make_config, target_type="1D_TRIMODAL", num_bins=20, n_eval_samples=1000)
     floor = judge.floors["kld"]
     scores = [judge.scorer.score(judge.perfect(i)[0])["kld"] for i in range(N_FLOOR_DRAWS)]
-    assert target.n_bins == 20
+    assert target.truth.n_bins == 20
     assert floor.median == pytest.approx(np.median(scores))
     assert floor.mean == pytest.approx(np.mean(scores))
     assert floor.median < floor.mean
@@ -145,7 +146,7 @@ def test_a_floor_is_fixed_by_the_seed(make_config):
 )
 def test_the_scorer_measures_what_numpy_recomputes(fields, make_config, monkeypatch):
     n = 250
-    monkeypatch.setattr(evaluation, "N_REFERENCE_ROWS", 10_000)
+    monkeypatch.setattr(judging, "N_REFERENCE_ROWS", 10_000)
     config, target, judge = judged(make_config, n_eval_samples=n, **fields)
     generator = np.random.default_rng(3)
     # Two seeds of a model that is off, some of it outside the box.
@@ -154,7 +155,7 @@ def test_the_scorer_measures_what_numpy_recomputes(fields, make_config, monkeypa
     x = np.stack([np.asarray(target.as_compared(jnp.asarray(rows))) for rows in x])
     scores = [judge.scorer.score(rows) for rows in x]
 
-    cells = kld_cells(target, config.kld_cells)
+    cells = score_cells(target.truth, config.kld_cells)
     axes = metrics.directions(target.dim)
     for seed, rows in enumerate(x):
         inside = np.histogramdd(rows, bins=cells.edges)[0].ravel()
@@ -168,7 +169,7 @@ def test_the_scorer_measures_what_numpy_recomputes(fields, make_config, monkeypa
         assert scores[seed]["kld"] == pytest.approx(kld_by_hand(judge.masses, q, config.kld_epsilon), rel=1e-9)
         projected = np.sort(rows @ axes.T, axis=0).T
         if target.dim == 1:
-            exact = target.quantile((np.arange(n) + 0.5) / n)[:, None]
+            exact = target.truth.quantile((np.arange(n) + 0.5) / n)[:, None]
             reference = np.asarray(target.as_compared(jnp.asarray(exact, jnp.float32))).T
         else:
             reference = judge.quantiles
@@ -177,7 +178,7 @@ def test_the_scorer_measures_what_numpy_recomputes(fields, make_config, monkeypa
 
 
 def test_the_2d_reference_does_not_change_with_the_runs_seed(make_config, monkeypatch):
-    monkeypatch.setattr(evaluation, "N_REFERENCE_ROWS", 20_000)
+    monkeypatch.setattr(judging, "N_REFERENCE_ROWS", 20_000)
     fields = dict(target_type="2D_MIX_GAUSS", num_bins=0, n_eval_samples=100)
     one, other = (judged(make_config, seed=seed, **fields)[2].quantiles for seed in (1, 2))
     np.testing.assert_array_equal(one, other)
@@ -224,7 +225,7 @@ def test_custom_has_a_floor(columns, num_bins, iris_file, make_config):
         assert 0 < floor.low < floor.mean < floor.high
     # What scores meet is the held-out part, whatever families train on.
     held_out = target.as_compared(jnp.asarray(target.held_out_rows, jnp.float32))
-    cells = kld_cells(target, 0)
+    cells = score_cells(target.truth, 0)
     np.testing.assert_allclose(
         judge.masses, np.bincount(cells.index(held_out.astype(np.float32)), minlength=cells.n_cells) / 45, atol=1e-12
     )
@@ -237,7 +238,7 @@ def test_custom_floor_is_that_of_an_independent_resampling(iris_file, make_confi
         make_config, target_type="CUSTOM", custom_file=iris_file(1), num_bins=n_bins, n_eval_samples=n
     )
     table = load_iris().data[:, 2].astype(np.float32)
-    edges = kld_cells(target, 0).edges[0]
+    edges = score_cells(target.truth, 0).edges[0]
     # Off the edges, so that float32 rounding does not choose a row's side.
     assert np.abs(table[:, None] - edges[1:-1]).min() > 1e-5
     cell = np.clip(np.searchsorted(edges, table, side="right") - 1, 0, n_bins - 1)

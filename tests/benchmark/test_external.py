@@ -13,8 +13,10 @@ from benchmark.asked import external
 from benchmark.asked.command_line import parse
 from benchmark.asked.config import from_constants
 from benchmark.scoring import assessment
-from benchmark.scoring.evaluation import make_judge
+from benchmark.scoring.closing import close
+from benchmark.scoring.outcome import Outcome
 from core.errors import UserError
+from kinds.real.judging import make_judge
 from targets import make_target
 
 CONSTANTS = {name: value for name, value in vars(script).items() if name.isupper()}
@@ -62,7 +64,7 @@ def test_of_more_rows_as_many_are_drawn_as_the_seed_says(load):
 
 def test_with_bins_rows_are_compared_as_binned(load):
     _, target, entry = load(np.linspace(-3, 3, 60), target_type="1D_TRIMODAL", num_bins=6)
-    edges = np.linspace(*target.box[0], 7)
+    edges = np.linspace(*target.truth.box[0], 7)
     centres = (edges[1:] + edges[:-1]) / 2
     np.testing.assert_allclose(np.unique(entry.rows), centres, rtol=1e-5)
 
@@ -70,7 +72,7 @@ def test_with_bins_rows_are_compared_as_binned(load):
 def test_rows_outside_the_box_are_counted(load):
     _, target, entry = load(np.r_[np.zeros(30), np.full(10, 50.0)], target_type="1D_TRIMODAL", num_bins=0)
     assert entry.outside == 0.25
-    assert target.box[0, 1] < 50
+    assert target.truth.box[0, 1] < 50
 
 
 @pytest.mark.parametrize(
@@ -143,8 +145,9 @@ def assessed(config, target, rows=None, masses=None):
     entries = [external.External("QCBM", 1, rows, masses, 0)]
     judges = assessment.judges_of(entries, config, target, judge)
     first = assessment.assess([], entries, target, judge, judges)
-    (closed,), closing = assessment.close(first, [], config, target, judge, judges)
-    return judge, closing, closed
+    outcome = close(Outcome(config, target, judge, [], first, {}), judges)
+    (closed,) = outcome.assessments
+    return judge, outcome.closing, closed
 
 
 def test_samples_of_the_target_score_as_its_floor(make_config):

@@ -185,7 +185,7 @@ def test_budget_scaling(tmp_path, n_panels, n_names, external, shown):
     for ax, panel in zip(fig.axes, panels, strict=True):
         assert ax.get_xlim() == fig.axes[0].get_xlim()
         assert ax.get_ylim() == fig.axes[0].get_ylim()
-        assert level_lines(ax) | {COLOURS[name]: each.kld for name, each in panel.levels.items()} == level_lines(ax)
+        assert level_lines(ax) | {COLOURS[name]: each.score for name, each in panel.levels.items()} == level_lines(ax)
         (floor,) = [line for line in ax.lines if line.get_color() == figures.FLOOR_COLOUR]
         assert floor.get_ydata()[0] == panel.floor[0]
         for name, course in panel.courses.items():
@@ -216,7 +216,7 @@ def test_no_exponent_where_none_fits(tmp_path, shown):
     (reason,) = shown[0].axes[0].get_legend().get_texts()
     assert reason.get_text() == "FAMILY0: no exponent, flat"
     assert not any("dashed" in text for text in texts(shown[0]))
-    few = flat._replace(courses={"FAMILY0": Course(BUDGETS[:3], flat.courses["FAMILY0"].kld[:3])})
+    few = flat._replace(courses={"FAMILY0": Course(BUDGETS[:3], flat.courses["FAMILY0"].scores[:3])})
     leaderboard.budget_scaling(tmp_path / "b.png", [few, few], COLOURS, "title")
     assert shown[1].axes[0].get_legend() is None
     assert "an exponent needs four budgets" in " ".join(texts(shown[1]))

@@ -6,8 +6,8 @@ import scipy.stats
 import test_plotting
 from test_plotting import collisions, make_target, opened, texts
 
-from benchmark.pictures.views import mixture_pictures
 from core.drawing import scenes
+from kinds.real.views import mixture_pictures
 
 no_warnings, shown = test_plotting.no_warnings, test_plotting.shown
 COLOURS = {"GMM": "#882255", "KMEANS": "#999933"}

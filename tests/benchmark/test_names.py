@@ -51,7 +51,7 @@ def test_every_picture_survives_every_name(tmp_path, names, shown):
     plotting.metrics_comparison(tmp_path / "0.png", metric_curves(["A"]), FLOORS, colours, "title", externals=scores)
     points = {"A": CostPicture(1.0, 1e9, np.array([0.1, 0.2]))}
     levels = {name: each["kld"] for name, each in scores.items()}
-    scorecards.cost_quality(tmp_path / "1.png", points, levels, FLOORS, colours, "title")
+    scorecards.cost_quality(tmp_path / "1.png", points, levels, FLOORS["kld"], colours, "title")
     klds = {name: np.full((1, 2, 2), 0.01 * (j + 1)) for j, name in enumerate(["A", *names])}
     settings = (np.array([10, 20]), np.array([1e-10, 1e-6]))
     grid = scenes.Sensitivity(*settings, klds, np.full((3, 2, 2), 0.004), (20, 1e-10), names)

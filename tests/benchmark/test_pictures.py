@@ -13,11 +13,15 @@ from benchmark.engine.training import Cost, Evaluation, Run
 from benchmark.files import results
 from benchmark.pictures import pictures
 from benchmark.scoring import assessment
-from benchmark.scoring.evaluation import make_judge
-from benchmark.scoring.sensitivity import sensitivity
+from benchmark.scoring.outcome import Outcome
 from core.drawing import scenes
+from kinds.contract import Showing
+from kinds.real.cells import score_cells
+from kinds.real.judging import make_judge
+from kinds.real.scene import scene_of
+from kinds.registry import KINDS
 from models.base import Model, View
-from targets import kld_cells, make_target
+from targets import make_target
 
 STEPS = (0, 4, 8)
 CONFIG = dataclasses.replace(
@@ -54,7 +58,7 @@ def judge():
 @pytest.fixture
 def calls_of(judge, tmp_path, monkeypatch):
     """Makes runs of these views (and steps at which seeds are lost), and all their drawings by file name."""
-    monkeypatch.setitem(pictures.SHARED, "bounds", "test_pictures.draw_together")
+    monkeypatch.setitem(KINDS["bins"].views, "bounds", Showing("test_pictures.draw_together"))
     config, target = CONFIG, make_target(CONFIG)
 
     def make(**views):
@@ -63,8 +67,9 @@ def calls_of(judge, tmp_path, monkeypatch):
         runs = [run_of(name, target, *own if isinstance(own, tuple) else (own,)) for name, own in views.items()]
         assessments = assessment.assess(runs, [], target, judge, {})
         costs = {run.model.name: results.cost_of(run, Cost(1e6, 16, 2**20), 64) for run in runs}
-        grid = sensitivity(assessments, config, target, judge)
-        calls = pictures.drawings(tmp_path, config, target, judge, runs, assessments, costs, grid)
+        outcome = Outcome(config, target, judge, runs, assessments, costs)
+        grid = outcome.kind.sensitivity(assessment.scored(assessments), config, target, judge)
+        calls = pictures.drawings(tmp_path, outcome, grid)
         return runs, {call.args[0].name: call for call in calls}
 
     return make
@@ -74,7 +79,7 @@ def test_families_share_a_picture_that_both_name(calls_of, judge):
     shared = {"both": View("bounds", lambda state: {"level": 10 + state}, ("estimate",))}
     with_rows = {"both": View("bounds", lambda state, rows: {"rows": rows}, needs_rows=True)}
     runs, calls = calls_of(ONE=shared, OTHER=with_rows, THIRD={})
-    names = pictures.names(CONFIG, runs)
+    names = pictures.names(CONFIG, runs, KINDS["bins"])
     assert names.count("both.png") == 1
     assert "both.png" in calls
     _, parts, scene, floors, title = calls["both.png"].args
@@ -132,8 +137,8 @@ def test_only_the_same_shared_kind_can_be_shared(calls_of, kinds):
 def test_the_density_is_drawn_as_finely_as_it_varies(name, n):
     config = dataclasses.replace(CONFIG, target_type=name, num_bins=0)
     target = make_target(config)
-    masses = target.cell_masses(kld_cells(target, 0))
-    scene = pictures.target_picture(target, SimpleNamespace(masses=masses), config)
+    masses = target.truth.cell_masses(score_cells(target.truth, 0))
+    scene = scene_of(target, SimpleNamespace(masses=masses), config)
     assert [len(axis) for axis in scene.density_axes] == [n, n]
     # What families' views are known at stays what it is.
     assert [len(axis) for axis in scene.axes] == [100, 100]

@@ -17,7 +17,7 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import command_line
 from benchmark.files import results
 from benchmark.run import one_run, replay
-from benchmark.scoring import assessment
+from kinds.real import closing
 from models import vae
 
 # One worker has what all are compared with.
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 def _rough(monkeypatch):
     """Fewer nodes and draws behind what is the same with any number of them."""
     monkeypatch.setattr(vae, "_Z_SPACING", (0.25, 0.25))
-    monkeypatch.setattr(assessment, "N_HOST_DRAWS", 3)
+    monkeypatch.setattr(closing, "N_HOST_DRAWS", 3)
 
 
 @pytest.fixture

@@ -16,13 +16,15 @@ import plotting
 from benchmark.engine.training import Cost, Evaluation, Run
 from benchmark.files import results
 from benchmark.pictures import pictures
-from benchmark.pictures.views import family_pictures
+from benchmark.scoring import assessment
 from benchmark.scoring.assessment import Assessment
-from benchmark.scoring.evaluation import Floor, make_judge
-from benchmark.scoring.sensitivity import sensitivity
+from benchmark.scoring.outcome import Outcome
 from benchmark.terminal import console
 from core import places, storage
 from core.errors import UserError
+from kinds.contract import Closing, Floor
+from kinds.real.judging import make_judge
+from kinds.real.views import family_pictures
 from models import MODELS
 from targets import make_target
 
@@ -82,14 +84,19 @@ def assessed(judge, run, **scores):
 
 
 COST = Cost(operations_per_step=1000.0, rows_per_step=16, memory_bytes=2**20)
-MORE = {"floors": {"modes_covered": Floor(3.0, 2.0, 3.0, 3.0)}, "metric_seconds": {"modes": 0.5}}
+CLOSING = Closing(lambda x: {}, {"modes_covered": Floor(3.0, 2.0, 3.0, 3.0)}, {"modes": 0.5})
+
+
+def outcome_of(config, target, judge, run, entries):
+    costs = {run.model.name: results.cost_of(run, COST, config.n_eval_samples)}
+    return Outcome(config, target, judge, [run], entries, costs, CLOSING)
 
 
 def reported(config, target, judge, run, entries, files=()):
-    costs = {run.model.name: results.cost_of(run, COST, config.n_eval_samples)}
+    outcome = outcome_of(config, target, judge, run, entries)
     origin = made_report(config)["provenance"]
     names = [*files, results.METRICS_FILE]
-    content = results.report(config, target, judge, [run], entries, costs, origin, names, MORE)
+    content = results.report(outcome, origin, names)
     return report_schema.check(results.json_bytes(content))
 
 
@@ -114,7 +121,7 @@ def test_report_is_schema_1_and_says_what_was_measured(made):
     assert read["config"]["rbm"] == dataclasses.asdict(config.rbm)
     assert read["target"]["entropy"] == pytest.approx(float(-(judge.masses * np.log(judge.masses)).sum()))
     assert read["target"]["discretisation_error"] == judge.discretisation_error
-    floors = judge.floors | MORE["floors"] | {"kl_exact": Floor(0.0, 0.0, 0.0, 0.0)}
+    floors = judge.floors | CLOSING.floors | {"kl_exact": Floor(0.0, 0.0, 0.0, 0.0)}
     assert set(read["floor"]) == set(floors)
     for name, floor in floors.items():
         assert [read["floor"][name][part] for part in ("mean", "low", "high")] == list(floor)
@@ -266,7 +273,7 @@ def test_a_file_in_the_way_is_refused(tmp_path):
 def test_pictures_show_the_middle_seed(made):
     *_, run = made
     # 0.1, 0.3, 0.4, +∞: the two in the middle are seeds 2 and 0.
-    assert pictures.median_seed(run) == 2
+    assert pictures.median_seed(run, "kld") == 2
 
 
 def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
@@ -278,10 +285,9 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(plotting, "timeline", keep)
     monkeypatch.setattr(family_pictures, "energy_landscape", lambda *args: energies.append(args))
-    entries = [assessed(judge, run)]
-    costs = {"RBM": results.cost_of(run, COST, config.n_eval_samples)}
-    grid = sensitivity(entries, config, target, judge)
-    for drawing in pictures.drawings(tmp_path, config, target, judge, [run], entries, costs, grid):
+    outcome = outcome_of(config, target, judge, run, [assessed(judge, run)])
+    grid = outcome.kind.sensitivity(assessment.scored(outcome.assessments), config, target, judge)
+    for drawing in pictures.drawings(tmp_path, outcome, grid):
         pictures.draw(drawing)
     assert {name: float(x.mean()) for name, x in drawn.items()} == {
         "timeline_050pct.png": 4.0,
@@ -293,8 +299,8 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
 
 
 def test_the_final_table_names_the_diverged_and_the_floor(made, capsys):
-    _, _, judge, run = made
-    console.final_table([assessed(judge, run)], judge)
+    config, target, judge, run = made
+    console.final_table(outcome_of(config, target, judge, run, [assessed(judge, run)]))
     table = capsys.readouterr().out.splitlines()
     (row,) = (line for line in table if line.startswith("RBM"))
     assert "0.3500 (0.1000 – diverged)" in row
@@ -306,26 +312,27 @@ def test_the_final_table_names_the_diverged_and_the_floor(made, capsys):
 
 
 def test_the_final_table_marks_who_loses_to_a_rival(made, capsys):
-    _, _, judge, run = made
+    config, target, judge, run = made
     floor = judge.floors["kld"].high
     families = [
         assessed(judge, run)._replace(name=name, scores={"kld": [value] * 4, "wasserstein": [0.1] * 4}, rival=rival)
         for name, value, rival in (("GOOD", floor, False), ("BAD", 3 * floor, False), ("TRIVIAL", 2 * floor, True))
     ]
-    console.final_table(families, judge)
+    console.final_table(outcome_of(config, target, judge, run, families))
     head, _, good, bad, trivial, _ = capsys.readouterr().out.splitlines()
     assert head.endswith("remark")
     assert [line.endswith("▼ loses to TRIVIAL by KLD") for line in (good, bad, trivial)] == [False, True, False]
-    console.final_table(families[:2], judge)
+    console.final_table(outcome_of(config, target, judge, run, families[:2]))
     in_line = capsys.readouterr().out
     assert "remark" not in in_line
     assert "  W₁ (units of x)" in in_line
-    console.final_table(families[:2], judge._replace(quantiles=np.repeat(judge.quantiles, 2, axis=0)))
+    plane = judge._replace(labels=judge.labels | {"wasserstein": "sliced W₁ (units of x)"})
+    console.final_table(outcome_of(config, target, plane, run, families[:2]))
     assert "  sliced W₁ (units of x)" in capsys.readouterr().out
 
 
 def test_tables_show_external_entries_with_their_own_floor(made, capsys):
-    _, _, judge, run = made
+    config, target, judge, run = made
     own = {name: dataclasses.replace(floor, mean=9.5) for name, floor in judge.floors.items()}
     few = assessed(judge, run)._replace(
         name="QCBM", n_params=None, n_samples=70, scores={"kld": [0.3], "wasserstein": [0.25]}, floors=own,
@@ -333,7 +340,7 @@ def test_tables_show_external_entries_with_their_own_floor(made, capsys):
     )  # fmt: skip
     exact = few._replace(name="EXACT", n_samples=None, samples=None, masses=np.ones(6) / 6, floors={},
                          scores={"kl_exact": [np.inf], "wasserstein": [0.5]})  # fmt: skip
-    console.final_table([assessed(judge, run), few, exact], judge)
+    console.final_table(outcome_of(config, target, judge, run, [assessed(judge, run), few, exact]))
     table = capsys.readouterr().out.splitlines()
     rows = {line.split("  ")[0]: line for line in table}
     assert "external, n = 70" in rows["QCBM"]
@@ -344,9 +351,9 @@ def test_tables_show_external_entries_with_their_own_floor(made, capsys):
 
 
 def test_what_cannot_be_computed_is_not_called_diverged(made, capsys):
-    _, _, judge, run = made
+    config, target, judge, run = made
     unknown = assessed(judge, run, kld=[0.1] * 4, kl_exact=[np.nan] * 4)._replace(diverged_at_step=[None] * 4)
-    console.final_table([unknown], judge)
+    console.final_table(outcome_of(config, target, judge, run, [unknown]))
     (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("RBM"))
     assert "unknown (unknown – unknown)" in row
     assert "diverged" not in row.split("unknown")[1]

@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from benchmark.scoring import sample_metrics as sm
+from kinds.real import sample_metrics as sm
 from targets import Modes
 
 GRID = np.array(list(itertools.product(range(5), repeat=2))) * 2.0

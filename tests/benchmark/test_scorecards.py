@@ -12,7 +12,7 @@ from core.drawing.scenes import CostPicture, Curve, Sensitivity
 no_warnings, shown = test_plotting.no_warnings, test_plotting.shown
 NAMES, EXTERNAL = ["GAN", "VAE", "RBM"], ["my-QCBM-300", "another-circuit-born-machine"]
 COLOURS = scenes.family_colours(NAMES, EXTERNAL)
-FLOORS = {"kld": (0.004, 0.002, 0.006), "wasserstein": (0.01, 0.0, 0.02)}
+FLOOR = (0.004, 0.002, 0.006)
 
 
 def cost_of(seconds=10.0, operations=1e12, **sizes):
@@ -33,8 +33,8 @@ def ends_of(ax, name):
     return lines_of(ax, COLOURS[name], scenes.marker_of(COLOURS[name]))
 
 
-def draw_costs(tmp_path, points, externals=None, floors=FLOORS):
-    scorecards.cost_quality(tmp_path / "c.png", points, externals or {}, floors, COLOURS, "title of a run · 4 seeds")
+def draw_costs(tmp_path, points, externals=None, floor=FLOOR):
+    scorecards.cost_quality(tmp_path / "c.png", points, externals or {}, floor, COLOURS, "title of a run · 4 seeds")
     return opened(tmp_path / "c.png")
 
 
@@ -47,7 +47,7 @@ def test_what_is_not_trained_is_a_level_over_all_costs(tmp_path, others, shown):
     assert len(fig.axes) == (2 if others else 1)
     for ax in fig.axes:
         (level,) = [line for line in ax.lines if line.get_color() == COLOURS[name]]
-        np.testing.assert_allclose(level.get_ydata(), np.median(points[name].kld))
+        np.testing.assert_allclose(level.get_ydata(), np.median(points[name].score))
     assert f"{name} (nothing to train)" in texts(fig)
     assert collisions(fig) == []
 
@@ -66,7 +66,7 @@ def test_cost_quality(tmp_path, n_families, external, sizes, shown):
         for name, cost in points.items():
             total = getattr(cost, field)
             median = ends_of(ax, name)[0]
-            np.testing.assert_allclose(median.get_xydata(), [[total, np.median(cost.kld)]])
+            np.testing.assert_allclose(median.get_xydata(), [[total, np.median(cost.score)]])
             way = next(line for line in lines_of(ax, COLOURS[name], "None") if not line.is_dashed())
             np.testing.assert_allclose(way.get_xdata(), total * cost.course.steps[1:] / 1000)
             np.testing.assert_allclose(way.get_ydata(), np.median(cost.course.values, axis=0)[1:])
@@ -82,7 +82,7 @@ def test_many_families_have_room(tmp_path, n_families, shown):
     colours = scenes.family_colours(names)
     points = {name: cost_of(10.0 * 1.3**i, 1e12 / 1.5**i) for i, name in enumerate(names)}
     remarks = dict.fromkeys(names[:5], "▼ loses to HISTOGRAM")
-    scorecards.cost_quality(tmp_path / "c.png", points, {}, FLOORS, colours, "title", remarks=remarks)
+    scorecards.cost_quality(tmp_path / "c.png", points, {}, FLOOR, colours, "title", remarks=remarks)
     for cells in ((10, 30, 100), (20,)):
         grid = sensitivity(cells=cells, chosen=(cells[0], 1e-10))
         values = grid.families["GAN"]
@@ -101,7 +101,7 @@ def test_every_seed_is_drawn_beside_the_median(tmp_path, shown):
     draw_costs(tmp_path, points)
     for name, cost in points.items():
         median, seeds = ends_of(shown[0].axes[0], name)[0], lines_of(shown[0].axes[0], COLOURS[name], "o")[-1]
-        np.testing.assert_array_equal(seeds.get_ydata(), cost.kld)
+        np.testing.assert_array_equal(seeds.get_ydata(), cost.score)
         place = [line.get_transform().transform(line.get_xydata())[0, 0] for line in (median, seeds)]
         assert 5 < place[1] - place[0] < 25
         assert seeds.get_markersize() < median.get_markersize()
@@ -120,9 +120,9 @@ def test_the_same_cost_is_marked_where_lines_can_be_compared(tmp_path, shown):
 
 def test_diverged_seeds_are_counted_and_diverged_families_named(tmp_path, shown):
     points = costs()
-    points["GAN"] = points["GAN"]._replace(kld=np.full(3, np.nan))
-    points["VAE"] = points["VAE"]._replace(kld=np.array([0.1, np.inf, np.nan]))
-    points["RBM"] = points["RBM"]._replace(kld=np.array([0.1, 0.2, np.nan]))
+    points["GAN"] = points["GAN"]._replace(score=np.full(3, np.nan))
+    points["VAE"] = points["VAE"]._replace(score=np.array([0.1, np.inf, np.nan]))
+    points["RBM"] = points["RBM"]._replace(score=np.array([0.1, 0.2, np.nan]))
     draw_costs(tmp_path, points)
     words = texts(shown[0])
     for name, lost in zip(NAMES, (3, 2, 1), strict=True):
@@ -139,7 +139,7 @@ def test_diverged_seeds_are_counted_and_diverged_families_named(tmp_path, shown)
 
 def test_who_loses_to_a_rival_is_marked_beside_its_cost(tmp_path, shown):
     remarks = {"VAE": "▼ loses to HISTOGRAM", EXTERNAL[0]: "▼ loses to HISTOGRAM and KDE"}
-    scorecards.cost_quality(tmp_path / "c.png", costs(), {EXTERNAL[0]: 9.0}, FLOORS, COLOURS, "title", remarks=remarks)
+    scorecards.cost_quality(tmp_path / "c.png", costs(), {EXTERNAL[0]: 9.0}, FLOOR, COLOURS, "title", remarks=remarks)
     assert {"GAN", "VAE ▼ loses to HISTOGRAM"} <= set(texts(shown[0]))
     assert f"{EXTERNAL[0]} (cost unknown) ▼ loses to HISTOGRAM and KDE" in texts(shown[0])
     assert collisions(shown[0]) == []
@@ -163,12 +163,12 @@ def test_unknown_costs_are_said(tmp_path, shown):
     assert collisions(shown[1]) == []
 
 
-@pytest.mark.parametrize("floors", [{}, {"kld": (0.0, 0.0, 0.0)}, FLOORS])
+@pytest.mark.parametrize("floor", [None, (0.0, 0.0, 0.0), FLOOR])
 @pytest.mark.parametrize("kld", [0.0, -1e-3, 1e-9, 20.0, np.nan])
-def test_cost_quality_of_odd_scores(tmp_path, floors, kld, shown):
+def test_cost_quality_of_odd_scores(tmp_path, floor, kld, shown):
     values = np.full(2, kld)
     points = {"GAN": CostPicture(1e-3, 1e15, values, Curve(np.array([0, 1]), np.array([[1.0, kld]] * 2)))}
-    draw_costs(tmp_path, points, floors=floors)
+    draw_costs(tmp_path, points, floor=floor)
     words = texts(shown[0])
     assert ("the median is no more than 0" in words) == (kld <= 0)
     assert ("all families have diverged" in words) == np.isnan(kld)

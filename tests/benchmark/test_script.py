@@ -18,9 +18,10 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 import metrics
 from benchmark.asked.command_line import parse
 from benchmark.run import one_run
-from benchmark.scoring import assessment, evaluation
+from kinds.real import closing, judging
+from kinds.real.cells import score_cells
 from models import MODELS, adversarial, vae
-from targets import TARGETS, kld_cells, make_target
+from targets import TARGETS, make_target
 
 SMALL = (
     "--n-steps 20 --n-evaluations 4 --snapshot-percent 50 --num-seeds 2 --n-eval-samples 300 --batch-size 16 "
@@ -76,7 +77,7 @@ def _rough_quadrature(monkeypatch):
     """Fewer nodes and draws behind what other tests hold to its exact value: here it only has to be written."""
     monkeypatch.setattr(vae, "_Z_SPACING", (0.25, 0.25))
     monkeypatch.setattr(adversarial, "_Z_DRAWS", 2**12)
-    monkeypatch.setattr(assessment, "N_HOST_DRAWS", 3)
+    monkeypatch.setattr(closing, "N_HOST_DRAWS", 3)
 
 
 @pytest.fixture
@@ -125,10 +126,10 @@ def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number,
     assert {name for name in report["metric_seconds"] if name != "modes"} <= closing
     config = parse(vars(script), args, "")
     target = make_target(config)
-    cells = kld_cells(target, config.kld_cells)
-    masses = target.cell_masses(cells)
+    cells = score_cells(target.truth, config.kld_cells)
+    masses = target.truth.cell_masses(cells)
     directions = metrics.directions(target.dim)
-    quantiles = evaluation.make_judge(target, config).quantiles
+    quantiles = judging.make_judge(target, config).quantiles
     assert list(report["models"]) == families
     with np.load(out / "samples.npz") as samples, np.load(out / "parameters.npz") as parameters:
         reference = samples["target"].astype(float)
@@ -220,7 +221,7 @@ def test_soft_decoding_is_marked_and_lands_between_the_cells(tmp_path, monkeypat
     report = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert report["config"]["decode"] == "soft"
     target = make_target(parse(vars(script), arguments(case, ["VAE"]), ""))
-    centres = kld_cells(target, 0).centres[0]
+    centres = score_cells(target.truth, 0).centres[0]
     with np.load(tmp_path / "out" / "samples.npz") as samples:
         distance = np.abs(samples["VAE"].reshape(-1, 1) - centres[None]).min(axis=1)
     # Hard decoding would put every sample on a centre, to rounding.
@@ -247,7 +248,7 @@ def test_external_entries_are_scored_alone_without_training(tmp_path, monkeypatc
     target = make_target(config)
     np.save("samples.npy", np.asarray(target.sample(jax.random.key(3), 500)))
     np.savetxt("few.csv", np.asarray(target.sample(jax.random.key(4), 100)))
-    np.save("masses.npy", target.cell_masses(kld_cells(target, 0)))
+    np.save("masses.npy", target.truth.cell_masses(score_cells(target.truth, 0)))
     entries = ["--external-samples", "QCBM", "samples.npy", "120", "few", "few.csv", "None"]
     entries += ["--external-probabilities", "exact", "masses.npy", "120", "--num-bins", "6"]
     args = ["--models", "--n-eval-samples", "300", "--out-dir", "out", *entries]

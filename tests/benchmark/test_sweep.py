@@ -27,12 +27,12 @@ from benchmark.engine import devices
 from benchmark.files import archive, locks, results
 from benchmark.pictures.views import leaderboard
 from benchmark.run import one_run, parts
-from benchmark.scoring.evaluation import floor_of
 from benchmark.sweeps import cell_runs, sweep_merge
 from benchmark.sweeps.sweep_plan import cell_name, make_plan
 from benchmark.terminal import console, streams
 from core import storage
 from core.errors import UserError
+from kinds.real.judging import floor_of
 from models import MODELS
 
 SMALL = dict(
@@ -793,7 +793,7 @@ def test_panels_stand_at_the_parameters_that_were_used():
     ]
     (panel,) = sweep_merge.panels_of(scores)
     assert panel.courses["RBM"].x.tolist() == [53, 63]
-    assert [values.tolist() for values in panel.courses["RBM"].kld] == [[1.0, 2.0] * 2] * 2
+    assert [values.tolist() for values in panel.courses["RBM"].scores] == [[1.0, 2.0] * 2] * 2
     assert [values.tolist() for values in panel.courses["RBM"].exact] == [[0.5, 0.6] * 2] * 2
     assert panel.floor == (floor.median, floor.low, floor.high)
     # Where one cell has no exact divergence there is no course of it.
@@ -811,7 +811,9 @@ def test_another_setting_has_panels_of_the_families_that_depend_on_it():
     (panel,) = sweep_merge.panels_of(scores, "RBM.learning_rate")
     assert list(panel.courses) == ["RBM"]
     assert panel.courses["RBM"].x.tolist() == [1e-3, 1e-2]
-    assert [sorted(klds) for klds in panel.courses["RBM"].kld] == [[rate] * 4 + [8, 8, 16, 16] for rate in (1e-3, 1e-2)]
+    assert [sorted(klds) for klds in panel.courses["RBM"].scores] == [
+        [rate] * 4 + [8, 8, 16, 16] for rate in (1e-3, 1e-2)
+    ]
     (panel,) = sweep_merge.panels_of(scores, "N_STEPS")
     assert list(panel.courses) == ["VAE", "RBM"]
     assert panel.courses["VAE"].x.tolist() == [8, 16]

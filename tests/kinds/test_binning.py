@@ -4,9 +4,9 @@ import pytest
 import scipy.stats
 
 import metrics
-from benchmark.scoring.evaluation import make_judge
-from kinds import cells as codecs
-from kinds.cells import Cells
+from kinds.real import cells as codecs
+from kinds.real.cells import Cells
+from kinds.real.judging import make_judge
 from targets import make_target
 
 BOX_1D = np.array([[-2.0, 3.0]])

@@ -12,9 +12,10 @@ from conftest import small_config
 
 import metrics
 from benchmark.engine.training import Feed, advance, streams
-from kinds.exact import kl_exact
+from kinds.real.cells import score_cells
+from kinds.registry import kl_exact
 from models import MODELS, rbm, vae
-from targets import kld_cells, make_target
+from targets import make_target
 
 # Of 200 the quantiles below would be the second outermost draw, which is as often too near as not.
 N_MULTINOMIALS = 2000
@@ -70,13 +71,13 @@ def log_q(model, state, target, x):
     """The model's log density of data x [m, D], in float64."""
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf, state)
-        events = jnp.eye(target.n_bins) if x is None else jnp.asarray(x)
+        events = jnp.eye(target.truth.n_bins) if x is None else jnp.asarray(x)
         return np.asarray(model.log_prob(wide, events)) - target.codec.log_volume
 
 
 def cell_masses(model, state, target, cells):
     """The model's own: enumerated with bins, else Gauss–Legendre over every cell, and what is left outside."""
-    if target.n_bins:
+    if target.truth.n_bins:
         return np.exp(log_q(model, state, target, None))
     # Mixtures of many components have narrow ones.
     nodes, weights = np.polynomial.legendre.leggauss(8 if target.dim == 2 else 64)
@@ -84,7 +85,7 @@ def cell_masses(model, state, target, cells):
     for axis, edges in enumerate(cells.edges):
         if model.log_prob_steps:
             # A piece ends wherever the density jumps.
-            jumps = np.linspace(*target.box[axis], model.log_prob_steps + 1, dtype=np.float32)
+            jumps = np.linspace(*target.truth.box[axis], model.log_prob_steps + 1, dtype=np.float32)
             edges = np.union1d(edges, np.clip(jumps, edges[0], edges[-1]))
         half = np.diff(edges)[:, None] / 2
         per_axis.append((((edges[1:] + edges[:-1])[:, None] / 2 + half * nodes).ravel(), (half * weights).ravel()))
@@ -108,8 +109,8 @@ def cell_masses(model, state, target, cells):
 @each_case
 def test_the_models_own_samples_score_as_draws_from_its_exact_masses(name, kind):
     config, target, model, state, x = trained(name, kind)
-    cells = kld_cells(target, config.kld_cells)
-    p, q = target.cell_masses(cells), cell_masses(model, state, target, cells)
+    cells = score_cells(target.truth, config.kld_cells)
+    p, q = target.truth.cell_masses(cells), cell_masses(model, state, target, cells)
     assert q.sum() == pytest.approx(1, abs=1e-4)
     draws = np.random.default_rng(0).multinomial(N_SAMPLES, q / q.sum(), size=N_MULTINOMIALS)
     low, high = np.quantile(metrics.kld(p, draws, config.kld_epsilon), (0.005, 0.995))
@@ -124,12 +125,12 @@ def test_the_models_own_samples_score_as_draws_from_its_exact_masses(name, kind)
 def test_cells_never_tell_more_than_the_density(name, kind):
     config, target, model, state, _ = trained(name, kind)
     exact = kl_exact(model, state, target)
-    cells = kld_cells(target, config.kld_cells)
+    cells = score_cells(target.truth, config.kld_cells)
     q = cell_masses(model, state, target, cells)
-    of_cells = metrics.kld(target.cell_masses(cells), q / q.sum(), 0.0)
+    of_cells = metrics.kld(target.truth.cell_masses(cells), q / q.sum(), 0.0)
     # Data processing: merging outcomes can only lose divergence. With bins nothing is merged.
     assert 0 < of_cells <= exact + 1e-6
-    if target.n_bins:
+    if target.truth.n_bins:
         assert of_cells == pytest.approx(exact, rel=1e-6)
 
 
@@ -175,6 +176,6 @@ def test_the_quadrature_under_the_target_resolves_a_trained_model(name, kind):
     _, target, model, state, _ = trained(name, kind)
     shipped = kl_exact(model, state, target)
     # Twice as many panels, at other places, over a tenth more of every component.
-    parts = target.parts
+    parts = target.truth.parts
     finer = parts._replace(axes=parts.axes * 1.1, n_panels=2 * parts.n_panels + 1)
     assert kl_exact(model, state, target._replace(parts=finer)) == pytest.approx(shipped, abs=2e-6)

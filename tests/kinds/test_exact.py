@@ -7,10 +7,11 @@ import pytest
 import scipy.integrate
 import scipy.stats
 
-from kinds.exact import kl_exact
+from kinds.real.cells import score_cells
+from kinds.registry import kl_exact
 from models import MODELS
 from models.base import Model, packing
-from targets import kld_cells, make_target
+from targets import make_target
 
 
 def model_with(log_prob):
@@ -38,7 +39,7 @@ def test_in_1d_it_is_the_integral_that_scipy_finds(name, make_config):
 def test_in_2d_it_is_cross_entropy_less_entropy(name, make_config):
     target = make_target(make_config(target_type=name, num_bins=0))
     known = model_with(lambda state, x: -0.5 * jnp.sum(x**2, axis=-1) / 4 - jnp.log(2 * jnp.pi * 4))
-    modes = target.modes
+    modes = target.truth.modes
     # The second moment of a mixture is known exactly, and so is its cross-entropy with N(0, 4 I).
     second = np.sum(modes.weights * (np.sum(modes.means**2, axis=1) + np.trace(modes.covariances, axis1=1, axis2=2)))
     expected = 0.5 * second / 4 + np.log(2 * np.pi * 4) - target.entropy
@@ -51,8 +52,8 @@ def test_in_2d_it_is_cross_entropy_less_entropy(name, make_config):
 )
 def test_it_is_zero_for_the_target_itself(fields, make_config):
     target = make_target(make_config(**fields))
-    if target.n_bins:
-        masses = target.cell_masses(kld_cells(target, 0))
+    if target.truth.n_bins:
+        masses = target.truth.cell_masses(score_cells(target.truth, 0))
         perfect = model_with(lambda state, x: x @ jnp.log(jnp.asarray(masses)))
     else:
         perfect = model_with(lambda state, x: jnp.asarray(target.log_prob(np.asarray(x))))

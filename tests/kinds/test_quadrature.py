@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from kinds import exact, quadrature
-from kinds.cells import Cells
-from kinds.distribution import Modes
-from kinds.exact import divergence, kl_exact
-from kinds.quadrature import Features
+from kinds import exact
+from kinds.real import exact as real_exact
+from kinds.real import quadrature
+from kinds.real.cells import Cells
 from kinds.real.mixtures import gaussian_mixture
+from kinds.real.quadrature import Features
+from kinds.real.truth import Modes
+from kinds.registry import divergence, kl_exact
 from models import MODELS
 from models.base import Model
 
@@ -79,7 +81,9 @@ def test_divergence_from_a_gaussian_is_cross_entropy_less_entropy(name):
     second = modes.weights @ (np.sum(modes.means**2, axis=1) + np.trace(modes.covariances, axis1=1, axis2=2))
     expected = second / 2 / variance + dim / 2 * math.log(2 * math.pi * variance) - target.entropy
     # What is refined further is off by less; a value that may be off by more is unknown.
-    assert kl_exact(known, (), target) == pytest.approx(expected, rel=exact._MOST_ERROR, abs=exact._MOST_ERROR / 10)
+    assert kl_exact(known, (), target) == pytest.approx(
+        expected, rel=real_exact._MOST_ERROR, abs=real_exact._MOST_ERROR / 10
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -123,8 +127,8 @@ def test_the_target_itself_is_at_zero(name):
 def test_cell_masses_are_those_of_draws(name):
     modes = CASES[name]
     target = target_of(modes)
-    cells = Cells(target.box, 12, closed=False)
-    masses = target.cell_masses(cells)
+    cells = Cells(target.truth.box, 12, closed=False)
+    masses = target.truth.cell_masses(cells)
     assert masses.sum() == pytest.approx(1, abs=1e-9)
     # In float64: float32 has no spike of a thousandth at 3 900.
     index = [np.searchsorted(e, c, side="right") - 1 for e, c in zip(cells.edges, draws(modes).T, strict=True)]
@@ -165,7 +169,7 @@ def test_what_cannot_be_resolved_is_unknown():
 def test_nodes_that_miss_mass_make_the_divergence_unknown():
     target = target_of(CASES["far"])
     known = model_of(CASES["far"])
-    lost = target._replace(parts=target.parts._replace(axes=target.parts.axes / 3))
+    lost = target._replace(parts=target.truth.parts._replace(axes=target.truth.parts.axes / 3))
     found = divergence(known, (), lost)
     assert math.isnan(found.value)
     assert "nodes hold 0.98" in found.word
@@ -178,8 +182,8 @@ def test_a_negative_divergence_is_never_shown():
     found = divergence(double, (), target)
     assert math.isnan(found.value)
     assert "negative" in found.word
-    assert exact._known(-1e-17, 0.0) == (0.0, "")
-    assert math.isnan(exact._known(-1e-3, 1e-4).value)
+    assert exact.known(-1e-17, 0.0) == (0.0, "")
+    assert math.isnan(exact.known(-1e-3, 1e-4).value)
 
 
 def test_an_infinite_divergence_is_infinite_and_no_number_is_unknown():
@@ -193,9 +197,9 @@ def test_panels_outside_of_a_box_hold_what_is_outside(name):
     modes = CASES[name]
     target = target_of(modes)
     box = np.array([[-0.5, 2.5]] * target.dim)
-    panels = quadrature.outside(target.parts, box)
+    panels = quadrature.outside(target.truth.parts, box)
     features = [Features(modes.means, modes.covariances, reach=8.0)]
-    found = quadrature.integrate(lambda x: x[:, 0], target.parts, panels, features, lambda value: 1e-7)
+    found = quadrature.integrate(lambda x: x[:, 0], target.truth.parts, panels, features, lambda value: 1e-7)
     x = draws(modes)
     out = np.any((x < box[:, 0]) | (x > box[:, 1]), axis=1)
     each = np.where(out, x[:, 0], 0)
@@ -235,7 +239,7 @@ def test_every_family_with_a_density_agrees_with_draws_or_says_that_it_is_unknow
         return
     n = 2_000 if name == "VAE" else 200_000
     x = draws(modes, n)
-    each = target.log_prob(x) - exact._log_q(model, state, x)
+    each = target.log_prob(x) - exact.log_q(model, state, x)
     assert found.value == pytest.approx(each.mean(), abs=5 * each.std() / math.sqrt(n) + 1e-9)
 
 

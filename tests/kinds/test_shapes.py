@@ -12,10 +12,9 @@ import scipy.stats
 import test_targets
 from test_targets import SHAPES, draw, gauss_legendre
 
-from kinds import quadrature
-from kinds.cells import Cells
-from kinds.exact import kl_exact
-from kinds.real import shapes
+from kinds.real import quadrature, shapes
+from kinds.real.cells import Cells
+from kinds.registry import kl_exact
 from models.base import Model
 
 make = test_targets.make
@@ -87,8 +86,8 @@ def test_blades_are_turned_without_changing_areas(make):
 def test_density_integrates_to_one_and_to_the_cells_masses(make, name):
     target = make(name)
     # An odd number of cells, so that the checkerboard's edges do not lie on theirs.
-    cells = Cells(target.box, 9, closed=False)
-    masses = target.cell_masses(cells)
+    cells = Cells(target.truth.box, 9, closed=False)
+    masses = target.truth.cell_masses(cells)
     assert masses.shape == (82,)
     assert np.all(masses >= 0)
     assert masses.sum() == pytest.approx(1, abs=1e-12)
@@ -100,14 +99,14 @@ def test_density_integrates_to_one_and_to_the_cells_masses(make, name):
         np.testing.assert_allclose(masses[:-1], inside.ravel(), atol=1e-12)
         assert masses[-1] == pytest.approx(0, abs=1e-12)
         return
-    rules = [gauss_legendre(low, high, 9 * 3) for low, high in target.box]
+    rules = [gauss_legendre(low, high, 9 * 3) for low, high in target.truth.box]
     points = np.stack(np.meshgrid(*(x for x, _ in rules), indexing="ij"), axis=-1).reshape(-1, 2)
     density = np.exp(target.log_prob(points)).reshape(len(rules[0][0]), -1) * np.outer(rules[0][1], rules[1][1])
     np.testing.assert_allclose(masses[:-1], density.reshape(9, 36, 9, 36).sum((1, 3)).ravel(), atol=1e-9)
     # All but a thousandth of the mass lies in the box.
     assert masses[-1] < 1e-3
     found = quadrature.integrate(
-        target.log_prob, target.parts, quadrature.whole(target.parts), [], lambda value: 1e-8 * abs(value)
+        target.log_prob, target.truth.parts, quadrature.whole(target.truth.parts), [], lambda value: 1e-8 * abs(value)
     )
     assert found.mass == pytest.approx(1, abs=1e-10)
     assert found.value == pytest.approx(-target.entropy, abs=1e-7)
@@ -116,7 +115,7 @@ def test_density_integrates_to_one_and_to_the_cells_masses(make, name):
 @pytest.mark.parametrize("name", SHAPES)
 def test_halved_cells_hold_the_same(make, name):
     target = make(name)
-    masses, halves = (target.cell_masses(Cells(target.box, n, closed=False)) for n in (30, 60))
+    masses, halves = (target.truth.cell_masses(Cells(target.truth.box, n, closed=False)) for n in (30, 60))
     merged = halves[:-1].reshape(30, 2, 30, 2).sum((1, 3)).ravel()
     np.testing.assert_allclose(masses, [*merged, halves[-1]], atol=1e-10)
 

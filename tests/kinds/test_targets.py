@@ -14,10 +14,11 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 import targets
 from core import prng
 from core.errors import UserError
-from kinds.cells import Cells
 from kinds.real import tables
+from kinds.real.cells import Cells, score_cells
+from kinds.real.targets import DEFAULT_MIXTURE
 from metrics import cell_counts
-from targets import kld_cells, make_target
+from targets import make_target
 
 # The definitions of docs/targets.md, once more and by other means than the module's own.
 MIXTURES_1D = {
@@ -134,10 +135,10 @@ def draw(target, n=N, seed=7, kind=lambda key: key):
 def test_log_prob_is_the_definition(make, name):
     target = make(name)
     x = np.arange(-4.0, 9.0)[:, None]
-    if not target.discrete:
+    if not target.truth.discrete:
         x = np.random.default_rng(0).uniform(-2.6, 2.6, (300, target.dim))
     with np.errstate(divide="ignore"):
-        expected = np.log(density(name, x) if name in DEFINED else mixture_density(target.modes, x))
+        expected = np.log(density(name, x) if name in DEFINED else mixture_density(target.truth.modes, x))
     assert target.log_prob(x).dtype == np.float64
     np.testing.assert_allclose(target.log_prob(x), expected, rtol=1e-9, atol=1e-9)
 
@@ -145,11 +146,11 @@ def test_log_prob_is_the_definition(make, name):
 @pytest.mark.parametrize("name", EXACT)
 def test_density_integrates_to_one(make, name):
     target = make(name)
-    if target.discrete:
+    if target.truth.discrete:
         total = np.exp(target.log_prob(np.arange(-4.0, 60)[:, None])).sum()
     else:
         # Seven or more deviations beyond every mode; the Beta law lives on its box.
-        reach = target.box if name == "1D_BETA" else np.array([[-9.0, 9.0]] * target.dim)
+        reach = target.truth.box if name == "1D_BETA" else np.array([[-9.0, 9.0]] * target.dim)
         total = integral_by_cell(target.log_prob, Cells(reach, 1, closed=False), 60).sum()
     assert total == pytest.approx(1, abs=1e-9)
 
@@ -167,7 +168,7 @@ def test_sample_moments(make, name):
         law = BETA if name == "1D_BETA" else POISSON
         mean, covariance = np.array([law.mean()]), np.array([[law.var()]])
     else:
-        mean, covariance = mixture_moments(target.modes)
+        mean, covariance = mixture_moments(target.truth.modes)
     assert x.shape == (N, target.dim)
     # Five standard errors: 0.6 in a million false alarms an entry, and sees a mean off by 1 % of the deviation.
     np.testing.assert_array_less(np.abs(x.mean(0) - mean), 5 * np.sqrt(np.diag(covariance) / N))
@@ -180,8 +181,8 @@ def test_sample_moments(make, name):
 @pytest.mark.parametrize("name", [*EXACT, *SHAPES, "edited"])
 def test_sample_histogram(make, edited, name, kind):
     target = edited() if name == "edited" else make(name)
-    cells = kld_cells(target, 0)
-    masses = target.cell_masses(cells)
+    cells = score_cells(target.truth, 0)
+    masses = target.truth.cell_masses(cells)
     counts = np.asarray(cell_counts(cells.index(jnp.asarray(draw(target, kind=kind))), cells.n_cells))
     assert counts.sum() == N
     full = masses * N >= 10
@@ -232,8 +233,8 @@ def test_draws_depend_on_the_key_alone(make, name):
 )
 def test_cell_masses_1d(make, name, n, closed):
     target = make(name)
-    cells = Cells(target.box, n, closed)
-    masses = target.cell_masses(cells)
+    cells = Cells(target.truth.box, n, closed)
+    masses = target.truth.cell_masses(cells)
     assert masses.shape == (cells.n_cells,)
     assert masses.sum() == pytest.approx(1, abs=1e-12)
     inside = integral_by_cell(target.log_prob, cells, 40)
@@ -249,14 +250,14 @@ def test_cell_masses_1d(make, name, n, closed):
 @pytest.mark.parametrize(("name", "n"), [(name, n) for name in [*MIXTURES_2D, "edited"] for n in (30, 7, 1)])
 def test_cell_masses_2d(make, edited, name, n):
     target = edited() if name == "edited" else make(name)
-    cells = Cells(target.box, n, closed=False)
-    masses = target.cell_masses(cells)
+    cells = Cells(target.truth.box, n, closed=False)
+    masses = target.truth.cell_masses(cells)
     assert masses.shape == (n * n + 1,)
     assert np.all(masses >= 0)
     assert masses.sum() == pytest.approx(1, abs=1e-12)
     if name != "edited":
         np.testing.assert_allclose(masses[:-1], integral_by_cell(target.log_prob, cells, -(-40 // n)), atol=1e-10)
-    halves = target.cell_masses(Cells(target.box, 2 * n, closed=False))
+    halves = target.truth.cell_masses(Cells(target.truth.box, 2 * n, closed=False))
     merged = halves[:-1].reshape(n, 2, n, 2).sum((1, 3)).ravel()
     np.testing.assert_allclose(masses, [*merged, halves[-1]], atol=1e-12)
 
@@ -285,7 +286,7 @@ def test_cells_far_wider_than_a_component_hold_its_mass(edited):
     )
     masses = only.cell_masses(Cells(box, 2, closed=False))
     np.testing.assert_allclose(masses, [0, expected, 0, 0, 0.5], atol=1e-12)
-    assert target.cell_masses(Cells(target.box, 30, closed=False)).max() > 0.2
+    assert target.truth.cell_masses(Cells(target.truth.box, 30, closed=False)).max() > 0.2
 
 
 def test_cell_masses_of_a_correlated_component_are_scipys(edited):
@@ -297,20 +298,20 @@ def test_cell_masses_of_a_correlated_component_are_scipys(edited):
     x, y = cells.edges
     at = np.array([[law.cdf([a, b]) for b in y] for a in x])
     # SciPy's own bivariate CDF is good to about 1e-8.
-    np.testing.assert_allclose(target.cell_masses(cells)[:-1], np.diff(np.diff(at, axis=0)).ravel(), atol=1e-7)
+    np.testing.assert_allclose(target.truth.cell_masses(cells)[:-1], np.diff(np.diff(at, axis=0)).ravel(), atol=1e-7)
 
 
 @pytest.mark.parametrize("name", DENSITIES_1D)
 def test_quantile_inverts_cdf(make, name):
     target = make(name)
     u = np.concatenate([np.geomspace(1e-6, 0.5, 500), 1 - np.geomspace(1e-6, 0.5, 500)])
-    x = target.quantile(u)
+    x = target.truth.quantile(u)
     assert x.dtype == np.float64
-    np.testing.assert_allclose(target.cdf(x), u, rtol=1e-9)
+    np.testing.assert_allclose(target.truth.cdf(x), u, rtol=1e-9)
     # Where the density is thin x is only as good as cdf's rounding allows: an error of 1e-16 over p(x).
     tolerance = 1e-12 + 1e-15 / density(name, x[:, None])
-    np.testing.assert_array_less(np.abs(target.quantile(target.cdf(x)) - x), tolerance)
-    np.testing.assert_allclose(np.diff(target.cdf(x)), np.diff(u), atol=1e-9)
+    np.testing.assert_array_less(np.abs(target.truth.quantile(target.truth.cdf(x)) - x), tolerance)
+    np.testing.assert_allclose(np.diff(target.truth.cdf(x)), np.diff(u), atol=1e-9)
 
 
 @pytest.mark.parametrize("name", DENSITIES_1D)
@@ -318,16 +319,18 @@ def test_cdf_is_the_integral_of_the_density(make, name):
     target = make(name)
     for x in np.linspace(-2.4, 2.4, 7):
         nodes, weights = gauss_legendre(-2.5 if name == "1D_BETA" else -9.0, x, 60)
-        assert target.cdf(x) == pytest.approx(density(name, nodes[:, None]) @ weights, abs=1e-12)
+        assert target.truth.cdf(x) == pytest.approx(density(name, nodes[:, None]) @ weights, abs=1e-12)
 
 
 def test_poisson_quantile_inverts_cdf_on_the_integers(make):
     target = make("1D_POISSON")
     k = np.arange(-4.0, 13)
-    assert 1e-6 < target.cdf(k).min() < target.cdf(k).max() < 1 - 1e-6 < target.cdf(13)
-    np.testing.assert_array_equal(target.quantile(target.cdf(k)), k)
+    assert 1e-6 < target.truth.cdf(k).min() < target.truth.cdf(k).max() < 1 - 1e-6 < target.truth.cdf(13)
+    np.testing.assert_array_equal(target.truth.quantile(target.truth.cdf(k)), k)
     # Between two of its values the quantile function is the upper one.
-    np.testing.assert_array_equal(target.quantile((target.cdf(k[1:]) + target.cdf(k[:-1])) / 2), k[1:])
+    np.testing.assert_array_equal(
+        target.truth.quantile((target.truth.cdf(k[1:]) + target.truth.cdf(k[:-1])) / 2), k[1:]
+    )
 
 
 @pytest.mark.parametrize("name", DENSITIES_1D)
@@ -345,7 +348,7 @@ def test_entropy_of_a_discrete_target_is_of_its_probabilities(make):
 @pytest.mark.parametrize("name", ONE_D)
 def test_entropy_with_bins_is_of_the_bins(make, name):
     target = make(name, num_bins=12)
-    masses = target.cell_masses(Cells(target.box, 12, closed=True))
+    masses = target.truth.cell_masses(Cells(target.truth.box, 12, closed=True))
     assert target.entropy == pytest.approx(scipy.stats.entropy(masses), abs=1e-12)
 
 
@@ -407,10 +410,10 @@ def test_modes_are_the_components(make, name):
 @pytest.mark.parametrize("fields", [dict(num_bins=9), dict(num_bins=0, kld_cells=9)])
 def test_poisson_cells_are_the_integers_and_the_last_holds_the_tail(make, fields):
     target = make("1D_POISSON", **fields)
-    np.testing.assert_array_equal(target.box, [[-4.5, 4.5]])
-    cells = kld_cells(target, fields.get("kld_cells", 0))
+    np.testing.assert_array_equal(target.truth.box, [[-4.5, 4.5]])
+    cells = score_cells(target.truth, fields.get("kld_cells", 0))
     np.testing.assert_array_equal(cells.centres[0], np.arange(-4, 5))
-    masses = target.cell_masses(cells)
+    masses = target.truth.cell_masses(cells)
     np.testing.assert_allclose(masses[:8], POISSON.pmf(np.arange(-4, 4)), atol=1e-15)
     tail = POISSON.sf(3) if cells.closed else POISSON.sf(4)
     assert masses[8 if cells.closed else 10] == pytest.approx(tail, abs=1e-15)
@@ -421,8 +424,8 @@ def test_poisson_cells_are_the_integers_and_the_last_holds_the_tail(make, fields
 
 def test_poisson_cells_reach_the_999_permille_quantile_by_default(make):
     target = make("1D_POISSON")
-    np.testing.assert_array_equal(target.box, [[-4.5, POISSON.ppf(0.999) + 0.5]])
-    np.testing.assert_array_equal(kld_cells(target, 0).centres[0], np.arange(-4, POISSON.ppf(0.999) + 1))
+    np.testing.assert_array_equal(target.truth.box, [[-4.5, POISSON.ppf(0.999) + 0.5]])
+    np.testing.assert_array_equal(score_cells(target.truth, 0).centres[0], np.arange(-4, POISSON.ppf(0.999) + 1))
 
 
 def test_poisson_draws_whole_numbers_from_minus_four(make):
@@ -434,19 +437,19 @@ def test_poisson_draws_whole_numbers_from_minus_four(make):
 @pytest.mark.parametrize("name", ONE_D)
 def test_kld_cells_with_bins_are_the_bins(make, name):
     target = make(name, num_bins=20)
-    cells = kld_cells(target, 7)
+    cells = score_cells(target.truth, 7)
     assert cells.closed
     assert cells.n_cells == 20
-    np.testing.assert_array_equal(cells.box, target.box)
+    np.testing.assert_array_equal(cells.box, target.truth.box)
 
 
 @pytest.mark.parametrize("name", [*DENSITIES_1D, *MIXTURES_2D])
 def test_kld_cells_without_bins_lie_in_the_box_and_around_it(make, name):
     target = make(name)
-    assert kld_cells(target, 0).n_cells == (50 + 2 if target.dim == 1 else 30 * 30 + 1)
-    assert kld_cells(target, 11).n_cells == (11 + 2 if target.dim == 1 else 11 * 11 + 1)
-    assert not kld_cells(target, 0).closed
-    np.testing.assert_array_equal(kld_cells(target, 0).box, target.box)
+    assert score_cells(target.truth, 0).n_cells == (50 + 2 if target.dim == 1 else 30 * 30 + 1)
+    assert score_cells(target.truth, 11).n_cells == (11 + 2 if target.dim == 1 else 11 * 11 + 1)
+    assert not score_cells(target.truth, 0).closed
+    np.testing.assert_array_equal(score_cells(target.truth, 0).box, target.truth.box)
 
 
 @pytest.mark.parametrize("name", ["2D_MIX_GAUSS", "2D_GMM"])
@@ -485,13 +488,13 @@ def test_grid_covers_the_box(make):
 
 
 def test_the_module_knows_the_scripts_mixture():
-    assert (script.MIXTURE_WEIGHTS, script.MIXTURE_MEANS, script.MIXTURE_COVARIANCES) == targets.DEFAULT_MIXTURE
+    assert (script.MIXTURE_WEIGHTS, script.MIXTURE_MEANS, script.MIXTURE_COVARIANCES) == DEFAULT_MIXTURE
 
 
 def test_the_default_mixture_keeps_its_box_however_it_is_written(make):
     lists = {
         f"mixture_{what}": np.array(value).tolist()
-        for what, value in zip(("weights", "means", "covariances"), targets.DEFAULT_MIXTURE, strict=True)
+        for what, value in zip(("weights", "means", "covariances"), DEFAULT_MIXTURE, strict=True)
     }
     np.testing.assert_array_equal(make("2D_GMM", **lists).box, [[-3.5, 3.5]] * 2)
 
@@ -502,8 +505,8 @@ def test_an_edited_mixture_has_its_modes_and_four_deviations_as_its_box(edited):
         mixture_means=((0.0, 10.0), (2.0, -1.0)),
         mixture_covariances=(((1.0, 0.5), (0.5, 4.0)), ((0.25, 0.0), (0.0, 9.0))),
     )
-    np.testing.assert_allclose(target.box, [[-4.0, 4.0], [-13.0, 18.0]])
-    np.testing.assert_allclose(target.modes.weights, [0.25, 0.75])
+    np.testing.assert_allclose(target.truth.box, [[-4.0, 4.0], [-13.0, 18.0]])
+    np.testing.assert_allclose(target.truth.modes.weights, [0.25, 0.75])
     np.testing.assert_allclose(draw(target).mean(0), [1.5, 1.75], atol=5 * 6 / math.sqrt(N))
 
 
@@ -639,16 +642,18 @@ def test_custom_draws_training_rows_and_is_judged_by_the_held_out_ones(make, iri
     np.testing.assert_array_equal(distinct, np.unique(train, axis=0))
     shares = np.unique(train, axis=0, return_counts=True)[1] / len(train)
     assert np.all(np.abs(counts - 20_000 * shares) < 5 * np.sqrt(20_000 * shares))
-    np.testing.assert_array_equal(target.box, np.stack([target.train_rows.min(0), target.train_rows.max(0)], axis=-1))
+    np.testing.assert_array_equal(
+        target.truth.box, np.stack([target.train_rows.min(0), target.train_rows.max(0)], axis=-1)
+    )
 
     # Seven cells: no row of one decimal lies on an inner edge, where rounding would choose its side.
-    cells = Cells(target.box, 7, closed=False)
+    cells = Cells(target.truth.box, 7, closed=False)
     inside = np.histogramdd(target.held_out_rows, bins=cells.edges)[0].ravel() / 45
-    masses = target.cell_masses(cells)
+    masses = target.truth.cell_masses(cells)
     np.testing.assert_allclose(masses[: len(inside)], inside, atol=1e-12)
     assert masses.sum() == pytest.approx(1)
     # No law is known, so nothing exact may be claimed.
-    assert (target.log_prob, target.cdf, target.quantile, target.entropy) == (None,) * 4
+    assert (target.log_prob, target.truth.cdf, target.truth.quantile, target.entropy) == (None,) * 4
 
 
 def test_custom_bins_one_column(make, tmp_path):
@@ -656,18 +661,18 @@ def test_custom_bins_one_column(make, tmp_path):
     np.save(path, TABLES["petal length"])
     target = make("CUSTOM", custom_file=str(path), num_bins=11)
     assert target.event.size == 11
-    cells = kld_cells(target, 0)
-    clipped = np.clip(target.held_out_rows[:, 0], *target.box[0])
+    cells = score_cells(target.truth, 0)
+    clipped = np.clip(target.held_out_rows[:, 0], *target.truth.box[0])
     expected = np.histogram(clipped, bins=cells.edges[0])[0] / 45
     # A row that lies on an edge to rounding may count on either side of it: no row does here.
     assert np.abs(clipped[:, None] - cells.edges[0][1:-1]).min() > 1e-6
-    np.testing.assert_allclose(target.cell_masses(cells), expected, atol=1e-12)
+    np.testing.assert_allclose(target.truth.cell_masses(cells), expected, atol=1e-12)
 
 
 def test_the_largest_training_row_is_inside_the_box(make, iris):
     _, path = iris
     target = make("CUSTOM", custom_file=path)
-    cells = kld_cells(target, 0)
+    cells = score_cells(target.truth, 0)
     index = np.asarray(cells.index(jnp.asarray(target.train_rows, jnp.float32)))
     assert index.max() < cells.n_per_axis**target.dim
 

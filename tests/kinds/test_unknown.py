@@ -8,6 +8,7 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import command_line
 from benchmark.run import one_run
 from kinds import exact
+from kinds.real import exact as real_exact
 
 WORDS = (
     "--target-type 1D_BIMODAL --num-bins 0 --models GMM --parameter-budget 6 --n-steps 4 --n-evaluations 2 "
@@ -17,7 +18,7 @@ WORDS = (
 
 def test_an_unknown_divergence_is_a_word_with_its_reason(here, monkeypatch, capsys):
     # No quadrature holds the target's mass to less than nothing.
-    monkeypatch.setattr(exact, "_MASS_ERROR", -1.0)
+    monkeypatch.setattr(real_exact, "_MASS_ERROR", -1.0)
     words = [*WORDS.split(), "--out-dir", "out"]
     (here / "out").mkdir()
     job = one_run.check(command_line.parse(vars(script), words, ""))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmark.engine.training import Streams, streams
-from benchmark.pictures import pictures
+from kinds.registry import kind_of
 from models import MODELS
 from models.base import Model
 from targets import TARGETS, Target, make_target
@@ -256,7 +256,7 @@ def test_log_prob(case):
     assert values.dtype == jnp.float32
     assert np.all(np.isfinite(values))
     if target.event.law.unit_vectors:
-        total = np.sum(np.exp(np.asarray(model.log_prob(case.first.trained, jnp.eye(target.n_bins)), np.float64)))
+        total = np.sum(np.exp(np.asarray(model.log_prob(case.first.trained, jnp.eye(target.truth.n_bins)), np.float64)))
         # float32 logarithms of numbers near 1/6: each is off by at most a few times 2e-7.
         assert total == pytest.approx(1, abs=5e-6)
 
@@ -265,7 +265,7 @@ def test_views_are_finite_arrays(case):
     for name, view in case.model.views.items():
         assert name == name.lower()
         assert set(view.info_fields) <= set(case.first.info._fields)
-        assert (view.kind in pictures.SHARED) != (view.kind in pictures._OF_ONE)
+        assert view.kind in kind_of(case.target).views
         assert view.arrays or view.info_fields
         if view.arrays is None:
             continue

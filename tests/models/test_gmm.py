@@ -13,7 +13,7 @@ import scipy.stats
 from sklearn.mixture import GaussianMixture
 
 from core.errors import UserError
-from kinds import exact
+from kinds import registry
 from models import gmm, grouped, mixtures
 from targets import make_target
 
@@ -120,13 +120,13 @@ def test_log_prob_and_samples_are_those_of_the_mixture(make_config):
     target = make_target(config)
     model = gmm.build(config, target)
     assert (model.width, model.n_params) == (4, 23)
-    modes = target.modes
+    modes = target.truth.modes
     params = gmm.from_natural(*map(jnp.float32, (np.log(modes.weights), modes.means, modes.covariances)), "full")
     state = gmm.State(params, None, None, None)
     x = np.random.default_rng(0).normal(size=(9, 2)) * 2
     np.testing.assert_allclose(model.log_prob(state, jnp.float32(x)), target.log_prob(x), rtol=1e-5)
     # The target itself: nothing is left of the divergence but float32's weights.
-    assert abs(exact.kl_exact(model, state, target)) < 1e-6
+    assert abs(registry.kl_exact(model, state, target)) < 1e-6
     n = 20_000
     drawn = np.asarray(model.sample(jax.random.key(0), state, n))
     # Five standard errors of a mean; the target's mean is 0, its variances about 2.75.
@@ -149,7 +149,7 @@ def test_the_mixture_recovers_the_targets_own_components(make_config):
     n = 40_000
     target, model, state, info = trained(make_config(target_type="2D_GMM", num_bins=0, parameter_budget=23), n)
     log_weights, means, covariances = map(np.asarray, gmm.natural(state.params, "full"))
-    modes = target.modes
+    modes = target.truth.modes
     order = min(itertools.permutations(range(4)), key=lambda order: np.abs(means[list(order)] - modes.means).max())
     order = list(order)
     # Five standard errors of what n/4 rows say of each; the components hardly overlap.
@@ -160,7 +160,7 @@ def test_the_mixture_recovers_the_targets_own_components(make_config):
     spread = np.sqrt((modes.covariances**2 + variances[:, :, None] * variances[:, None, :]) / rows_each)
     assert np.all(np.abs(covariances[order] - modes.covariances) < 5 * spread)
     # 2 n KL is χ² with 23 degrees of freedom: above 60 once in 30 000 times.
-    assert 0 < exact.kl_exact(model, state, target) < 60 / (2 * n)
+    assert 0 < registry.kl_exact(model, state, target) < 60 / (2 * n)
     # The best of several starts, at every iteration.
     assert np.all(np.diff(np.asarray(info.loss)) < 1e-5)
     np.testing.assert_array_equal(state.course[:60], info.loss)

@@ -10,7 +10,7 @@ import pytest
 import scipy.integrate
 import scipy.stats
 
-from kinds.cells import Cells
+from kinds.real.cells import Cells
 from models import histogram
 from targets import make_target
 
@@ -33,7 +33,7 @@ def log_prob(model, state, x):
 @pytest.mark.parametrize(("target_type", "budget", "n_per_axis"), [("1D_TRIMODAL", 30, 30), ("2D_GMM", 30, 5)])
 def test_probabilities_are_the_counts(make_config, target_type, budget, n_per_axis):
     model, target, state, rows = build(make_config, target_type, budget=budget, pseudo_count=0.25)
-    cells = Cells(target.box, n_per_axis, closed=False)
+    cells = Cells(target.truth.box, n_per_axis, closed=False)
     counts = np.bincount(cells.index(rows), minlength=cells.n_cells).astype(float)
     n_inside = n_per_axis**target.dim
     assert model.n_params == model.width**target.dim == n_inside
@@ -42,7 +42,7 @@ def test_probabilities_are_the_counts(make_config, target_type, budget, n_per_ax
     counts = np.append(counts[:n_inside], counts[n_inside:].sum()) + 0.25
     masses = counts / counts.sum()
     centres = np.stack(np.meshgrid(*cells.centres, indexing="ij"), axis=-1).reshape(-1, target.dim)
-    volume = np.prod(np.ptp(target.box, axis=1) / n_per_axis)
+    volume = np.prod(np.ptp(target.truth.box, axis=1) / n_per_axis)
     # Edges and parameters are float32.
     np.testing.assert_allclose(np.exp(log_prob(model, state, centres)) * volume, masses[:-1], rtol=1e-5)
     drawn = np.asarray(model.sample(jax.random.key(2), state, 20_000))
@@ -53,7 +53,7 @@ def test_probabilities_are_the_counts(make_config, target_type, budget, n_per_ax
 
 def test_density_integrates_to_one_with_what_is_outside(make_config):
     model, target, state, _ = build(make_config, "1D_TRIMODAL", budget=7)
-    edges = np.linspace(*target.box[0], 8)
+    edges = np.linspace(*target.truth.box[0], 8)
     ends = (-40.0, *edges, 40.0)
     total = sum(
         scipy.integrate.quad(lambda x: np.exp(log_prob(model, state, [[x]])[0]), low, high, limit=200)[0]
@@ -68,7 +68,7 @@ def test_what_is_drawn_outside_has_the_density_that_is_said(make_config, target_
     model, target, state, _ = build(make_config, target_type, budget=4)
     state = state._replace(params=jnp.full_like(state.params, -80.0))
     x = np.asarray(model.sample(jax.random.key(4), state, 20_000), np.float64)
-    half, middle = np.ptp(target.box, axis=1) / 2, target.box.mean(1)
+    half, middle = np.ptp(target.truth.box, axis=1) / 2, target.truth.box.mean(1)
     z = 2 * (x - middle) / half
     assert np.all(np.abs(z).max(1) > 2 - 1e-5)
     within = 1 - 2 * scipy.stats.norm.sf(2)
@@ -91,7 +91,7 @@ def test_what_is_drawn_outside_has_the_density_that_is_said(make_config, target_
 def test_with_bins_neighbours_are_merged_evenly(make_config, budget, n_groups):
     model, target, state, rows = build(make_config, "1D_TRIMODAL", num_bins=12, budget=budget)
     assert model.n_params == n_groups - 1
-    counts = np.bincount(Cells(target.box, 12, closed=True).index(rows), minlength=12)
+    counts = np.bincount(Cells(target.truth.box, 12, closed=True).index(rows), minlength=12)
     group = np.arange(12) * n_groups // 12
     sizes = np.bincount(group)
     assert sizes.max() - sizes.min() <= 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from kinds.cells import Cells
+from kinds.real.cells import Cells
 from models import kde
 from targets import make_target
 
@@ -44,7 +44,7 @@ def test_density_is_that_of_scipy(make_config, target_type, rule):
 def test_with_bins_the_kernels_are_integrated(make_config):
     model, target, state, _ = build(make_config, "1D_TRIMODAL", num_bins=12, budget=40)
     theirs = scipy.stats.gaussian_kde(np.asarray(state.params, np.float64).T)
-    edges = Cells(target.box, 12, closed=True).edges[0]
+    edges = Cells(target.truth.box, 12, closed=True).edges[0]
     bounds = [-np.inf, *edges[1:-1], np.inf]
     expected = [theirs.integrate_box_1d(low, high) for low, high in itertools.pairwise(bounds)]
     with jax.enable_x64(True):

@@ -12,7 +12,7 @@ import scipy.stats
 from flax import linen as nn
 
 from core.errors import UserError
-from kinds.cells import identity
+from kinds.real.cells import identity
 from models import vae
 from models.networks import MLP
 from targets import Target, make_target

@@ -61,13 +61,13 @@ class Course(NamedTuple):
     """One family's KLD at B budgets, or at B values of another setting."""
 
     x: np.ndarray  # [B] parameters used, or the setting's values
-    kld: Sequence[np.ndarray]  # [B] arrays of nats, one number a seed, infinite where it has diverged
+    scores: Sequence[np.ndarray]  # [B] arrays of the main metric, one number a seed, infinite where it has diverged
     exact: Sequence[np.ndarray] | None = None  # [B] likewise, the exact divergence over the KLD's own cells
 
     @property
     def medians(self) -> np.ndarray:
         """[B] nats."""
-        return np.array([np.median(values) for values in self.kld])
+        return np.array([np.median(values) for values in self.scores])
 
     def law(self, floor: float, high: float) -> PowerLaw | str:
         """How the divergence falls, or why that is not known: of the exact one, which has no floor, or of the KLD."""
@@ -84,7 +84,7 @@ class Course(NamedTuple):
 class Level(NamedTuple):
     """What comes from elsewhere and has no budget."""
 
-    kld: float  # nats
+    score: float  # of the main metric
     n_params: float | None = None  # as declared
 
 
@@ -213,9 +213,9 @@ def budget_scaling(
         [name for name in laws if panel.courses[name].exact is not None]
         for laws, panel in zip(fits, panels, strict=True)
     ]
-    shown = [[np.concatenate(course.kld) for course in panel.courses.values()] for panel in panels]
+    shown = [[np.concatenate(course.scores) for course in panel.courses.values()] for panel in panels]
     shown += [[panel.courses[name].exact_medians for name in own] for own, panel in zip(exact, panels, strict=True)]
-    shown += [[np.array([level.kld for panel in panels for level in panel.levels.values()])]]
+    shown += [[np.array([level.score for panel in panels for level in panel.levels.values()])]]
     limits = figures.log_limits(shown, tuple(np.ravel([panel.floor for panel in panels])))
     declared = [] if setting else [level.n_params for panel in panels for level in panel.levels.values()]
     x = np.concatenate([course.x for panel in panels for course in panel.courses.values()])
@@ -257,7 +257,7 @@ def _entries(panels: Sequence[Panel], colours: Mapping[str, str], *, sized: bool
     """The legend: families with what they have lost, what comes from elsewhere, and the floor."""
     entries: dict[str, Any] = {}
     for name in dict.fromkeys(name for panel in panels for name in panel.courses):
-        lost = sum(np.isinf(np.concatenate(p.courses[name].kld)).sum() for p in panels if name in p.courses)
+        lost = sum(np.isinf(np.concatenate(p.courses[name].scores)).sum() for p in panels if name in p.courses)
         entries[f"{name} ({lost} seeds diverged)" if lost else name] = Line2D(
             [], [], color=colours[name], lw=2, marker="o", ms=8, mec="white"
         )
@@ -287,7 +287,7 @@ def _x_axis(ax: Axes, x: np.ndarray, *, logarithmic: bool) -> None:
 
 def _level(ax: Axes, level: Level, colour: str, limits: tuple[float, float]) -> None:
     """What comes from elsewhere: a point at the size that was declared for it, else a line."""
-    kld = min(level.kld, limits[1] * 100)
+    kld = min(level.score, limits[1] * 100)
     if level.n_params:
         ax.plot(level.n_params, np.clip(kld, *limits), color=colour, zorder=3.6, clip_on=False, **_POINT)
     else:
@@ -302,7 +302,7 @@ def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) 
     """The medians as dots on a line, and the range of the seeds: to the top where one has diverged."""
     low, high = limits
     ends = []
-    for values in course.kld:
+    for values in course.scores:
         finite = values[np.isfinite(values)]
         lowest = finite.min() if len(finite) else high * 100
         ends.append((lowest, finite.max() if len(finite) == len(values) else high * 100))
@@ -310,7 +310,7 @@ def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) 
     # What is infinite leaves through the top; what is zero runs along the bottom.
     medians = np.clip(course.medians, low, high * 100)
     # Between a range and what has no end nothing is known: the range of the other stands there as a line alone.
-    known = np.array([np.isfinite(values).all() for values in course.kld])
+    known = np.array([np.isfinite(values).all() for values in course.scores])
     ax.fill_between(course.x, lowest, highest, where=known, color=colour, alpha=0.16, lw=0, zorder=2)
     ax.vlines(course.x, lowest, highest, color=colour, lw=1.4, alpha=0.8, zorder=3)
     ax.plot(course.x, medians, color=colour, lw=1.7, alpha=0.75, zorder=3.2)

@@ -16,9 +16,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from core.drawing import figures, scenes
+from core.drawing.courses import course
 from core.drawing.figures import FLOOR_COLOUR, TARGET_COLOUR
 from core.drawing.scenes import CostPicture, Curve, Sensitivity
-from plotting import course
 
 _SECONDS, _OPERATIONS = "training wall time / number of seeds (s)", "floating-point operations per seed"
 _WORDS = {_SECONDS: "time", _OPERATIONS: "operations"}
@@ -30,25 +30,27 @@ def cost_quality(
     path: str | Path,
     points: Mapping[str, CostPicture],
     externals: Mapping[str, float | None],
-    floors: Mapping[str, tuple[float, float, float]],
+    floor: tuple[float, float, float] | None,
     colours: Mapping[str, str],
     title: str,
     *,
+    label: str = "KLD (nats)",
     remarks: Mapping[str, str] | None = None,
 ) -> None:
-    """Draws the KLD against the time (left) and the operations (right) that it took, on log scales.
+    """Draws the main metric against the time (left) and the operations (right) that it took, on log scales.
 
     A panel is left out when nobody's cost is known.
 
     Args:
-      points: per family its costs and its KLD.
-      externals: per set of samples from elsewhere its KLD (nats), None where it has none. What they cost is unknown.
-      floors: under `kld` the mean, low and high that samples of the target itself score; the rest is ignored.
+      points: per family its costs and its scores.
+      externals: per set of samples from elsewhere its score, None where it has none. What they cost is unknown.
+      floor: the mean, low and high that samples of the target itself score; None: unknown.
+      label: what the axis of the score says, such as "KLD (nats)".
       remarks: what the legend says behind a name, such as "▼ loses to HISTOGRAM".
     """
-    remarks = remarks or {}
+    remarks, of_score = remarks or {}, label.split(" (")[0]
     # Who has diverged altogether has a cost, but no place on the other axis.
-    drawn = {family: cost for family, cost in points.items() if np.isfinite(cost.kld).any()}
+    drawn = {family: cost for family, cost in points.items() if np.isfinite(cost.score).any()}
     ways = {family: _way(cost.course, cost.n_steps) for family, cost in drawn.items()}
     known = {
         _SECONDS: {family: cost.seconds for family, cost in drawn.items() if cost.seconds > 0},
@@ -58,27 +60,27 @@ def cost_quality(
     # What is not trained has no place on an axis of costs: it is there before all others begin.
     free = [family for family, cost in drawn.items() if cost.seconds == 0 and cost.operations == 0]
     levels = {name: value for name, value in externals.items() if value is not None and np.isfinite(value)}
-    scores = [[cost.kld for cost in drawn.values()], [median for _, median in ways.values()], [*levels.values()]]
-    limits = figures.log_limits(scores, floors.get("kld"))
+    scores = [[cost.score for cost in drawn.values()], [median for _, median in ways.values()], [*levels.values()]]
+    limits = figures.log_limits(scores, floor)
 
     fig = figures.new(12.5 if len(shown) > 1 else 8.0, 6.0, title)
     compared = False
-    for ax, (label, totals) in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+    for ax, (axis, totals) in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
         starts = [totals[family] * share[0] for family, (share, _) in ways.items() if family in totals and len(share)]
-        ax.set(xscale="log", yscale="log", xlim=_spread([*totals.values(), *starts]), ylim=limits, xlabel=label)
-        ax.set_ylabel("KLD (nats)")
-        if "kld" in floors:
-            figures.floor_band(ax, floors["kld"], limits[0])
+        ax.set(xscale="log", yscale="log", xlim=_spread([*totals.values(), *starts]), ylim=limits, xlabel=axis)
+        ax.set_ylabel(label)
+        if floor is not None:
+            figures.floor_band(ax, floor, limits[0])
         for name, value in levels.items():
             figures.external_line(ax, value, colours[name], limits[0])
         for family in free:
-            level = np.clip(_median(drawn[family].kld), limits[0], limits[1] * 100)
+            level = np.clip(_median(drawn[family].score), limits[0], limits[1] * 100)
             ax.axhline(level, color=colours[family], lw=2, ls=scenes.dash_of(colours[family]), zorder=2.8)
         for family, total in totals.items():
             share, median = ways[family]
             ax.plot(total * share, np.clip(median, limits[0], limits[1] * 100), color=colours[family], lw=1.6,
                     ls=scenes.dash_of(colours[family]), alpha=0.75, zorder=3)  # fmt: skip
-            _ending(ax, total, drawn[family].kld, colours[family], limits)
+            _ending(ax, total, drawn[family].score, colours[family], limits)
         cheapest = min(totals, key=totals.__getitem__, default=None)
         # The budget that every family here has had: where the others' lines cross it they can be compared.
         if any(len(ways[family][0]) > 1 and totals[family] > totals[cheapest] for family in totals):
@@ -100,20 +102,20 @@ def cost_quality(
         if family in drawn:
             style = {"marker": scenes.marker_of(colours[family]), "ms": 10, "lw": 1.6,
                      "ls": scenes.dash_of(colours[family])}  # fmt: skip
-        label = figures.remarked(_named(family, cost.kld, note), remarks.get(family))
+        label = figures.remarked(_named(family, cost.score, note), remarks.get(family))
         entries[label] = Line2D([], [], color=colours[family], mec="white", **style)
     for name in externals:
-        label = f"{name} ({'cost unknown' if name in levels else 'no KLD'})"
-        entries[figures.remarked(label, remarks.get(name))] = figures.external_entry(colours[name])
-    if "kld" in floors:
+        said = f"{name} ({'cost unknown' if name in levels else f'no {of_score}'})"
+        entries[figures.remarked(said, remarks.get(name))] = figures.external_entry(colours[name])
+    if floor is not None:
         entries |= figures.floor_entry()
     if compared:
         entries["equal cost: what the cheapest took"] = Line2D([], [], **_MARK)
-    markers = {_marker(_median(cost.kld), "") for cost in drawn.values()}
+    markers = {_marker(_median(cost.score), "") for cost in drawn.values()}
     for marker, meaning in (("^", "the median seed has diverged"), ("v", "the median is no more than 0")):
         if marker in markers:
             entries[meaning] = Line2D([], [], color="#606060", marker=marker, ms=10, ls="none")
-    n_seeds = max((len(cost.kld) for cost in points.values()), default=1)
+    n_seeds = max((len(cost.score) for cost in points.values()), default=1)
     end = (
         f"large: median of {n_seeds} seeds at the end, with their range · dots: every seed"
         if n_seeds > 1

@@ -10,10 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from scipy.special import ndtr
 
-import plotting
 from core.drawing import figures, scenes
 from core.drawing.figures import TARGET_COLOUR
-from core.drawing.scenes import Contribution, TargetPicture
+from core.drawing.scenes import Contribution
+from kinds.real.outlines import draw_contours, target_contour
+from kinds.real.pictured import TargetPicture
 
 # Above this multiple of the target's highest density a narrow component is cut.
 _HIGHEST = 1.6
@@ -81,7 +82,7 @@ def clustering(
         of_components, style = "components, and their sum", dict(lw=1.4)
     handles.append(Line2D([], [], color=colour, ms=4, label=of_components, **style))
     if target.dim == 2:
-        handles.append(plotting.target_contour(target, TARGET_COLOUR))
+        handles.append(target_contour(target, TARGET_COLOUR))
     else:
         handles.append(Line2D([], [], color=TARGET_COLOUR, lw=1.6, label="target"))
     figures.figure_legend(fig, {handle.get_label(): handle for handle in handles})
@@ -92,7 +93,7 @@ def clustering(
 
 def _in_plane(ax: Axes, part: Contribution, target: TargetPicture) -> None:
     figures.plane(ax, target.box)
-    plotting.draw_contours(ax, target, TARGET_COLOUR)
+    draw_contours(ax, target, TARGET_COLOUR)
     if part.diverged:
         return
     arrays = part.arrays

@@ -13,9 +13,11 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
 from core.drawing import figures
+from core.drawing.courses import course
 from core.drawing.figures import DENSITY_MAP, DIVERGED, TARGET_COLOUR
-from core.drawing.scenes import Curve, TargetPicture
-from plotting import course, draw_contours, line_or_steps, outline_of, target_contour
+from core.drawing.scenes import Curve
+from kinds.real.outlines import draw_contours, line_or_steps, outline_of, target_contour
+from kinds.real.pictured import TargetPicture
 
 ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape shows
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist, pdist
 
-from targets import Modes
+from kinds.real.truth import Modes
 
 # Widths of the kernel's Gaussians in bandwidths. Each is half of the next, which `_kernel_sum` relies on.
 KERNEL_WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -4,15 +4,14 @@ Data space is [n, D] in the target's own units; every score and picture lives th
 [n, size]: the data themselves, standardised ones for a user's own table or, with bins, one-hot rows.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kinds.contract import Codec, Event
 from models import laws
-from models.laws import Event
 
 
 class Cells(NamedTuple):
@@ -65,17 +64,6 @@ class Cells(NamedTuple):
         return xp.where(outside, self.n_cells - 1, flat)
 
 
-class Codec(NamedTuple):
-    """Between data space [n, D] and events [n, size]."""
-
-    event: Event
-    encode: Callable[[jax.Array], jax.Array]  # [n, D] -> [n, size]
-    decode: Callable[[jax.Array], jax.Array]  # [n, size] -> [n, D]; with bins the centre of the largest entry
-    decode_mean: Callable[[jax.Array], jax.Array]  # the same for expected events; with bins Σ pᵢ cᵢ
-    log_volume: float  # ln |∂ data / ∂ event|: the log density of data is that of the event minus this
-    affine: bool = True  # data are events times a number a coordinate, plus another one
-
-
 def real_event(dim: int) -> Event:
     """A row of numbers."""
     return Event(dim, (dim,), laws.normal(dim))
@@ -94,12 +82,13 @@ def standardising(mean: np.ndarray, deviation: np.ndarray) -> Codec:
         decode=decode,
         decode_mean=decode,
         log_volume=float(np.sum(np.log(deviation))),
+        affine=True,
     )
 
 
 def identity(dim: int) -> Codec:
     """Events are the rows themselves."""
-    return Codec(real_event(dim), lambda x: x, lambda x: x, lambda x: x, 0.0)
+    return Codec(real_event(dim), lambda x: x, lambda x: x, lambda x: x, affine=True)
 
 
 def binning(cells: Cells) -> Codec:
@@ -107,15 +96,28 @@ def binning(cells: Cells) -> Codec:
     centres = jnp.asarray(cells.centres[0], jnp.float32)
     n_bins = cells.n_per_axis
     return Codec(
-        event=Event(n_bins, (n_bins,), laws.category(n_bins)),
+        event=Event(n_bins, (n_bins,), laws.category(n_bins), cells.box),
         encode=lambda x: jax.nn.one_hot(cells.index(x), n_bins, dtype=jnp.float32),
         decode=lambda events: centres[jnp.argmax(events, axis=-1)][:, None],
         decode_mean=lambda events: (events @ centres)[:, None],
-        log_volume=0.0,
-        affine=False,
+        lossy=True,
     )
 
 
 def row_masses(rows: np.ndarray, cells: Cells) -> np.ndarray:
     """The share of rows [N, D] in every cell, float64."""
     return np.bincount(cells.index(np.asarray(rows, np.float32)), minlength=cells.n_cells) / len(rows)
+
+
+def score_cells(truth: Any, n_per_axis: int) -> Cells:
+    """The cells of the KLD: the bins where there are any, otherwise open cells over the box.
+
+    Args:
+      truth: of a target.
+      n_per_axis: cells an axis; 0 means 50 on a line and 30 in the plane, and the unit cells of whole numbers.
+    """
+    if truth.n_bins:
+        return Cells(truth.box, truth.n_bins, closed=True)
+    if truth.discrete:
+        n_per_axis = round(float(np.ptp(truth.box)))
+    return Cells(truth.box, n_per_axis or (50 if len(truth.box) == 1 else 30), closed=False)

@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from core.drawing import figures, scenes
+from core.drawing.courses import course
 from core.drawing.figures import FLOOR_COLOUR, TARGET_COLOUR
-from core.drawing.scenes import Contribution, Curve, TargetPicture
-from plotting import course
+from core.drawing.scenes import Contribution, Curve
+from kinds.real.pictured import TargetPicture
 
 _ESTIMATE = {"lw": 1.8, "ls": (0, (4, 1.6))}
 _IDENTITY_DASH = (0, (1, 1.5))

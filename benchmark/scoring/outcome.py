@@ -1,0 +1,28 @@
+"""What a run has come to: the one record that scoring, the report and the pictures pass on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from benchmark.engine.training import Run
+from benchmark.scoring.assessment import Assessment
+from kinds.contract import Closing, Judge, Kind, Target
+from kinds.registry import kind_of
+
+
+class Outcome(NamedTuple):
+    """A run that has been trained and scored."""
+
+    config: Any
+    target: Target
+    judge: Judge
+    runs: Sequence[Run]  # of the families
+    assessments: Sequence[Assessment]  # of the families and of what came from elsewhere
+    costs: Mapping[str, Mapping[str, Any]]  # per family, from `results.cost_of`
+    closing: Closing | None = None  # what scored the metrics of the end; None: they are still to be scored
+    partial: Mapping[str, Any] | None = None  # of a run that was interrupted, by what and the step that each family had
+    # come to; None: it is whole
+
+    @property
+    def kind(self) -> Kind:
+        """Of its target."""
+        return kind_of(self.target)

@@ -1,0 +1,76 @@
+"""The kind of events that are one of several bins: closed cells of a line, seen by families as one-hot rows."""
+
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from core.errors import UserError
+from kinds.contract import Divergence, Judge, Target
+from kinds.exact import checked, has_divergence, log_q
+from kinds.exact import of_masses as masses_divergence
+from kinds.real.cells import Cells, binning
+from kinds.real.kind import KIND as REAL
+from kinds.real.scene import total_variation
+from kinds.real.truth import grid_over
+
+
+def with_bins(target: Target, n_bins: int) -> Target:
+    """A target of the kind `real` as one whose events are one-hot rows over n_bins closed cells of its box.
+
+    Raises:
+      UserError: it has two coordinates.
+    """
+    if target.dim != 1:
+        raise UserError(
+            f"NUM_BINS = {n_bins} needs a 1-D target, but {target.name} has {target.dim} columns; set NUM_BINS = 0"
+        )
+    cells = Cells(target.truth.box, n_bins, closed=True)
+    codec = binning(cells)
+    # CUSTOM has no entropy of its own, with bins or without.
+    masses = None if target.entropy is None else target.truth.cell_masses(cells)
+    return target._replace(
+        kind="bins",
+        codec=codec,
+        truth=target.truth._replace(n_bins=n_bins),
+        comparable=True,
+        grid=grid_over(lambda plane: cells.centres, codec),
+        entropy=None if masses is None else float(scipy.special.entr(masses).sum()),
+    )
+
+
+def divergence(model: Any, state: Any, target: Target) -> Divergence | None:
+    """KL(p ‖ q) in nats by enumeration of the bins; None where it is not defined."""
+    if not has_divergence(model, target):
+        return None
+    p = target.truth.cell_masses(Cells(target.truth.box, target.truth.n_bins, closed=True))
+    x, p = np.eye(target.truth.n_bins)[p > 0], p[p > 0]
+    return checked(model, state, masses_divergence(p, log_q(model, state, x, (len(x),))), x, p)
+
+
+def of_masses(q: np.ndarray, target: Target, judge: Judge) -> dict[str, float | None]:
+    """Scores of exact probabilities q [K]: no sample; against held-out rows nothing is exact."""
+    p = judge.masses
+    width = float(np.ptp(target.truth.box)) / target.truth.n_bins
+    with np.errstate(divide="ignore"):
+        exact = None if target.empirical else masses_divergence(p[p > 0], np.log(q[p > 0])).value
+    return {"wasserstein": float(np.abs(np.cumsum(p - q)).sum() * width), "kl_exact": exact}
+
+
+def words(target: Target, config: Any) -> str:
+    """Such as "20 bins · soft decode"."""
+    return f"{target.truth.n_bins} bins" + (" · soft decode" if config.decode == "soft" else "")
+
+
+# Cells, scores and pictures are those of a line.
+KIND = REAL._replace(
+    name="bins",
+    targets={},
+    with_bins="",
+    adapt=lambda target, config: with_bins(target, config.num_bins),
+    divergence=divergence,
+    of_masses=of_masses,
+    words=words,
+    # All one-hot rows are √2 apart: what a critic estimates is a total variation.
+    views=REAL.views | {"critic": REAL.views["critic"]._replace(further={"total_variation": total_variation})},
+)

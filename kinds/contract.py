@@ -1,0 +1,177 @@
+"""The contract of kinds: what a target is, what judges samples of it, and what a kind of events brings along.
+
+A kind is a package beside this module and one line in `kinds.registry`. Families see an `Event` and its `Law` alone;
+scoring, reports and pictures see what is stated here; everything else is its kind's own.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from models.laws import Event as Event
+from models.laws import Law as Law
+
+
+class Codec(NamedTuple):
+    """Between data space [n, D], where every score and picture lives, and the events [n, size] that families see."""
+
+    event: Event
+    encode: Callable[[jax.Array], jax.Array]  # [n, D] -> [n, size]
+    decode: Callable[[jax.Array], jax.Array]  # [n, size] -> [n, D]; with bins the centre of the largest entry
+    decode_mean: Callable[[jax.Array], jax.Array]  # the same for expected events; with bins Σ pᵢ cᵢ
+    log_volume: float = 0.0  # ln |∂ data / ∂ event|: the log density of data is that of the event minus this
+    affine: bool = False  # data are events times a number a coordinate, plus another one
+    lossy: bool = False  # events do not know all of the data, as bins do not know where in them a row was
+
+
+class Target(NamedTuple):
+    """A distribution in data space, with what is known exactly about it. Exact quantities are float64 on the host."""
+
+    name: str
+    kind: str  # of `kinds.registry.KINDS`
+    dim: int  # D, numbers of a row
+    codec: Codec
+    sample: Callable[[jax.Array, int], jax.Array]  # (key, n) -> [n, D]
+    truth: Any  # what only its kind reads
+    log_prob: Callable[[np.ndarray], np.ndarray] | None = None  # [n, D] -> [n], nats; −∞ where there is no mass
+    log_prob_kind: str | None = None  # "exact", "quadrature" (to rounding, over a curve) or None without log_prob
+    entropy: float | None = None  # nats: differential, or of the probabilities where there are some
+    comparable: bool = True  # log_prob and entropy are of what families have the log_prob of; False: probabilities,
+    # where families have densities
+    grid: Callable[[int], tuple[jax.Array, jax.Array]] | None = None  # (points an axis of a plane) -> points to show in
+    # data space [G, D], and the events there
+    train_rows: np.ndarray | None = None  # [N, D]: a fixed training set; None: fresh draws
+    held_out_rows: np.ndarray | None = None  # [M, D]: beside train_rows, rows that no family trains on
+    empirical: bool = False  # nothing is known but its rows, and the held-out ones are what is compared with
+    notes: tuple[str, ...] = ()  # what is to be said of how it was read
+
+    @property
+    def event(self) -> Event:
+        """What families see."""
+        return self.codec.event
+
+    def as_compared(self, x: jax.Array) -> jax.Array:
+        """Rows [n, D] as every score sees them: where events lose something encoded and decoded, like their samples."""
+        return self.codec.decode(self.codec.encode(x)) if self.codec.lossy else x
+
+
+class Scorer(NamedTuple):
+    """How a sample is scored during training."""
+
+    n_samples: int
+    decode: Callable[[jax.Array], jax.Array]  # events -> [n, D] in data space
+    soft: bool  # decode expected events instead of drawn ones
+    metrics: tuple[str, ...]
+    score: Callable[[np.ndarray], Mapping[str, float]]  # x [n, D], finite, on the host -> metric name -> value
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What samples of the target itself score on the same estimator.
+
+    Unpacked it is the three numbers that pictures draw: mean, low and high.
+    """
+
+    mean: float
+    low: float  # 2.5 % quantile over draws
+    high: float  # 97.5 % quantile
+    median: float  # below the mean where a cell that stays empty now and then costs much
+    quantiles: tuple[float, ...] = ()  # at equal steps from 0 to 1, of what is drawn often enough to have them
+
+    def __iter__(self) -> Iterator[float]:
+        """What pictures draw."""
+        return iter((self.mean, self.low, self.high))
+
+
+def floor_of(values: Any, n_quantiles: int = 0) -> Floor:
+    """Mean, 95 % range and median of what perfect samples scored, and if asked for so many of their quantiles."""
+    low, high = np.quantile(values, (0.025, 0.975))
+    quantiles = np.quantile(values, np.linspace(0, 1, n_quantiles)).tolist()
+    return Floor(float(np.mean(values)), float(low), float(high), float(np.median(values)), tuple(quantiles))
+
+
+class Judge(NamedTuple):
+    """Everything that scores samples of one size of one target during training."""
+
+    scorer: Scorer
+    floors: Mapping[str, Floor]  # of every metric that is followed
+    labels: Mapping[str, str]  # what an axis says of each, with its unit
+    perfect: Callable[[int], tuple[np.ndarray, np.ndarray | None]]  # floor draw i: what a perfect model would sample
+    # [n, D], and the rows to compare it with where these are redrawn as well (a table's held-out part)
+    masses: np.ndarray | None = None  # [K] float64, the target's exact probabilities where there are cells or states
+    quantiles: np.ndarray | None = None  # [L, n] float32, the target's along every direction
+    discretisation_error: float | None = None  # W₁(target, binned target); None without bins
+
+
+class Closing(NamedTuple):
+    """What scores samples beyond the metrics that are followed during training."""
+
+    score: Callable[[np.ndarray], dict[str, float]]  # x [n, D] -> metric name -> value
+    floors: Mapping[str, Floor]
+    seconds: Mapping[str, float]  # per metric, summed over all samples scored so far, some side by side: it grows
+
+
+class Divergence(NamedTuple):
+    """KL(p ‖ q), or why it is unknown."""
+
+    value: float  # nats, never below 0; NaN: unknown
+    word: str = ""  # where it is unknown: why
+
+
+class Scored(NamedTuple):
+    """One entry's samples as `Kind.sensitivity` takes them."""
+
+    name: str
+    samples: np.ndarray  # [S, n, D]
+    lost: Sequence[bool]  # [S], of seeds that have diverged
+
+
+class Showing(NamedTuple):
+    """What draws one kind of view that families have of themselves."""
+
+    function: (
+        str  # module.function; where several families may share a picture, of (path, contributions, scene, floors,
+    )
+    # title): a `core.drawing.scenes.Contribution` of every family, and per followed metric the floor's three numbers
+    arguments: Callable[..., tuple] | None = (
+        None  # (arrays, curves, scene, colour) -> what it takes between the path and
+    )
+    # the title, of a view that shows one family alone; None: several may share it
+    of_model: str = ""  # which of that one's arrays nothing is shown of where training has diverged
+    further: Mapping[str, Callable[..., float]] = {}  # name -> (x [n, D], target, judge, config) -> another score that
+    # the contributions have the course of
+
+
+class Kind(NamedTuple):
+    """One kind of events. Functions of a target are given one of this kind."""
+
+    name: str
+    targets: Mapping[str, Callable[[Any], Target]]  # name -> what makes it from the run's configuration
+    check: Callable[[Any], None]  # (config) -> raises a UserError for what no such target can have
+    n_columns: Callable[[Any], int]  # (config) -> numbers of a row, as far as they are known before a file is read
+    main: str  # the metric that ranks seeds, meets rivals and fills boards; one of `followed`
+    followed: tuple[str, ...]  # metrics that are scored during training
+    exact: str  # the metric that `divergence` gives
+    n_floor_draws: int  # perfect samples behind the floors of what is followed
+    judge: Callable[..., Judge]  # (target, config, n_samples=None) -> what scores samples of that size
+    closing: Callable[..., Closing]  # (target, config, judge) -> what scores them once, at the end
+    has_divergence: Callable[[Any, Target], bool]  # (model, target) -> whether `divergence` is defined
+    divergence: Callable[..., Divergence | None]  # (model, state, target), without any sample
+    distances: Callable[..., dict[str, float]]  # (x [n, D], parts as compared) -> how far the sample is from each of
+    # them, such as the training rows
+    of_masses: Callable[..., Mapping[str, float]] | None  # (masses, target, judge) -> scores of exact probabilities
+    sensitivity: Callable[..., Any] | None  # (entries, config, target, judge) -> the main metric at other settings of
+    # its estimator, as `kinds.real.sensitivity` has it; None: it has none
+    scene: Callable[..., Any]  # (target, judge, config) -> what pictures show of a target, plain arrays
+    words: Callable[[Target, Any], str]  # (target, config) -> what titles say of it besides its name
+    outside: (
+        Callable[..., tuple[float, str]] | None
+    )  # (rows [n, D], target) -> the share of rows that no sample should be
+    # like, and the range of those that one may be like, in words
+    with_bins: str  # the kind that NUM_BINS makes of it; empty: none
+    adapt: Callable[[Target, Any], Target]  # (target of an entry, config) -> the target of this kind
+    describe: Callable[[Target], Mapping[str, Any]]  # what the report says of the target besides
+    views: Mapping[str, Showing]  # kind of a family's view -> what draws it; views of other kinds are left out

@@ -1,0 +1,64 @@
+"""The kind of events that are rows of numbers, on a line or in a plane."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import metrics
+from kinds.contract import Kind, Target
+from kinds.exact import has_divergence
+from kinds.real import targets
+from kinds.real.closing import make_closing
+from kinds.real.exact import divergence
+from kinds.real.judging import N_FLOOR_DRAWS, make_judge
+from kinds.real.scene import VIEWS, scene_of
+from kinds.real.sensitivity import sensitivity
+
+
+def distances(x: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Wasserstein-1 of a sample [n, D] to every part of the rows [m, D]; in the plane the sliced one."""
+    axes = metrics.directions(x.shape[1]).astype(np.float32)
+    levels = metrics.mid_ranks(len(x))
+    return {
+        part: metrics.wasserstein(x, metrics.projected_quantiles(rows, axes, levels), axes)
+        for part, rows in parts.items()
+    }
+
+
+def outside(rows: np.ndarray, target: Target) -> tuple[float, str]:
+    """The share of rows [n, D] outside of the target's box, and the box in words."""
+    box = target.truth.box
+    share = np.mean(np.any((rows < box[:, 0]) | (rows > box[:, 1]), axis=1))
+    return float(share), " × ".join(f"[{low:.4g}, {high:.4g}]" for low, high in box)
+
+
+def describe(target: Target) -> dict[str, Any]:
+    """What the report says of a target besides what it says of all."""
+    return {"box": target.truth.box}
+
+
+KIND = Kind(
+    name="real",
+    targets=targets.TARGETS,
+    check=targets.check,
+    n_columns=targets.n_columns,
+    outside=outside,
+    with_bins="bins",
+    adapt=lambda target, config: target,
+    main="kld",
+    followed=("kld", "wasserstein"),
+    exact="kl_exact",
+    n_floor_draws=N_FLOOR_DRAWS,
+    judge=make_judge,
+    closing=make_closing,
+    has_divergence=has_divergence,
+    divergence=divergence,
+    distances=distances,
+    of_masses=None,
+    sensitivity=sensitivity,
+    scene=scene_of,
+    words=lambda target, config: "",
+    describe=describe,
+    views=VIEWS,
+)

@@ -1,0 +1,32 @@
+"""What pictures show of a target on a line or in a plane, as plain arrays that can be sent to another process."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class TargetPicture(NamedTuple):
+    """What pictures show of a target."""
+
+    name: str
+    box: np.ndarray  # [D, 2]
+    edges: list[np.ndarray]  # per axis, the cell boundaries that samples are histogrammed over
+    masses: np.ndarray  # the exact mass of every cell, [K] or [Kx, Ky], without overflow
+    closed: bool  # samples outside go into the end cells (bins)
+    axes: list[np.ndarray]  # per axis, the points at which families' views are known, and the density unless it says
+    density: np.ndarray | None  # exact density there, [G] or [Gx, Gy]; None: the masses are drawn
+    binned: bool  # heights are probabilities per bin, not densities
+    density_axes: list[np.ndarray] | None = None  # other points for the density, fine enough for narrow features
+    empirical: bool = False  # the masses are shares of held-out rows: nothing about the target is exact
+
+    energy: np.ndarray | None = None  # −ln p at the points of `axes`; None: unknown
+
+    @property
+    def panels(self) -> str:
+        """What draws its panels: the name of a class."""
+        return f"kinds.real.panels.{'LinePanels' if self.dim == 1 else 'PlanePanels'}"
+
+    @property
+    def dim(self) -> int:
+        """Coordinates of a sample."""
+        return len(self.edges)

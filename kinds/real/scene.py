@@ -1,0 +1,87 @@
+"""What pictures show of a target on a line or in a plane, and what draws families' own views there."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from core.drawing.scenes import Curve
+from kinds.contract import Judge, Showing, Target
+from kinds.real.cells import row_masses, score_cells
+from kinds.real.pictured import TargetPicture
+
+_VIEWS = "kinds.real.views"
+
+
+def scene_of(target: Target, judge: Judge, config: Any) -> TargetPicture:
+    """The target's exact masses and density in the form that its pictures take."""
+    truth = target.truth
+    cells = score_cells(truth, config.kld_cells)
+    shape = (cells.n_per_axis,) * target.dim
+    points = np.asarray(target.grid(100)[0])
+    axes = [np.unique(points[:, axis]) for axis in range(target.dim)]
+    per_cell = bool(truth.n_bins) or truth.discrete
+    masses = judge.masses[: cells.n_per_axis**target.dim].reshape(shape)
+    density, fine, energy = None, axes, None
+    if target.log_prob is not None and not per_cell:
+        if target.dim == 2:
+            # Three points a deviation of the narrowest feature, or its contours would depend on where points fall.
+            n = [np.clip(3 * np.ptp(side) / (truth.scale or np.inf), 100, 400) for side in truth.box]
+            fine = [np.linspace(*side, int(points)) for side, points in zip(truth.box, n, strict=True)]
+        nodes = np.stack(np.meshgrid(*fine, indexing="ij"), axis=-1).reshape(-1, target.dim)
+        density = np.exp(target.log_prob(nodes)).reshape([len(axis) for axis in fine])
+    if truth.n_bins:
+        with np.errstate(divide="ignore"):
+            energy = -np.log(masses)
+    elif target.log_prob is not None:
+        energy = -target.log_prob(points.astype(np.float64)).reshape([len(axis) for axis in axes])
+    return TargetPicture(
+        name=target.name,
+        box=truth.box,
+        edges=cells.edges,
+        masses=masses,
+        closed=cells.closed,
+        axes=axes,
+        density=density,
+        binned=per_cell,
+        density_axes=fine,
+        empirical=target.empirical,
+        energy=energy,
+    )
+
+
+def total_variation(x: np.ndarray, target: Target, judge: Judge, config: Any) -> float:
+    """½ Σ |q − p| between the cell masses of a sample [n, D] and the target's; NaN of what is not finite."""
+    if not np.isfinite(x).all():
+        return np.nan
+    masses = row_masses(x, score_cells(target.truth, config.kld_cells))
+    return float(np.abs(masses - judge.masses).sum() / 2)
+
+
+def _latent_sweep(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: TargetPicture, colour: str):
+    del curves, colour
+    coordinates = ["x"] if scene.dim == 1 else [f"x{subscript}" for subscript in "₁₂"[: scene.dim]]
+    return arrays["z"], arrays["mean"], coordinates
+
+
+def _discriminator(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: TargetPicture, colour: str):
+    return curves, float(arrays["equilibrium"]), scene.axes, _on_axes(arrays["d"], scene), scene, colour
+
+
+def _energy(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: TargetPicture, colour: str):
+    del curves
+    return scene.axes, _on_axes(arrays["energy"], scene), scene.energy, scene, colour
+
+
+def _on_axes(values: np.ndarray, scene: TargetPicture) -> np.ndarray:
+    return np.asarray(values).reshape([len(axis) for axis in scene.axes])
+
+
+VIEWS = {
+    "latent_sweep": Showing(f"{_VIEWS}.family_pictures.latent_sweep", _latent_sweep, "mean"),
+    "discriminator": Showing(f"{_VIEWS}.family_pictures.discriminator", _discriminator, "d"),
+    "energy": Showing(f"{_VIEWS}.family_pictures.energy_landscape", _energy, "energy"),
+    "critic": Showing(f"{_VIEWS}.critics.critic_vs_wasserstein"),
+    "clustering": Showing(f"{_VIEWS}.mixture_pictures.clustering"),
+    "bounds": Showing(f"{_VIEWS}.mixture_pictures.bounds"),
+}

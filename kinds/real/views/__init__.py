@@ -1,0 +1,1 @@
+"""Pictures of families' own views on a line and in a plane."""
