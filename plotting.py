@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
-from core.drawing import animation, figures
+from core.drawing import animation, figures, scales
 from core.drawing.courses import course, last_finite
 from core.drawing.figures import DIVERGED, TARGET_COLOUR
 from core.drawing.scenes import Curve
@@ -29,7 +29,7 @@ _MOST_FACTOR, _MOST_LENGTHS = 100.0, 2.0
 
 def _reach(curves: Sequence[Curve], reference: float | None) -> tuple[float, float]:
     """How far a linear axis may go for what is on its way to divergence: beyond all that is not."""
-    shown = np.concatenate([*map(figures.steady, curves), [0.0 if reference is None else reference]])
+    shown = np.concatenate([*map(scales.steady, curves), [0.0 if reference is None else reference]])
     low, high = shown.min(), shown.max()
     length = max(high - low, 0.1 * abs(high), 1e-3)
     return low - _MOST_LENGTHS * length, high + _MOST_LENGTHS * length
@@ -70,9 +70,9 @@ def metrics_comparison(
         courses = {family: course(curve.values) for family, curve in shown.items()}
         levels = {name: scores.get(metric) for name, scores in externals.items()}
         scored = {name: value for name, value in levels.items() if value is not None and np.isfinite(value)}
-        low, high = figures.log_limits([*courses.values(), [*scored.values()]], floor)
-        steady = [figures.steady(curve) for curve in shown.values()]
-        high = min(high, _MOST_FACTOR * figures.log_limits([*steady, [*scored.values()]], floor)[1])
+        low, high = scales.log_limits([*courses.values(), [*scored.values()]], floor)
+        steady = [scales.steady(curve) for curve in shown.values()]
+        high = min(high, _MOST_FACTOR * scales.log_limits([*steady, [*scored.values()]], floor)[1])
         if floor is not None:
             figures.floor_band(ax, floor, low)
         for name in externals:
@@ -92,9 +92,9 @@ def metrics_comparison(
                 ax.plot(last[:, 0], at_most, "X", color=colours[family], ms=9, mec="white", zorder=5, clip_on=False)
         ax.set_yscale("log")
         ax.set_ylim(low, high)
-        figures.log_ticks(ax.yaxis)
+        scales.log_ticks(ax.yaxis)
         ax.set_ylabel(label)
-        figures.step_axis(ax, shown.values())
+        scales.step_axis(ax, shown.values())
     entries = {}
     for family, metrics in curves.items():
         label = figures.remarked(family + figures.diverged_note(metrics.values()), remarks.get(family))
@@ -202,7 +202,7 @@ def loss_curves(
             figures.words_in(ax, "nothing to train", colours[family]).set(fontsize=14)
             ax.set(xticks=[], yticks=[])
             continue
-        fields = {name: figures.without_start(curve) for name, curve in fields.items()}
+        fields = {name: scales.without_start(curve) for name, curve in fields.items()}
         courses = {name: course(curve.values, diverged_is_infinite=False) for name, curve in fields.items()}
         reference = references.get(family, (None,))[0]
         low, high = _reach([*fields.values()], reference)
@@ -221,9 +221,9 @@ def loss_curves(
             value, label = references[family]
             ax.axhline(value, color=TARGET_COLOUR, lw=1.5, ls=(0, (1, 1.5)), label=label, zorder=4)
         values = [np.clip(v, low, high) for three in courses.values() for v in three]
-        figures.robust_limits(ax, values, reference)
+        scales.robust_limits(ax, values, reference)
         figures.header(ax, family, notes[family] or blank, colours[family])
-        figures.step_axis(ax, fields.values())
+        scales.step_axis(ax, fields.values())
         figures.words_after(ax, [*fields.values()], colours[family])
         in_nats = any(name not in (units or {}).get(family, {}) for name in fields)
         is_last = set(fields) <= set((of_the_last or {}).get(family, ()))

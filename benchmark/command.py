@@ -13,7 +13,7 @@ from benchmark.files import locks, results
 from benchmark.pictures import studio
 from benchmark.run import one_run
 from benchmark.sweeps import sweep
-from benchmark.terminal import console
+from benchmark.terminal import console, numbers
 from core import interruption
 from core.errors import OutputError, UserError
 
@@ -80,7 +80,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             print(f"error: {line}", file=sys.stderr)
             return 2
     for name, model in report["models"].items():
-        lost = console.divergence(name, model["diverged_at_step"])
+        lost = numbers.divergence(name, model["diverged_at_step"])
         if lost:
             console.warn(lost)
     return 1 if command.strict and results.lost_families(report) else code

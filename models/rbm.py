@@ -21,7 +21,6 @@ References:
 """
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -31,11 +30,21 @@ import optax
 from flax import linen as nn
 
 from budget import solve_width
-from core import prng
 from core.settings import WITHOUT_BINS, Settings, setting
 from models import visibles
 from models.base import Model, View, averaged, count_params, packing
-from models.visibles import Visible
+from models.boltzmann import (
+    FLOAT_BYTES,
+    Params,
+    free_energies,
+    free_energy,
+    hidden_input,
+    log_partition_gaussian,
+    over_hidden_units,
+    sweep,
+    units_at_once,
+    visible_mean,
+)
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
 # 5 000 chains of 799 hidden units on an idle CPU, and ten times on a busy one, whose cache others use too.
@@ -45,12 +54,6 @@ _CHAINS_AT_ONCE = 128
 # it that is 1.0 times as fast at 0.2 MiB, 1.1 at 0.7, 1.6 at 2.3 and 2.0 at 23. Parts of 64 to 384 KiB do alike, but a
 # product over 32 units, which 128 KiB would be at 1 024 rows, takes twice as long as one over 64.
 _PARTS_FROM_BYTES = 2**20
-_PART_BYTES = 2**17
-_FEWEST_AT_ONCE = 64
-_FLOAT_BYTES = 4
-# Factors 1 + e^-|x| ≤ 2 whose product float32 holds.
-_FACTORS = 64
-_MOST_NODES = 2**22  # of the quadrature of Z
 
 
 # The law of an event -> the visible layer that draws it.
@@ -76,15 +79,6 @@ class Config(Settings, of="RBM"):
     average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
     sample_steps: int = setting(1000, "Gibbs sweeps before a chain counts as a sample, for the final score", low=1)
     sample_steps_training: int = setting(100, "the same for scores in mid-training", low=1)
-
-
-class Params(NamedTuple):
-    """Trainable weights; V visible units, H hidden ones."""
-
-    weights: jax.Array  # [V, H] float32
-    visible_bias: jax.Array  # [V] float32
-    hidden_bias: jax.Array  # [H] float32
-    log_sigma: Any  # [V] float32 when σ is learned, else ()
 
 
 class State(NamedTuple):
@@ -144,7 +138,7 @@ def build(config: Any, target: Any) -> Model:
     width = solve_width(count, config.parameter_budget)
     # An accelerator has no such cache, and would idle between the parts.
     on_cpu = jax.local_devices()[0].platform == "cpu"
-    in_parts = on_cpu and _FLOAT_BYTES * width * config.batch_size >= _PARTS_FROM_BYTES
+    in_parts = on_cpu and FLOAT_BYTES * width * config.batch_size >= _PARTS_FROM_BYTES
     pack, unpack = packing(shapes(width))
     optimiser = optax.adam(settings.learning_rate)
 
@@ -275,7 +269,7 @@ def build(config: Any, target: Any) -> Model:
         params = units(state.params)
         if visible.states:
             return enumerated_log_prob(params, x)
-        return -_free_energies(params, x) - log_partition_gaussian(params)
+        return -free_energies(params, x) - log_partition_gaussian(params)
 
     def energy_view(state):
         """−ln q over the box: the free energy plus ln Z, in data space."""
@@ -305,144 +299,3 @@ def build(config: Any, target: Any) -> Model:
         loss_reference=(0.0, "equilibrium"),
     )
     return averaged(model, settings.average)
-
-
-def hidden_input(visible: Visible, params: Params, v: jax.Array) -> jax.Array:
-    """The logits of P(h = 1 | v), [H, n], of visible columns v [V, n]."""
-    return params.weights.T @ visible.scaled(params, v) + params.hidden_bias[:, None]
-
-
-def visible_mean(visible: Visible, params: Params, h: jax.Array) -> jax.Array:
-    """E[v | h], [V, n], of hidden columns h [H, n]."""
-    return visible.mean(params.weights @ h + params.visible_bias[:, None])
-
-
-def free_energy(visible: Visible, params: Params, v: jax.Array) -> jax.Array:
-    """F(v) [n] of columns v [V, n]: −ln of the unnormalised density or probability."""
-    return visible.energy(params, v) - sum_softplus(hidden_input(visible, params, v))
-
-
-def sweep(visible: Visible, params: Params, v: jax.Array, hidden: jax.Array, drawn: jax.Array) -> jax.Array:
-    """One Gibbs sweep v -> h -> v [V, n], with uniforms [H, n] for h and the visible layer's own noise for v."""
-    h = (hidden < nn.sigmoid(hidden_input(visible, params, v))).astype(v.dtype)
-    return visible.draw(params, params.weights @ h + params.visible_bias[:, None], drawn)
-
-
-@jax.custom_jvp
-def sum_softplus(x: jax.Array) -> jax.Array:
-    """Σⱼ ln(1 + e^xⱼ) of columns x [H, n], [n]: Σ max(x, 0) + ln Π (1 + e^-|x|), a logarithm for 64 units."""
-    return _sum_softplus_of(x, 1 + jnp.exp(-jnp.abs(x)))
-
-
-def _sum_softplus_of(x: jax.Array, factors: jax.Array) -> jax.Array:
-    """The same where the factors 1 + e^-|x| are known."""
-    missing = -len(x) % min(_FACTORS, len(x))
-    groups = jnp.pad(factors, ((0, missing), (0, 0)), constant_values=1).reshape(-1, min(_FACTORS, len(x)), x.shape[1])
-    return jnp.sum(jnp.maximum(x, 0), axis=0) + jnp.sum(jnp.log(jnp.prod(groups, axis=1)), axis=0)
-
-
-@sum_softplus.defjvp
-def _sum_softplus_jvp(primals, tangents):
-    # The sigmoid that the Gibbs sweeps need as well: it is computed once.
-    (x,), (dx,) = primals, tangents
-    return sum_softplus(x), jnp.sum(nn.sigmoid(x) * dx, axis=0)
-
-
-class Sums(NamedTuple):
-    """What one pass over the hidden units has summed up; fields that nobody asked for stay as they were."""
-
-    field: jax.Array  # [V, n]: W h of hidden states that were drawn
-    softplus: jax.Array  # [n]: Σⱼ softplus
-    d_scaled: jax.Array  # [V, n]: the derivative of −share Σ softplus by what the hidden units see
-    gradient: Any  # its derivatives by the weights [V, H] and the hidden biases [H], added to those given
-
-
-def units_at_once(n_hidden: int, n: int) -> int:
-    """Hidden units of one part of a step with n rows."""
-    return min(n_hidden, max(_FEWEST_AT_ONCE, _PART_BYTES // (_FLOAT_BYTES * n)))
-
-
-def over_hidden_units(
-    params: Params,
-    scaled: jax.Array,
-    n_at_once: int,
-    key: jax.Array | None = None,
-    gradient: tuple[jax.Array, jax.Array] | None = None,
-    share: float = 0.0,
-) -> Sums:
-    """Everything that a step needs of the hidden units, which are independent given v, a few at a time.
-
-    Args:
-      params: the weights.
-      scaled: what hidden units see, [V, n], from `Visible.scaled`.
-      n_at_once: hidden units of a part; the last one may be smaller.
-      key: [2] uint32, to draw hidden states with; None: none are drawn.
-      gradient: derivatives by weights and hidden biases so far; None: none are wanted.
-      share: what a column's free energy counts in them.
-    """
-    n_hidden, n = len(params.hidden_bias), scaled.shape[1]
-
-    def part(sums, i, size):
-        start = i * n_at_once
-        cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
-        weights, bias = cut(params.weights, axis=1), cut(params.hidden_bias)
-
-        x = weights.T @ scaled + bias[:, None]
-        # One exponential for both: XLA would take one for each.
-        small = jnp.exp(-jnp.abs(x))
-        on = jnp.where(x < 0, small, 1) / (1 + small)
-        if key is not None:
-            h = (part_uniforms(key, i, (size, n)) < on).astype(scaled.dtype)
-            sums = sums._replace(field=sums.field + weights @ h)
-        if gradient is not None:
-            put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=start)
-            d_weights, d_bias = sums.gradient
-            sums = sums._replace(
-                softplus=sums.softplus + _sum_softplus_of(x, 1 + small),
-                d_scaled=sums.d_scaled - share * (weights @ on),
-                gradient=(
-                    put(d_weights, cut(d_weights, axis=1) - share * (scaled @ on.T), axis=1),
-                    put(d_bias, cut(d_bias) - share * on.sum(1), axis=0),
-                ),
-            )
-        return sums
-
-    sums = Sums(jnp.zeros_like(scaled), jnp.zeros(n, scaled.dtype), jnp.zeros_like(scaled), gradient)
-    n_whole, rest = divmod(n_hidden, n_at_once)
-    sums = jax.lax.fori_loop(0, n_whole, lambda i, sums: part(sums, i, n_at_once), sums)
-    return part(sums, n_whole, rest) if rest else sums
-
-
-def part_uniforms(key: jax.Array, i: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
-    """The uniforms [h, n] of the i-th part of a sweep's hidden units, whose Threefry key is [2] uint32."""
-    key = jax.random.fold_in(prng.unrolled(key), i)
-    # As of several keys: XLA would else fuse the hash with what reads its numbers, at 4.2 ns a number instead of 0.6.
-    return jax.vmap(lambda key: jax.random.uniform(key, shape))(key[None])[0]
-
-
-def log_partition_gaussian(params: Params, nodes_per_sigma: int = 4, margin: float = 8.0) -> jax.Array:
-    """ln Z by the trapezoid rule over the model's own reach, b_v + [Σⱼ min(W, 0), Σⱼ max(W, 0)] ± 8 σ.
-
-    The reach holds every component's centre, whatever the data are: a box around the data alone would miss mass that
-    the model puts elsewhere, and flatter it. The rule converges faster than any power for a mixture of Gaussians.
-    Not for tracing: the number of nodes depends on the weights. NaN where they are not finite, or would take more than
-    four million nodes.
-    """
-    sigma = jnp.exp(params.log_sigma)
-    low = params.visible_bias + jnp.minimum(params.weights, 0).sum(1) - margin * sigma
-    high = params.visible_bias + jnp.maximum(params.weights, 0).sum(1) + margin * sigma
-    if not jnp.all((high - low) / sigma < _MOST_NODES / nodes_per_sigma):
-        return jnp.full((), jnp.nan)
-    # Rounded up so that models of similar reach share a compilation.
-    n_nodes = [-(-int(n) // 64) * 64 for n in jnp.ceil((high - low) / sigma * nodes_per_sigma) + 1]
-    if math.prod(n_nodes) > _MOST_NODES:
-        return jnp.full((), jnp.nan)
-    axes = [jnp.linspace(*span) for span in zip(low, high, n_nodes, strict=True)]
-    grid = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-    return jax.nn.logsumexp(-_free_energies(params, grid)) + sum(jnp.log(axis[1] - axis[0]) for axis in axes)
-
-
-@jax.jit
-def _free_energies(params: Params, v: jax.Array) -> jax.Array:
-    """F(v) with Gaussian visibles of many rows [n, V] without holding [n, H] at once."""
-    return jax.lax.map(lambda row: free_energy(visibles.GAUSSIAN, params, row[:, None])[0], v, batch_size=4096)

@@ -8,7 +8,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 import plotting
-from core.drawing import courses, figures, scenes
+from core.drawing import contours, courses, figures, scales, scenes
 from core.drawing.animation import LAST_FRAME_MS
 from core.drawing.scenes import Curve
 from kinds.real import outlines
@@ -273,7 +273,7 @@ def numbers(low, high):
     """What a log axis with these limits says, from the lowest up."""
     ax = figures.new(4, 4, "").add_subplot()
     ax.set(yscale="log", ylim=(low, high))
-    figures.log_ticks(ax.yaxis)
+    scales.log_ticks(ax.yaxis)
     said = {}
     for places, formatter in (
         (ax.yaxis.get_majorticklocs(), ax.yaxis.get_major_formatter()),
@@ -349,7 +349,7 @@ def test_closed_cells_lose_nothing():
 
 def test_contours_enclose_the_shares_they_name():
     density = make_target("2-D").density
-    for share, level in zip((0.9, 0.5, 0.1), figures.enclosing_levels(density, (0.9, 0.5, 0.1)), strict=True):
+    for share, level in zip((0.9, 0.5, 0.1), contours.enclosing_levels(density, (0.9, 0.5, 0.1)), strict=True):
         assert density[density >= level].sum() / density.sum() == pytest.approx(share, abs=0.02)
 
 
@@ -434,7 +434,7 @@ def test_what_runs_away_does_not_flatten_the_rest(tmp_path, n_lost, shown):
     curves = {"A": {"kld": others, "wasserstein": curve._replace(values=np.abs(curve.values))}}
     plotting.metrics_comparison(tmp_path / "m.png", curves, {}, COLOURS, "title")
     low, high = shown[1].axes[1].get_ylim()
-    assert low < figures.steady(curve).min()
+    assert low < scales.steady(curve).min()
     assert 1 < high < 300
     opened(tmp_path / "m.png")
     # Where it was last seen is marked, at the edge.

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 import jax
 import numpy as np
 
-from benchmark.engine.training import Cost, Evaluation, Feed, Run
+from benchmark.engine.records import Cost, Evaluation, Feed, Run
 from benchmark.files import results
 from core import storage, trust
 from models.base import Model, without_optimiser

@@ -7,8 +7,6 @@ is given up. Files are only ever replaced by whole ones, so that a process may e
 
 import contextlib
 import datetime
-import functools
-import hashlib
 import json
 import re
 import time
@@ -17,17 +15,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmark.engine import devices
-from benchmark.engine.training import Begun, Cost, Feed, Program, Run
+from benchmark.engine.records import Begun, Cost, Feed, Run
+from benchmark.engine.training import Program
 from benchmark.files import archive, results
+from benchmark.files.identity import SCHEMA, digest, identity_of
 from benchmark.terminal import console
-from core import places, storage, trust
+from core import storage, trust
 from core.errors import UserError
 from models.base import Model
 
-SCHEMA = 1
 FOLDER = "checkpoint"
 _NAME = re.compile(rf"{FOLDER}(-\d+-\d+)?")
 _ENDING = ".npz"
@@ -203,7 +200,7 @@ def open_in(folder: Path, job: Any, *, fresh: bool = False, seeds: range | None 
     _refuse_link(place)
     if fresh or _is_finished(folder, place):
         _remove(place)
-    own = _identity(job.config, seeds) | {"data": _digest(job.target.train_rows, job.target.held_out_rows)}
+    own = identity_of(job.config, seeds) | {"data": digest(job.target.train_rows, job.target.held_out_rows)}
     found = _found(place, own)
     storage.remove_leftovers(place)
     return Checkpoint(place, own, {name: found[name] for name in job.config.models if name in found})
@@ -217,7 +214,7 @@ def check(folder: Path, config: Any) -> None:
     """
     place = folder / _name(None)
     if place.exists() and not _is_finished(folder, place):
-        _found(place, _identity(config, None))
+        _found(place, identity_of(config, None))
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -335,29 +332,3 @@ def _is_finished(folder: Path, place: Path) -> bool:
         return run is not None and all(archive.read(path).about["run"] == run for path in kept)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
-
-
-def _identity(config: Any, seeds: range | None) -> dict[str, Any]:
-    seeds = seeds or range(config.num_seeds)
-    return {
-        "schema": SCHEMA,
-        "config": json.loads(results.json_bytes(results.without_places(config))),
-        "seeds": [seeds.start, seeds.stop],
-        "program": {"its files": _program(), **results.versions()},
-    }
-
-
-@functools.cache
-def _program() -> str:
-    """A digest of every file of the program but the one with the constants, which are compared by themselves."""
-    digest = hashlib.sha256()
-    for path in places.program():
-        digest.update(f"{path.relative_to(places.ROOT)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def _digest(*tables: np.ndarray | None) -> str:
-    digest = hashlib.sha256()
-    for rows in tables:
-        digest.update(b"" if rows is None else np.ascontiguousarray(rows).tobytes())
-    return digest.hexdigest()

@@ -22,7 +22,7 @@ import numpy as np
 import metrics
 from benchmark.asked.constants import affecting
 from benchmark.engine import devices
-from benchmark.engine.training import Cost, Run
+from benchmark.engine.records import Cost, Run
 from benchmark.scoring.assessment import Assessment
 from benchmark.scoring.outcome import Outcome
 from core import places, storage, trust

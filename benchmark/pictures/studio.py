@@ -17,7 +17,7 @@ from typing import Any
 import loky
 
 from benchmark.pictures import pictures
-from benchmark.pictures.pictures import Drawing
+from benchmark.pictures.context import Drawing
 
 _IDLE_SECONDS = 600  # after which an unused process ends
 _pool: Any = None  # the last one

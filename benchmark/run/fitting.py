@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from benchmark.engine.training import Cost, Feed, Program, Run, forget_unused, prepare, step_cost, train
+from benchmark.engine.programs import forget_unused
+from benchmark.engine.records import Cost, Feed, Run
+from benchmark.engine.training import Program, prepare, step_cost, train
 from benchmark.files.checkpoint import Checkpoint
 from benchmark.terminal import console
 from core import interruption

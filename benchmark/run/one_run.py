@@ -15,14 +15,14 @@ import numpy as np
 from benchmark.asked import external, inputs
 from benchmark.asked.constants import affecting
 from benchmark.engine import devices, memory
-from benchmark.engine.training import Cost, Run
+from benchmark.engine.records import Cost, Run
 from benchmark.files import checkpoint, results
-from benchmark.pictures import pictures, studio
+from benchmark.pictures import context, pictures, studio
 from benchmark.run.fitting import compile_all, feed_of, fit
 from benchmark.scoring import assessment
 from benchmark.scoring.closing import close
 from benchmark.scoring.outcome import Outcome
-from benchmark.terminal import console
+from benchmark.terminal import console, tables
 from core import interruption, storage, wording
 from core.errors import OutputError, UserError
 from core.settings import traced
@@ -227,7 +227,7 @@ def _introduce(job: Job) -> None:
     """Says what is about to be trained and scored."""
     config, target, models, entries, _ = job
     steps = f", {config.n_steps} steps" if models else ""
-    console.say(f"target: {pictures.title(config, target)}{steps}")
+    console.say(f"target: {context.title(config, target)}{steps}")
     if target.train_rows is not None:
         use = "for every score" if target.empirical else "to see what is memorised; scores are exact of the target"
         console.say(f"rows: {len(target.train_rows)} to train on, {len(target.held_out_rows)} held out {use}")
@@ -271,10 +271,10 @@ def _close(
                 grid = kind.sensitivity(scored, config, target, judge) if kind.sensitivity else None
                 files.drawing.draw(pictures.drawings(staging, outcome, grid, _partial_note(partial, config)))
             outcome = close(outcome, judges)
-        console.final_table(outcome)
-        console.closing_table(outcome)
-        console.held_out_table(outcome.assessments, assessment.memoriser(target))
-        console.cost_table(costs)
+        tables.final_table(outcome)
+        tables.closing_table(outcome)
+        tables.held_out_table(outcome.assessments, assessment.memoriser(target))
+        tables.cost_table(costs)
         results.write_samples(staging / results.SAMPLES_FILE, _target_rows(target, config), outcome.assessments)
         results.write_parameters(staging / results.PARAMETERS_FILE, runs)
         if files.drawing:

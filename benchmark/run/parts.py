@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmark.engine.training import Cost, Run
+from benchmark.engine.records import Cost, Run
 from benchmark.files import archive, checkpoint, results
 from benchmark.run.fitting import feed_of
 from benchmark.run.one_run import Job, Trained

@@ -8,7 +8,7 @@ import numpy as np
 
 import metrics
 from benchmark.asked.external import External
-from benchmark.engine.training import Run
+from benchmark.engine.records import Run
 from kinds.contract import Floor, Judge, Kind, Scored, Target
 from kinds.registry import kind_of
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmark.engine.training import Run
+from benchmark.engine.records import Run
 from benchmark.scoring.assessment import Assessment, memorisation
 from benchmark.scoring.outcome import Outcome
 from kinds.contract import Closing, Divergence, Judge, Target

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmark.engine.training import Run
+from benchmark.engine.records import Run
 from benchmark.scoring.assessment import Assessment
 from kinds.contract import Closing, Judge, Kind, Target
 from kinds.registry import kind_of

@@ -31,7 +31,7 @@ from benchmark.sweeps import cell_runs, slurm_queue
 from benchmark.sweeps.cell_runs import ERROR_FILE
 from benchmark.sweeps.slurm_queue import SCHEMA, Unit, clusters_of
 from benchmark.sweeps.sweep_plan import Cell, Plan, make_plan
-from benchmark.terminal import console
+from benchmark.terminal import console, numbers
 from core import interruption, places, storage, surroundings, wording
 from core.errors import UserError
 
@@ -279,7 +279,7 @@ def _work(task: Mapping[str, Any]) -> None:
         for name in () if outcome.report is None else results.lost_families(outcome.report):
             lost.append(f"{name} in {unit.cell}")
             at_steps = outcome.report["models"][name]["diverged_at_step"]
-            console.warn(f"cell {unit.cell}: {console.divergence(name, at_steps)}")
+            console.warn(f"cell {unit.cell}: {numbers.divergence(name, at_steps)}")
         interruption.check()
     # The last task merges, rather than a job that depends on the array: that one would wait in the queue once more, and
     # start Python once more. Where tasks were killed nobody is the last, and the same command has to be run anyway.

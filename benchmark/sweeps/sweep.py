@@ -11,11 +11,11 @@ from typing import Any
 from benchmark.asked.command_line import Command
 from benchmark.files import locks
 from benchmark.run import one_run, parts
-from benchmark.sweeps import cell_runs, launcher, sweep_merge, sweep_record
+from benchmark.sweeps import cell_runs, launcher, sweep_boards, sweep_merge, sweep_record
 from benchmark.sweeps.cell_runs import ERROR_FILE
 from benchmark.sweeps.sweep_plan import Cell, Plan, make_plan
 from benchmark.sweeps.sweep_record import STATE_FILE
-from benchmark.terminal import console
+from benchmark.terminal import console, numbers, tables
 from core import interruption, storage, wording
 from core.errors import UserError
 
@@ -144,7 +144,7 @@ def _say_what(plan: Plan, to_run: Sequence[Cell], shared: Any) -> None:
 
 def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
     n, n_failed = len(plan.cells), sum(map(cell_runs.has_failed, plan.cells))
-    console.board_table(merged.board.rows, merged.board.names, sweep_merge.board_texts(merged.board))
+    tables.board_table(merged.board.rows, merged.board.names, sweep_boards.board_texts(merged.board))
     files, folder = [*merged.files, STATE_FILE], wording.visible(plan.out_dir)
     finished = n - len(merged.missing)
     over = f"all {n} cells" if finished == n > 1 else f"{finished} of {n} {_cells(n)}" if n > 1 else "its only cell"
@@ -159,7 +159,7 @@ def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
     if merged.unpictured:
         console.say(f"no picture against {', '.join(merged.unpictured)}: {sweep_merge.CSV_FILE} has every cell")
     for cell, name, at_steps in merged.lost:
-        console.warn(f"cell {cell.name}: {console.divergence(name, at_steps)}")
+        console.warn(f"cell {cell.name}: {numbers.divergence(name, at_steps)}")
 
 
 def _some(names: Sequence[str]) -> str:

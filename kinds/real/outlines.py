@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from core.drawing import figures
+from core.drawing import contours
 from kinds.real.pictured import TargetPicture
 
 _MOST_POINTS = 100  # an axis, that a density takes whose features are wide enough for several contours
@@ -59,8 +59,8 @@ def draw_contours(ax: Axes, target: TargetPicture, colour: str) -> None:
     if density is None:
         # Cells of a finite table are too ragged for lines.
         axes = [(edges[1:] + edges[:-1]) / 2 for edges in target.edges]
-        density = figures.smoothed(heights_of(target.masses, target))
-    figures.contours(ax, axes, density, colour, _shares(target))
+        density = contours.smoothed(heights_of(target.masses, target))
+    contours.contours(ax, axes, density, colour, _shares(target))
 
 
 def target_contour(target: TargetPicture, colour: str) -> Line2D:
@@ -69,13 +69,13 @@ def target_contour(target: TargetPicture, colour: str) -> Line2D:
     if len(inside) and np.ptp(inside) <= 1e-9 * inside.max():
         return Line2D([], [], color=colour, lw=1.5, label="contour: edge of the target")
     what = "target" if target.density is not None else "target, smoothed"
-    return figures.contour_handle(what, colour, _shares(target))
+    return contours.contour_handle(what, colour, _shares(target))
 
 
 def _shares(target: TargetPicture) -> tuple[float, ...]:
     """Of the mass inside each contour: of narrow features, where lines would lie upon each other, the outermost."""
     narrow = max(map(len, target.density_axes or [[]])) > _MOST_POINTS
-    return figures.CONTOUR_SHARES[:1] if narrow else figures.CONTOUR_SHARES
+    return contours.CONTOUR_SHARES[:1] if narrow else contours.CONTOUR_SHARES
 
 
 def outline_of(target: TargetPicture) -> np.ndarray:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from core.drawing import figures
+from core.drawing import figures, scales
 from core.drawing.figures import DENSITY_MAP, FLOOR_COLOUR, TARGET_COLOUR
 from kinds.real.outlines import (
     cell_heights,
@@ -82,7 +82,7 @@ class LinePanels(_Panels):
         self.movers[entry] = ax.stairs(heights, edges, fill=True, color=shade, alpha=0.6, lw=0, zorder=2)
         line_or_steps(ax, scene.axes[0], outline_of(scene), scene, color=TARGET_COLOUR, lw=1.8, zorder=3)
         ax.set(xlim=(edges[0], edges[-1]), ylim=(0, self.top))
-        figures.round_ticks(ax.xaxis)
+        scales.round_ticks(ax.xaxis)
 
     def axis_words(self) -> tuple[str, str]:
         """What the axes are."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.lines import Line2D
 
-from core.drawing import figures, scenes
+from core.drawing import figures, scales, scenes
 from core.wording import multiple
 from studies.speed.work import WORKS
 
@@ -51,7 +51,7 @@ def draw(path: Path, results: Mapping[str, Any], titles: Mapping[str, str], ways
         ax.set_title(titles[name].replace(" · ", "\n", 1), fontsize=11)
     panels[0].set_ylabel("times as fast")
     panels[0].set_ylim(0.7, top * 1.6)
-    figures.log_ticks(panels[0].yaxis)
+    scales.log_ticks(panels[0].yaxis)
     entries = {
         ways[way]: Line2D([], [], color="#606060", marker=marker, ls="none", ms=8) for way, marker in _MARKERS.items()
     }

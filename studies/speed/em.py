@@ -23,7 +23,7 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 from tabulate import tabulate
 
-from benchmark.engine.training import _options
+from benchmark.engine.programs import _options
 from models import gmm
 from studies.speed.compare import machine, spread
 

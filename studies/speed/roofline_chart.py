@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from core.drawing import figures, scenes
+from core.drawing import figures, scales, scenes
 from studies.speed import roofs
 from studies.speed.work import WORKS
 
@@ -69,8 +69,8 @@ def _roofs(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> 
     ax.set(xscale="log", yscale="log", xlim=(0.05, 300), ylim=(min(lowest, 10) / 2, peak / 1e9 * 2.2))
     ax.set(xlabel="operations a byte that kernels read and write", ylabel="Gflop/s")
     ax.set_title("arithmetic and bytes", loc="left", fontweight="bold")
-    figures.log_ticks(ax.xaxis)
-    figures.log_ticks(ax.yaxis)
+    scales.log_ticks(ax.xaxis)
+    scales.log_ticks(ax.yaxis)
 
 
 def _shares(ax: Axes, results: Mapping[str, Any], colour: str) -> None:

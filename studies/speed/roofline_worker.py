@@ -49,7 +49,7 @@ def main(way: str, family: str = "", name: str = "") -> None:
 
 def built(family: str, name: str) -> tuple:
     """Configuration, model and feed of a piece of work."""
-    from benchmark.engine.training import Feed
+    from benchmark.engine.records import Feed
     from models import build
     from studies.speed.work import WORKS, config_of
     from targets import make_target
@@ -136,7 +136,8 @@ def on_every_core(start: Any, function: Any, repeats: int, units: float) -> tupl
     """
     import jax
 
-    from benchmark.engine.training import _options, over_seeds
+    from benchmark.engine.intervals import over_seeds
+    from benchmark.engine.programs import _options
 
     n_devices = len(jax.local_devices())
     spread_start, n_cores, sharding = over_seeds(start, n_devices, (True,))
@@ -218,7 +219,7 @@ def thin(config: Any, model: Any) -> tuple:
     """Operations of products of the shapes of an RBM's step: logits, W h and the gradient by the weights in turn."""
     import jax
 
-    from models.rbm import units_at_once
+    from models.boltzmann import units_at_once
 
     n_visible, n = config.num_bins or 2, config.batch_size
     n_hidden = model.width if model.step_counted is None else units_at_once(model.width, n)

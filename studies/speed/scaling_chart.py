@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from core.drawing import figures, scenes
+from core.drawing import figures, scales, scenes
 from studies.speed import scaling_points
 from studies.speed.knees import FACTOR
 
@@ -172,7 +172,7 @@ def _finish(ax: Axes, name: str, title: str, spans: list, proportional: bool = T
         if y > FACTOR * flat:
             start = max(line[0][0], x / 100, x * flat / (1.7 * y))
             ax.plot([start, x], [1.7 * y * start / x, 1.7 * y], color=_GREY, lw=1.2, ls=(0, (5, 3)), zorder=1)
-    figures.log_ticks(ax.xaxis)
+    scales.log_ticks(ax.xaxis)
     if name in _TICKS:
         ax.set_xticks(*_TICKS[name])
         ax.set_xticks([], minor=True)
@@ -186,7 +186,7 @@ def _share_y(row: Sequence[Axes], label: str) -> None:
     for ax in row:
         ax.set_ylim(values.min() / 1.6, values.max() * 2)
         ax.set_ylabel(label)
-        figures.log_ticks(ax.yaxis)
+        scales.log_ticks(ax.yaxis)
 
 
 def _rates(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> None:
@@ -202,7 +202,7 @@ def _rates(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> 
     ax.set_ylabel("thousand seed-steps a second")
     values = [rate for line in spans for _, rate in line]
     ax.set_ylim(min(values, default=1) / 1.6, max(values, default=10) * 1.6)
-    figures.log_ticks(ax.yaxis)
+    scales.log_ticks(ax.yaxis)
 
 
 def _lengths(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> None:
@@ -223,7 +223,7 @@ def _lengths(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -
     ax.set_xlim(min(scaling_points.N_STEPS) / 1.4, max(scaling_points.N_STEPS) * 1.4)
     ax.set_ylabel("peak of the whole process (MiB)")
     ax.set_title("length of the training", loc="left", fontweight="bold")
-    figures.log_ticks(ax.xaxis)
+    scales.log_ticks(ax.xaxis)
 
 
 def _runs(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> None:

@@ -44,7 +44,7 @@ def step(order: dict) -> dict:
     """Seconds in which every seed takes one step, the compiler's account of memory, and the process's peak."""
     import jax
 
-    from benchmark.engine.training import memory_bytes
+    from benchmark.engine.programs import memory_bytes
     from benchmark.files.results import peak_memory
     from studies.speed.engine import compiled_training
 
@@ -90,7 +90,7 @@ def built(order: dict) -> tuple:
     """Configuration, target, model and feed of the script's constants with some of them exchanged."""
     import generative_models_GAN_VAE_RBM_benchmarks as script
     from benchmark.asked.config import from_constants
-    from benchmark.engine.training import Feed
+    from benchmark.engine.records import Feed
     from models import build
     from targets import make_target
 

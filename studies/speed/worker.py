@@ -9,6 +9,7 @@ import json
 import os
 import sys
 
+from benchmark.engine import programs
 from studies.speed.serving import serve
 
 
@@ -30,9 +31,7 @@ def main(way: str, family: str, name: str, settings: str = "{}") -> None:
 
         prng.unrolled = lambda key: key
     if way == "suite default-options":
-        from benchmark.engine import training
-
-        training._CPU_OPTIONS.clear()
+        programs._CPU_OPTIONS.clear()
     if way == "product":
         from studies.speed.roofline_worker import product
 
@@ -55,7 +54,8 @@ def suite(model, target, config, work):
     """The suite with eight seeds: a function that runs n intervals, the seed-steps of one, a step's operations."""
     import jax
 
-    from benchmark.engine.training import Feed, step_cost
+    from benchmark.engine.records import Feed
+    from benchmark.engine.training import step_cost
     from studies.speed.engine import compiled_training
 
     feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)

@@ -28,7 +28,8 @@ from tabulate import tabulate
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked.config import from_constants
-from benchmark.engine.training import Feed, advance, data_key, over_seeds, streams
+from benchmark.engine.intervals import advance, over_seeds
+from benchmark.engine.records import Feed, data_key, streams
 from kinds.real.judging import make_judge
 from models import MODELS
 from targets import Modes, Target, gaussian_mixture, sample_mixture, with_bins

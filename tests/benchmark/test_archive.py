@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmark.engine.training import Cost, Evaluation, Feed, Run
+from benchmark.engine.records import Cost, Evaluation, Feed, Run
 from benchmark.files import archive
 from models.base import Model
 

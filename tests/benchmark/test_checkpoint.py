@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmark.files import archive, checkpoint, results
+from benchmark.files import archive, checkpoint, identity, results
 from benchmark.run import fitting, one_run
 from core import interruption, storage
 from core.errors import OutputError, UserError
@@ -201,7 +201,7 @@ def test_another_run_is_refused_and_can_start_over(config, unfinished, monkeypat
 
 
 def test_changed_files_of_the_program_are_noticed(config, unfinished, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_program", lambda: "other")
+    monkeypatch.setattr(identity, "program", lambda: "other")
     assert "another version of the program (its files)" in refused(config, unfinished)
 
 
@@ -228,7 +228,7 @@ def test_a_damaged_checkpoint_is_said_and_kept(config, unfinished):
     (path.parent / "VAE.npz").unlink()
     # Made up, with a checksum.
     for family, own in ({"steps": []}, {}), ([], {}), ({"steps": [4]}, []), ({"steps": [4]}, 3):
-        about = {"schema": checkpoint.SCHEMA, "families": {"RBM": family}, "config": own}
+        about = {"schema": identity.SCHEMA, "families": {"RBM": family}, "config": own}
         with open(path, "wb") as file:
             np.savez(file, about=np.array(json.dumps(about)))
         with open(path, "ab") as file:

@@ -16,9 +16,11 @@ from test_plotting import collisions, opened, texts
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import metrics
 from benchmark.asked.external import External
-from benchmark.engine.training import Cost, Evaluation, Feed, Run, advance, data_key, step_arguments, streams
+from benchmark.engine.intervals import advance
+from benchmark.engine.records import Cost, Evaluation, Feed, Run, data_key, streams
+from benchmark.engine.training import step_arguments
 from benchmark.files import results
-from benchmark.pictures import pictures
+from benchmark.pictures import context, pictures
 from benchmark.run import one_run
 from benchmark.scoring import assessment
 from benchmark.scoring.outcome import Outcome
@@ -162,13 +164,13 @@ def test_every_picture_says_what_has_diverged(fields, at_steps, make_config, tmp
         n_lost, n = sum(at is not None for at in lost), len(lost)
         for function in ("plotting.metrics_comparison", "scorecards.cost_quality", "scorecards.kld_sensitivity"):
             assert (f"{run.model.name} ({n_lost} of {n} seeds diverged)" in said[function]) == bool(n_lost)
-        middle = lost[pictures.median_seed(run, "kld")]
+        middle = lost[context.median_seed(run, "kld")]
         if middle is not None:
             assert f"diverged at step {middle}" in said["plotting.timeline"]
     for function in ("latent_sweep", "discriminator", "energy_landscape"):
         words = said[f"family_pictures.{function}"]
         (run,) = [run for run in runs if f"{run.model.name} · {target.name}" in words]
-        middle = run.diverged_at_step[pictures.median_seed(run, "kld")]
+        middle = run.diverged_at_step[context.median_seed(run, "kld")]
         assert (f"diverged at step {middle}" in words) == (middle is not None)
         assert (f" {figures.DIVERGED} " in f" {words} ".replace("diverged at", "")) == (middle is not None)
 

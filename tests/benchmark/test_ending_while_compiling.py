@@ -15,7 +15,7 @@ import pytest
 from test_endings import SMALL
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
-from benchmark.engine import training
+from benchmark.engine import programs
 from benchmark.terminal import console
 from core import interruption
 from core.side_by_side import in_threads
@@ -93,8 +93,8 @@ def are_gone(pids, seconds):
 @pytest.mark.parametrize(
     ("number", "where"),
     [
-        (signal.SIGTERM, "benchmark.engine.training _compiled 0"),
-        (signal.SIGINT, "benchmark.engine.training _compiled 0"),
+        (signal.SIGTERM, "benchmark.engine.training compile_shared 0"),
+        (signal.SIGINT, "benchmark.engine.training compile_shared 0"),
         (signal.SIGUSR2, "kinds.real.judging score_cells 0"),
         (signal.SIGINT, "kinds.real.judging score_cells 0"),
     ],
@@ -139,7 +139,7 @@ def test_a_sweep_says_what_is_finished(tmp_path):
 
 
 def test_a_kill_is_silent(tmp_path):
-    with started(tmp_path / "out", tmp_path / "temporary", "benchmark.engine.training _compiled 0") as process:
+    with started(tmp_path / "out", tmp_path / "temporary", "benchmark.engine.training compile_shared 0") as process:
         begun = children(process.pid)
         process.kill()
         # Whoever removes its semaphores writes to the same place.
@@ -194,10 +194,10 @@ def test_what_compiles_for_long_is_named(monkeypatch):
         contextlib.redirect_stderr(errors),
         contextlib.redirect_stdout(io.StringIO()),
         console.compiling(["GAN", "VAE"]),
-        training._compiling("VAE", "training"),
+        programs.compiling("VAE", "training"),
     ):
         time.sleep(0.5)
     lines = errors.getvalue().splitlines()
     assert len(lines) == 2
     assert re.fullmatch(r"warning: still compiling after \d+ s: VAE \(training\)", lines[0])
-    assert training.being_compiled() == []
+    assert programs.being_compiled() == []

@@ -11,7 +11,8 @@ from matplotlib.colors import to_hex
 from test_plotting import BOMB, collisions, level_lines, opened, texts
 
 from benchmark.pictures.views import leaderboard
-from benchmark.pictures.views.leaderboard import Board, Course, Level, Panel, number
+from benchmark.pictures.views.boards import Board, Course, Level, Panel
+from benchmark.pictures.views.leaderboard import number
 from core import power_law, wording
 from core.drawing import figures, scenes
 

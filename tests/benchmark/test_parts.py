@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.engine import training
+from benchmark.engine import records
 from benchmark.files import results
 from benchmark.run import one_run, parts
 
@@ -98,7 +98,7 @@ def _some(run, seeds):
         return None if values is None else {name: value[seeds] for name, value in values.items()}
 
     evaluations = [
-        training.Evaluation(e.step, of(e.metrics), of(e.info), None if e.samples is None else e.samples[seeds])
+        records.Evaluation(e.step, of(e.metrics), of(e.info), None if e.samples is None else e.samples[seeds])
         for e in run.evaluations
     ]
     return run._replace(states=run.states[seeds], evaluations=evaluations, diverged_at_step=run.diverged_at_step[seeds])

@@ -9,9 +9,9 @@ import pytest
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked.config import from_constants
-from benchmark.engine.training import Cost, Evaluation, Run
+from benchmark.engine.records import Cost, Evaluation, Run
 from benchmark.files import results
-from benchmark.pictures import pictures
+from benchmark.pictures import context, own_views, pictures
 from benchmark.scoring import assessment
 from benchmark.scoring.outcome import Outcome
 from core.drawing import scenes
@@ -63,7 +63,7 @@ def calls_of(judge, tmp_path, monkeypatch):
 
     def make(**views):
         # Colours go by the registry.
-        monkeypatch.setattr(pictures, "MODELS", dict.fromkeys(views))
+        monkeypatch.setattr(context, "MODELS", dict.fromkeys(views))
         runs = [run_of(name, target, *own if isinstance(own, tuple) else (own,)) for name, own in views.items()]
         assessments = assessment.assess(runs, [], target, judge, {})
         costs = {run.model.name: results.cost_of(run, Cost(1e6, 16, 2**20), 64) for run in runs}
@@ -101,7 +101,7 @@ def test_families_share_a_picture_that_both_name(calls_of, judge):
     np.testing.assert_array_equal(other.scores["wasserstein"].steps, STEPS)
     np.testing.assert_allclose(other.scores["wasserstein"].values[1], [1.16, 1.08, 1.0])
     # The same events for whoever asks, such as the families have seen.
-    np.testing.assert_array_equal(other.arrays["rows"], pictures.view_rows(CONFIG, make_target(CONFIG)))
+    np.testing.assert_array_equal(other.arrays["rows"], own_views.view_rows(CONFIG, make_target(CONFIG)))
     assert other.arrays["rows"].shape == (scenes.N_VIEW_ROWS, 6)
     # A field that a view shows is not among the losses.
     losses = calls[pictures.LOSSES].args[1]

@@ -9,7 +9,7 @@ import pytest
 from test_launcher import order_of, programs  # noqa: F401
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
-from benchmark.files import checkpoint, results
+from benchmark.files import identity, results
 from benchmark.run import replay
 from benchmark.sweeps import launcher
 from core import places, surroundings
@@ -55,7 +55,7 @@ def test_progress_knows_whether_a_file_of_the_program_has_changed(tmp_path, monk
         for path in places.program():
             path.write_text("")
         places.program()[changed].write_text(text)
-        digests.append(checkpoint._program.__wrapped__())
+        digests.append(identity.program.__wrapped__())
     assert digests[0] != digests[1]
 
 

@@ -19,7 +19,7 @@ from report_schema import checked, made_report
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import inputs
 from benchmark.files import results
-from benchmark.run import replay
+from benchmark.run import comparing, replay
 from models import MODELS
 
 SMALL = (
@@ -130,14 +130,14 @@ def test_what_is_not_the_same_is_shown_with_what_may_explain_it(run, capsys):
 def original(make_config):
     """What `replay.opened` would give of a made-up run."""
     config = make_config(models=("RBM",), num_bins=4)
-    return replay.Original("out/metrics.json", made_report(config), "0" * 64, config, None, False)
+    return comparing.Original("out/metrics.json", made_report(config), "0" * 64, config, None, False)
 
 
 def compared(original, change=lambda report: None, folder=None):
     """What a replay that comes to the original's numbers but for a change would find."""
     report = copy.deepcopy(original.report)
     change(report)
-    return replay.compare(original, report, folder)
+    return comparing.compare(original, report, folder)
 
 
 def test_times_costs_and_places_are_not_compared(original):

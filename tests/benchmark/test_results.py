@@ -13,13 +13,13 @@ from report_schema import made_report
 
 import metrics
 import plotting
-from benchmark.engine.training import Cost, Evaluation, Run
+from benchmark.engine.records import Cost, Evaluation, Run
 from benchmark.files import results
-from benchmark.pictures import pictures
+from benchmark.pictures import context, pictures
 from benchmark.scoring import assessment
 from benchmark.scoring.assessment import Assessment
 from benchmark.scoring.outcome import Outcome
-from benchmark.terminal import console
+from benchmark.terminal import tables
 from core import places, storage
 from core.errors import UserError
 from kinds.contract import Closing, Floor
@@ -273,7 +273,7 @@ def test_a_file_in_the_way_is_refused(tmp_path):
 def test_pictures_show_the_middle_seed(made):
     *_, run = made
     # 0.1, 0.3, 0.4, +∞: the two in the middle are seeds 2 and 0.
-    assert pictures.median_seed(run, "kld") == 2
+    assert context.median_seed(run, "kld") == 2
 
 
 def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
@@ -300,7 +300,7 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
 
 def test_the_final_table_names_the_diverged_and_the_floor(made, capsys):
     config, target, judge, run = made
-    console.final_table(outcome_of(config, target, judge, run, [assessed(judge, run)]))
+    tables.final_table(outcome_of(config, target, judge, run, [assessed(judge, run)]))
     table = capsys.readouterr().out.splitlines()
     (row,) = (line for line in table if line.startswith("RBM"))
     assert "0.3500 (0.1000 – diverged)" in row
@@ -318,16 +318,16 @@ def test_the_final_table_marks_who_loses_to_a_rival(made, capsys):
         assessed(judge, run)._replace(name=name, scores={"kld": [value] * 4, "wasserstein": [0.1] * 4}, rival=rival)
         for name, value, rival in (("GOOD", floor, False), ("BAD", 3 * floor, False), ("TRIVIAL", 2 * floor, True))
     ]
-    console.final_table(outcome_of(config, target, judge, run, families))
+    tables.final_table(outcome_of(config, target, judge, run, families))
     head, _, good, bad, trivial, _ = capsys.readouterr().out.splitlines()
     assert head.endswith("remark")
     assert [line.endswith("▼ loses to TRIVIAL by KLD") for line in (good, bad, trivial)] == [False, True, False]
-    console.final_table(outcome_of(config, target, judge, run, families[:2]))
+    tables.final_table(outcome_of(config, target, judge, run, families[:2]))
     in_line = capsys.readouterr().out
     assert "remark" not in in_line
     assert "  W₁ (units of x)" in in_line
     plane = judge._replace(labels=judge.labels | {"wasserstein": "sliced W₁ (units of x)"})
-    console.final_table(outcome_of(config, target, plane, run, families[:2]))
+    tables.final_table(outcome_of(config, target, plane, run, families[:2]))
     assert "  sliced W₁ (units of x)" in capsys.readouterr().out
 
 
@@ -340,7 +340,7 @@ def test_tables_show_external_entries_with_their_own_floor(made, capsys):
     )  # fmt: skip
     exact = few._replace(name="EXACT", n_samples=None, samples=None, masses=np.ones(6) / 6, floors={},
                          scores={"kl_exact": [np.inf], "wasserstein": [0.5]})  # fmt: skip
-    console.final_table(outcome_of(config, target, judge, run, [assessed(judge, run), few, exact]))
+    tables.final_table(outcome_of(config, target, judge, run, [assessed(judge, run), few, exact]))
     table = capsys.readouterr().out.splitlines()
     rows = {line.split("  ")[0]: line for line in table}
     assert "external, n = 70" in rows["QCBM"]
@@ -353,30 +353,30 @@ def test_tables_show_external_entries_with_their_own_floor(made, capsys):
 def test_what_cannot_be_computed_is_not_called_diverged(made, capsys):
     config, target, judge, run = made
     unknown = assessed(judge, run, kld=[0.1] * 4, kl_exact=[np.nan] * 4)._replace(diverged_at_step=[None] * 4)
-    console.final_table(outcome_of(config, target, judge, run, [unknown]))
+    tables.final_table(outcome_of(config, target, judge, run, [unknown]))
     (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("RBM"))
     assert "unknown (unknown – unknown)" in row
     assert "diverged" not in row.split("unknown")[1]
 
 
 def test_a_lost_seed_does_not_hide_the_others_likelihood():
-    assert console._nats([np.nan, -1.0, -1.1, -1.2]) == "-1.150"
-    assert console._nats([np.nan, np.nan, -1.1]) == "diverged"
+    assert tables._nats([np.nan, -1.0, -1.1, -1.2]) == "-1.150"
+    assert tables._nats([np.nan, np.nan, -1.1]) == "diverged"
 
 
 def test_costs_and_held_out_rows_have_their_tables(made, capsys):
     config, _, judge, run = made
-    console.cost_table({"RBM": results.cost_of(run, COST, config.n_eval_samples)})
+    tables.cost_table({"RBM": results.cost_of(run, COST, config.n_eval_samples)})
     row = capsys.readouterr().out.splitlines()[-1]
     for value in ("1 k", "16", "2.0 s", "1.0 s", "512", "1.0 MiB"):
         assert value in row
     still = COST._replace(operations_per_step=0.0, rows_per_step=2**17)
-    console.cost_table({"RBM": results.cost_of(run, still, config.n_eval_samples)})
+    tables.cost_table({"RBM": results.cost_of(run, still, config.n_eval_samples)})
     assert "131 k in all" in capsys.readouterr().out.splitlines()[-1]
-    console.held_out_table([assessed(judge, run)], {"train": 0.0, "held_out": 0.5})
+    tables.held_out_table([assessed(judge, run)], {"train": 0.0, "held_out": 0.5})
     table = capsys.readouterr().out.splitlines()
     assert table[0].split("  ")[0].strip() == ""
     assert table[-2].split()[1:] == ["0.1000", "-1.000", "0.2000", "-2.000"]
     assert table[-1].split()[-2:] == ["0", "0.5000"]
-    console.held_out_table([assessed(judge, run)], None)
+    tables.held_out_table([assessed(judge, run)], None)
     assert not capsys.readouterr().out

@@ -8,8 +8,9 @@ import pytest
 from conftest import quick_first
 
 import models
-from benchmark.engine import training
-from benchmark.engine.training import Feed, Scorer, prepare, step_cost
+from benchmark.engine import programs
+from benchmark.engine.records import Feed
+from benchmark.engine.training import Scorer, prepare, step_cost
 from core.settings import traced
 from models import MODELS
 from targets import make_target
@@ -43,7 +44,7 @@ def trained(make_config):
 @pytest.mark.shipped_compilation
 def test_numbers_are_arguments_and_no_bit_depends_on_it(trained, family):
     first = trained(family)
-    kept = dict(training._kept)
+    kept = dict(programs._kept)
     config = MODELS[family].Config()
     numbers = {name: getattr(config, name) for name in traced(MODELS[family].Config)}
     assert ("learning_rate" in numbers) == hasattr(config, "learning_rate")
@@ -51,20 +52,20 @@ def test_numbers_are_arguments_and_no_bit_depends_on_it(trained, family):
     large = {"variance_floor": 1.0, "pseudo_count": 1000.0}
     others = {name: large.get(name, value * 0.875) for name, value in numbers.items() if value}
     other = trained(family, **others)
-    assert training._kept == kept, "another number has compiled something"
+    assert programs._kept == kept, "another number has compiled something"
     assert any((one != two).any() for one, two in zip(first, other, strict=True)) == bool(numbers)
     for one, two in zip(first, trained(family, traceable=False), strict=True):
         np.testing.assert_array_equal(one, two)
 
 
 def test_programs_of_the_last_run_alone_are_left(monkeypatch):
-    monkeypatch.setattr(training, "_kept", {})
+    monkeypatch.setattr(programs, "_kept", {})
 
     def run(*factors):
-        training.forget_unused()
+        programs.forget_unused()
         for factor in factors:
-            training._compiled(jax.jit(lambda numbers, x, by=factor: by * x).lower({}, 1.0), {}, once=True)
-        return set(training._kept)
+            programs.compile_shared(jax.jit(lambda numbers, x, by=factor: by * x).lower({}, 1.0), {}, once=True)
+        return set(programs._kept)
 
     first, second, third = run(1, 2), run(2, 3), run(4)
     # The next run may have the same programs: they go when it has not asked for them.
@@ -74,25 +75,25 @@ def test_programs_of_the_last_run_alone_are_left(monkeypatch):
 
 
 def test_programs_are_kept_by_what_they_compute_and_only_so_many(monkeypatch):
-    monkeypatch.setattr(training, "_MOST_KEPT", 3)
-    monkeypatch.setattr(training, "_kept", {})
+    monkeypatch.setattr(programs, "_MOST_KEPT", 3)
+    monkeypatch.setattr(programs, "_kept", {})
 
     def compiled(factor, numbers):
         lowered = jax.jit(lambda numbers, x: factor * x).lower(numbers, 1.0)
-        return training._compiled(lowered, numbers, once=True)
+        return programs.compile_shared(lowered, numbers, once=True)
 
     assert [float(compiled(factor, {})(2.0)) for factor in (1, 2, 3, 4)] == [2, 4, 6, 8]
-    assert len(training._kept) == 3
-    first = dict(training._kept)
+    assert len(programs._kept) == 3
+    first = dict(programs._kept)
     # An argument that nothing uses is not in the program, but in the call.
     assert float(compiled(4, {"rate": 0.5})(2.0)) == 8
-    assert len(training._kept) == 3
-    assert training._kept != first
-    second = dict(training._kept)
+    assert len(programs._kept) == 3
+    assert programs._kept != first
+    second = dict(programs._kept)
     assert float(compiled(4, {"rate": 0.7})(2.0)) == 8
-    assert training._kept == second
+    assert programs._kept == second
     assert float(compiled(4, {"rate": np.ones(2)})(2.0)) == 8
-    assert training._kept != second
+    assert programs._kept != second
 
 
 @pytest.mark.parametrize("family", MODELS)

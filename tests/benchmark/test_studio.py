@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.pictures.pictures import Drawing
+from benchmark.pictures.context import Drawing
 from benchmark.pictures.studio import Studio
 from core import places
 

@@ -27,7 +27,7 @@ from benchmark.engine import devices
 from benchmark.files import archive, locks, results
 from benchmark.pictures.views import leaderboard
 from benchmark.run import one_run, parts
-from benchmark.sweeps import cell_runs, sweep_merge
+from benchmark.sweeps import cell_runs, sweep_boards, sweep_merge, sweep_scores
 from benchmark.sweeps.sweep_plan import cell_name, make_plan
 from benchmark.terminal import console, streams
 from core import storage
@@ -731,7 +731,7 @@ def score_of(plan, cell, klds, *, floor, n_params=100, exact=None):
     final = {"kld": metrics.summarise(klds), "wasserstein": None, "kl_exact": exact and metrics.summarise(exact)}
     model = {"n_params": n_params, "width": 6, "train_seconds": 1.0, "diverged_at_step": lost, "final": final}
     report = {"models": {"RBM": model}, "external": {}, "floor": {"kld": dataclasses.asdict(floor)}}
-    return sweep_merge.scores_of(plan, cell, report)
+    return sweep_scores.scores_of(plan, cell, report)
 
 
 PERFECT = np.random.default_rng(0).gamma(9.5, 1e-4, 200)
@@ -744,14 +744,14 @@ def test_a_board_is_the_median_over_all_cells_of_medians_over_medians():
     scores = [
         score for cell, own in zip(plan.cells, klds, strict=True) for score in score_of(plan, cell, own, floor=floor)
     ]
-    board = sweep_merge.board_of(plan, scores)
+    board = sweep_boards.board_of(plan, scores)
     assert board.ratio.tolist() == [[pytest.approx(4e-3 / np.median(PERFECT))]]
     assert (board.count[0, 0], board.lost[0, 0], board.n_seeds[0, 0], board.lost_seeds[0, 0]) == (3, 1, 9, 3)
     assert board.losses == [["1 of 3 cells"]]
     assert board.pooled == "3 budgets"
     # Of two cells, one of them infinite, so is the median: the first alone would not be.
-    assert np.isinf(sweep_merge.board_of(plan, [scores[0], scores[2]]).ratio).all()
-    assert sweep_merge.board_of(plan, scores[:1]).ratio[0, 0] == pytest.approx(2e-3 / np.median(PERFECT))
+    assert np.isinf(sweep_boards.board_of(plan, [scores[0], scores[2]]).ratio).all()
+    assert sweep_boards.board_of(plan, scores[:1]).ratio[0, 0] == pytest.approx(2e-3 / np.median(PERFECT))
 
 
 @pytest.mark.parametrize(
@@ -759,7 +759,7 @@ def test_a_board_is_the_median_over_all_cells_of_medians_over_medians():
 )
 def test_a_perfect_model_is_bold_as_often_as_it_says(monkeypatch, n_cells, n_seeds, swept):
     # A quarter of the draws: a quantile of 1 000 lies within half a percent of its level, the test below within six.
-    monkeypatch.setattr(sweep_merge, "_N_PERFECT", 1000)
+    monkeypatch.setattr(sweep_boards, "_N_PERFECT", 1000)
     plan = plan_of("--sweep", f"{swept}=60,70,80")
     # Of one SEED all cells are scored with the same random numbers, hence a perfect model the same.
     n_apart = n_cells if swept == "SEED" else 1
@@ -772,7 +772,7 @@ def test_a_perfect_model_is_bold_as_often_as_it_says(monkeypatch, n_cells, n_see
         perfect = rng.gamma(9.5, 1e-4, (n_apart, n_seeds)) + 5e-3 * (rng.random((n_apart, n_seeds)) < 0.1)
         perfect = np.repeat(perfect, n_cells // n_apart, axis=0)
         scores = [s for cell, own in zip(cells, perfect, strict=True) for s in score_of(plan, cell, own, floor=floor)]
-        board = sweep_merge.board_of(plan, scores)
+        board = sweep_boards.board_of(plan, scores)
         bold += board.ratio[0, 0] <= board.reach[0, 0]
         ratios.append(board.ratio[0, 0])
     # 97.5 %, four standard errors; and a percent for the 41 quantiles that stand for the law.
@@ -791,14 +791,14 @@ def test_panels_stand_at_the_parameters_that_were_used():
             plan, cell, [1.0, 2.0], floor=floor, n_params=cell.config.parameter_budget - 7, exact=[0.5, 0.6]
         )
     ]
-    (panel,) = sweep_merge.panels_of(scores)
+    (panel,) = sweep_boards.panels_of(scores)
     assert panel.courses["RBM"].x.tolist() == [53, 63]
     assert [values.tolist() for values in panel.courses["RBM"].scores] == [[1.0, 2.0] * 2] * 2
     assert [values.tolist() for values in panel.courses["RBM"].exact] == [[0.5, 0.6] * 2] * 2
     assert panel.floor == (floor.median, floor.low, floor.high)
     # Where one cell has no exact divergence there is no course of it.
     scores[0] = scores[0]._replace(final=scores[0].final | {"kl_exact": None})
-    assert sweep_merge.panels_of(scores)[0].courses["RBM"].exact is None
+    assert sweep_boards.panels_of(scores)[0].courses["RBM"].exact is None
 
 
 def test_another_setting_has_panels_of_the_families_that_depend_on_it():
@@ -808,13 +808,13 @@ def test_another_setting_has_panels_of_the_families_that_depend_on_it():
         rate, n_steps = cell.values["RBM.learning_rate"], cell.values["N_STEPS"]
         (score,) = score_of(plan, cell, [rate, n_steps], floor=floor_of(PERFECT, 41))
         scores += [score, score._replace(name="VAE")]
-    (panel,) = sweep_merge.panels_of(scores, "RBM.learning_rate")
+    (panel,) = sweep_boards.panels_of(scores, "RBM.learning_rate")
     assert list(panel.courses) == ["RBM"]
     assert panel.courses["RBM"].x.tolist() == [1e-3, 1e-2]
     assert [sorted(klds) for klds in panel.courses["RBM"].scores] == [
         [rate] * 4 + [8, 8, 16, 16] for rate in (1e-3, 1e-2)
     ]
-    (panel,) = sweep_merge.panels_of(scores, "N_STEPS")
+    (panel,) = sweep_boards.panels_of(scores, "N_STEPS")
     assert list(panel.courses) == ["VAE", "RBM"]
     assert panel.courses["VAE"].x.tolist() == [8, 16]
 
@@ -851,10 +851,10 @@ def test_floors_of_different_settings_are_not_pooled(words, named):
     for cell in plan.cells:
         floor = list(floors.values())[values.index(list(cell.values.values())[1])]
         scores += score_of(plan, cell, [1e-2, 2e-2], floor=floor)
-    panels = sweep_merge.panels_of(scores)
+    panels = sweep_boards.panels_of(scores)
     assert [panel.row for panel in panels] == [f"1D_TRIMODAL, 4 bins, {name}" for name in named]
     assert [panel.floor[0] for panel in panels] == [floor.median for floor in floors.values()]
-    board = sweep_merge.board_of(plan, scores)
+    board = sweep_boards.board_of(plan, scores)
     assert board.ratio[0, 0] == pytest.approx(10 * board.ratio[1, 0])
     assert board.pooled == "2 budgets"
 
@@ -863,7 +863,7 @@ def test_what_has_no_short_name_has_a_number_and_a_key():
     weights = ((0.25, 0.25, 0.25, 0.25), (0.1, 0.2, 0.3, 0.4))
     plan = plan_of("--target-type", "2D_GMM", "--num-bins", "0", SWEEP={"MIXTURE_WEIGHTS": weights})
     scores = [s for cell in plan.cells for s in score_of(plan, cell, [0.1], floor=floor_of(PERFECT, 41))]
-    board = sweep_merge.board_of(plan, scores)
+    board = sweep_boards.board_of(plan, scores)
     assert board.rows == ["2D_GMM, continuous, weights #1", "2D_GMM, continuous, weights #2"]
     assert board.key == ["weights #1: [0.25, 0.25, 0.25, 0.25]", "weights #2: [0.1, 0.2, 0.3, 0.4]"]
 
@@ -872,7 +872,7 @@ def test_cells_of_before_medians_were_kept_are_merged():
     plan = plan_of("--sweep", "SEED=1")
     (score,) = score_of(plan, plan.cells[0], [0.1], floor=floor_of(PERFECT))
     old = {"kld": {"mean": 0.1, "low": 0.05, "high": 0.2}}
-    board = sweep_merge.board_of(plan, [score._replace(floors=old)])
+    board = sweep_boards.board_of(plan, [score._replace(floors=old)])
     assert board.ratio[0, 0] == 1
     assert 1 < board.reach[0, 0] < 3
 
@@ -884,7 +884,7 @@ def test_what_a_spreadsheet_would_run_is_text():
     names = ["=1+1", "+1", "-1", "@SUM(A1)", "a,b", 'say "no"', "two\nlines", "\t=1"]
     entry = {"n_params": None, "n_samples": 9, "final": {"kld": summary}, "floor": floor}
     report = {"models": {}, "external": dict.fromkeys(names, entry)}
-    text = sweep_merge.csv_bytes(plan, sweep_merge.scores_of(plan, plan.cells[0], report)).decode()
+    text = sweep_scores.csv_bytes(plan, sweep_scores.scores_of(plan, plan.cells[0], report)).decode()
     families = [row["family"] for row in csv.DictReader(text.splitlines(keepends=True))]
     assert families == ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "a,b", 'say "no"', "two\nlines", "'\t=1"]
 

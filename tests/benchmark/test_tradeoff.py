@@ -12,7 +12,7 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked.command_line import read
 from benchmark.files import results
 from benchmark.pictures.views import tradeoff
-from benchmark.sweeps import sweep_merge
+from benchmark.sweeps import sweep_boards, sweep_merge
 from benchmark.sweeps.sweep_plan import make_plan
 from core import storage
 from core.errors import UserError
@@ -47,7 +47,7 @@ def test_a_point_is_what_two_fields_have_come_to(tmp_path, shown):
     assert "vae_rate_distortion.png" in merged.files
     opened(tmp_path / "vae_rate_distortion.png")
     (view,) = MODELS["VAE"].SWEEP_VIEWS.values()
-    panels = sweep_merge.tradeoffs_of(plan, [(cell, sweep_merge.read(cell)) for cell in plan.cells], "VAE", view)
+    panels = sweep_boards.tradeoffs_of(plan, [(cell, sweep_merge.read(cell)) for cell in plan.cells], "VAE", view)
     assert [panel.row for panel in panels] == ["1D_BETA, continuous", "1D_BIMODAL, continuous"]
     for panel in panels:
         assert panel.values == [0.1, 1.0, 4.0]

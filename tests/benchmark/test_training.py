@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from conftest import quick_first
 
-from benchmark.engine import training
-from benchmark.engine.training import N_DATA_ROWS, Evaluation, Feed, Run, Scorer, block_length, prepare, streams, train
+from benchmark.engine import intervals, records, training
+from benchmark.engine.intervals import block_length
+from benchmark.engine.records import N_DATA_ROWS, Evaluation, Feed, Run, streams
+from benchmark.engine.training import Scorer, prepare, train
 from core import prng
 from models import MODELS
 from models.base import Model, averaged
@@ -116,15 +118,15 @@ def run_model(
     return train(prepare(model, feed, scorer, **settings), snapshot_steps=snapshot_steps, on_evaluation=on_evaluation)
 
 
-def keys_of(seed_index: int) -> training.Streams:
+def keys_of(seed_index: int) -> records.Streams:
     return jax.tree.map(lambda leaf: leaf[seed_index], streams(SEED, seed_index + 1))
 
 
-def minibatch_key(keys: training.Streams, i: int, j: int = 0) -> jax.Array:
+def minibatch_key(keys: records.Streams, i: int, j: int = 0) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(prng.unrolled(keys.key_data), i), j)
 
 
-def noise_key(keys: training.Streams, i: int) -> jax.Array:
+def noise_key(keys: records.Streams, i: int) -> jax.Array:
     return jax.random.fold_in(prng.unrolled(keys.key_step), i)
 
 
@@ -169,7 +171,7 @@ def test_one_trace(n_steps, n_evaluations):
 @pytest.mark.parametrize("fields", [{}, {"max_steps": 6}, {"batches_per_step": None}, {"batches_per_step": 3}])
 def test_memory_does_not_grow_with_the_steps(fields, monkeypatch):
     # What is drawn for a block stays the same, so that all that could differ is what is kept of every block.
-    monkeypatch.setattr(training, "BLOCK_BYTES", 2**9)
+    monkeypatch.setattr(intervals, "BLOCK_BYTES", 2**9)
     batch_shape = {None: (N_DATA_ROWS, 1), 3: (3, BATCH_SIZE, 1)}.get(fields.get("batches_per_step", 1))
     model = toy(8, batch_shape or (BATCH_SIZE, 1), **fields)
 
@@ -256,7 +258,7 @@ def test_first_steps_depend_neither_on_how_many_follow_nor_on_the_number_of_seed
 # One family is enough: that the keys do not depend on the block is tested on the toy.
 @pytest.mark.parametrize("name", FAMILIES[:1], scope="module")
 def test_block_length_does_not_change_the_result(name, family_runs, monkeypatch):
-    monkeypatch.setattr(training, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(intervals, "BLOCK_BYTES", 1)
     one_at_a_time = run_model(family_runs.model, family_runs.feed)
     # The uniforms behind the noise have the same bits whatever the block (the toy's test); the polynomial that makes
     # normals of them is vectorised, and what a vector leaves over rounds its last bit differently.
@@ -267,7 +269,7 @@ def test_block_length_does_not_change_the_result(name, family_runs, monkeypatch)
 def test_training_is_the_plain_loop(name, family_runs):
     model, feed = family_runs.model, family_runs.feed
     keys = keys_of(0)
-    rows = feed.draw(training.data_key(keys), model.n_data_rows or N_DATA_ROWS)
+    rows = feed.draw(records.data_key(keys), model.n_data_rows or N_DATA_ROWS)
     state = jax.jit(model.init)(keys.key_init, rows)
 
     @jax.jit
@@ -302,7 +304,7 @@ def test_training_is_the_plain_loop(name, family_runs):
 
 @pytest.mark.parametrize("block_bytes", [1, 2 * 2**20])
 def test_step_i_has_keys_of_its_own(block_bytes, monkeypatch):
-    monkeypatch.setattr(training, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(intervals, "BLOCK_BYTES", block_bytes)
     states = run_model(toy(8), n_seeds=3).states
     for index, state in enumerate(states):
         keys = keys_of(index)
@@ -377,7 +379,7 @@ def test_init_sees_the_fixed_training_set_or_fresh_rows():
     assert 0 <= fresh.params[0] < 1
     # None of the steps' rows is among them: their key lies outside the numbering of the steps.
     drawn = run_model(toy(8)).states[0].batches
-    assert not np.isin(drawn, FEED.draw(training.data_key(keys_of(0)), N_DATA_ROWS)).any()
+    assert not np.isin(drawn, FEED.draw(records.data_key(keys_of(0)), N_DATA_ROWS)).any()
 
 
 def test_batches_per_step_stacks_distinct_minibatches():
@@ -395,7 +397,7 @@ def test_batches_per_step_none_is_the_whole_data_set():
         assert_same_bits(batch, ROWS)
     (state,) = run_model(toy(2, (N_DATA_ROWS, 1), batches_per_step=None), n_steps=2).states
     for batch in state.batches:
-        assert_same_bits(batch, FEED.draw(training.data_key(keys_of(0)), N_DATA_ROWS))
+        assert_same_bits(batch, FEED.draw(records.data_key(keys_of(0)), N_DATA_ROWS))
 
 
 def test_max_steps_holds_the_last_value():
@@ -412,7 +414,7 @@ def test_max_steps_holds_the_last_value():
 
 @pytest.mark.parametrize(("n_steps", "block_bytes"), [(8, 2**17), (8, 1), (8, 40)])
 def test_fields_that_only_converge_are_those_of_the_intervals_last_step(n_steps, block_bytes, monkeypatch):
-    monkeypatch.setattr(training, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(intervals, "BLOCK_BYTES", block_bytes)
     run = run_model(toy(n_steps, last_fields=("other",)), n_evaluations=2, n_seeds=2)
     # The loss is the mean of 1, 4, 9, 16 and of 25, 36, 49, 64; the other field the last step's number.
     assert [(float(e.info["loss"][0]), float(e.info["other"][0])) for e in run.evaluations[1:]] == [(7.5, 4), (43.5, 8)]
@@ -522,7 +524,7 @@ def plain_loop(model: Model) -> Callable[[int, int], ToyState]:
     @jax.jit
     def step(state, keys, i):
         if model.batches_per_step is None:
-            batch = FEED.draw(training.data_key(keys), N_DATA_ROWS)
+            batch = FEED.draw(records.data_key(keys), N_DATA_ROWS)
         else:
             batch = jnp.stack([FEED.draw(minibatch_key(keys, i, j), BATCH_SIZE) for j in range(model.batches_per_step)])
             batch = batch[0] if model.batches_per_step == 1 else batch
@@ -530,7 +532,7 @@ def plain_loop(model: Model) -> Callable[[int, int], ToyState]:
 
     @jax.jit
     def init(keys):
-        return model.init(keys.key_init, FEED.draw(training.data_key(keys), N_DATA_ROWS))
+        return model.init(keys.key_init, FEED.draw(records.data_key(keys), N_DATA_ROWS))
 
     def run(seed_index, n_steps):
         keys = keys_of(seed_index)
@@ -558,7 +560,7 @@ def plain_loop(model: Model) -> Callable[[int, int], ToyState]:
     ids=str,
 )
 def test_a_seed_stops_at_the_step_at_which_it_diverges(n_evaluations, block_bytes, fields, batched, monkeypatch):
-    monkeypatch.setattr(training, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(intervals, "BLOCK_BYTES", block_bytes)
     if batched:
         monkeypatch.setattr(jax.lax, "map", lambda function, mapped: jax.vmap(function)(mapped))
     batches = {None: (N_DATA_ROWS, 1), 3: (3, BATCH_SIZE, 1)}.get(fields.get("batches_per_step", 1), (BATCH_SIZE, 1))
@@ -665,7 +667,7 @@ def test_samples_that_are_not_finite_are_found():
 
 
 def test_block_length_is_the_largest_divisor_that_fits(monkeypatch):
-    monkeypatch.setattr(training, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(intervals, "BLOCK_BYTES", 1000)
     for n_steps, bytes_per_step in itertools.product((1, 7, 12, 500, 512), (0, 1, 2, 30, 99, 100, 334, 1000, 1001)):
         fitting = [d for d in range(1, n_steps + 1) if n_steps % d == 0 and d * bytes_per_step <= 1000]
         assert block_length(n_steps, bytes_per_step) == max(fitting, default=1)

@@ -11,10 +11,11 @@ import pytest
 from conftest import small_config
 
 import metrics
-from benchmark.engine.training import Feed, advance, streams
+from benchmark.engine.intervals import advance
+from benchmark.engine.records import Feed, streams
 from kinds.real.cells import score_cells
 from kinds.registry import kl_exact
-from models import MODELS, rbm, vae
+from models import MODELS, boltzmann, rbm, vae
 from targets import make_target
 
 # Of 200 the quantiles below would be the second outermost draw, which is as often too near as not.
@@ -161,11 +162,11 @@ def test_the_quadrature_of_the_partition_function_has_converged(kind):
     _, _, _, state, _ = trained("RBM", kind)
     with jax.enable_x64(True):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), state.average)
-        shipped = float(rbm.log_partition_gaussian(params))
-        assert float(rbm.log_partition_gaussian(params, nodes_per_sigma=8)) == pytest.approx(shipped, abs=1e-9)
-        assert float(rbm.log_partition_gaussian(params, margin=12.0)) == pytest.approx(shipped, abs=1e-9)
+        shipped = float(boltzmann.log_partition_gaussian(params))
+        assert float(boltzmann.log_partition_gaussian(params, nodes_per_sigma=8)) == pytest.approx(shipped, abs=1e-9)
+        assert float(boltzmann.log_partition_gaussian(params, margin=12.0)) == pytest.approx(shipped, abs=1e-9)
         # Over the data's box alone the model would look better than it is.
-        assert float(rbm.log_partition_gaussian(params, nodes_per_sigma=1, margin=1.0)) < shipped - 1e-6
+        assert float(boltzmann.log_partition_gaussian(params, nodes_per_sigma=1, margin=1.0)) < shipped - 1e-6
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import small_config
 
-from benchmark.engine.training import Feed, Scorer, prepare, train
+from benchmark.engine.records import Feed
+from benchmark.engine.training import Scorer, prepare, train
 from models import MODELS
 from targets import make_target
 

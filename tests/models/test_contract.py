@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmark.engine.training import Streams, streams
+from benchmark.engine.records import Streams, streams
 from kinds.registry import kind_of
 from models import MODELS
 from models.base import Model

@@ -12,7 +12,8 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from models import rbm
+from models import boltzmann, rbm
+from models.boltzmann import free_energy
 from models.visibles import GAUSSIAN, SOFTMAX
 from targets import make_target
 
@@ -22,7 +23,7 @@ LOG_2PI = math.log(2 * math.pi)
 def gaussian_params(n_visible=2, n_hidden=4, scale=0.8, seed=0):
     """Random weights, and a σ of its own for every visible unit."""
     draw = np.random.default_rng(seed).normal
-    return rbm.Params(
+    return boltzmann.Params(
         weights=scale * draw(size=(n_visible, n_hidden)),
         visible_bias=draw(size=n_visible),
         hidden_bias=draw(size=n_hidden),
@@ -32,7 +33,7 @@ def gaussian_params(n_visible=2, n_hidden=4, scale=0.8, seed=0):
 
 def softmax_params(n_visible=5, n_hidden=4, seed=1):
     draw = np.random.default_rng(seed).normal
-    return rbm.Params(draw(size=(n_visible, n_hidden)), draw(size=n_visible), draw(size=n_hidden), ())
+    return boltzmann.Params(draw(size=(n_visible, n_hidden)), draw(size=n_visible), draw(size=n_hidden), ())
 
 
 def on_device(params, dtype=jnp.float32):
@@ -81,7 +82,7 @@ def test_gaussian_free_energy_is_the_sum_over_hidden_states():
     rows = np.random.default_rng(2).normal(size=(6, 2)) * 2
     expected = [-scipy.special.logsumexp([-energy_gaussian(params, v, h) for h in states(4)]) for v in rows]
     with jax.enable_x64(True):
-        found = rbm.free_energy(GAUSSIAN, on_device(params, jnp.float64), jnp.asarray(rows.T))
+        found = free_energy(GAUSSIAN, on_device(params, jnp.float64), jnp.asarray(rows.T))
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -89,7 +90,7 @@ def test_softmax_free_energy_is_the_sum_over_hidden_states():
     params = softmax_params()
     expected = [-scipy.special.logsumexp([-energy_softmax(params, v, h) for h in states(4)]) for v in np.eye(5)]
     with jax.enable_x64(True):
-        found = rbm.free_energy(SOFTMAX, on_device(params, jnp.float64), jnp.eye(5))
+        found = free_energy(SOFTMAX, on_device(params, jnp.float64), jnp.eye(5))
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -111,8 +112,8 @@ def test_sum_of_softpluses(n_hidden, dtype):
     x, ulp = softplus_inputs(n_hidden, dtype), np.finfo(dtype).eps
     expected = [math.fsum(column) for column in np.logaddexp(0, x.astype(np.float64)).T]
     with jax.enable_x64(dtype == "float64"):
-        found = rbm.sum_softplus(jnp.asarray(x))
-        compiled = jax.jit(rbm.sum_softplus)(jnp.asarray(x))
+        found = boltzmann.sum_softplus(jnp.asarray(x))
+        compiled = jax.jit(boltzmann.sum_softplus)(jnp.asarray(x))
     for values in (found, compiled):
         assert values.dtype == dtype
         # A factor and its place in the product round by two units in all, and a relative error of a product is an
@@ -131,14 +132,14 @@ def test_derivatives_of_the_sum_of_softpluses(n_hidden, dtype):
     on, off = (scipy.special.expit(sign * x.astype(np.float64)) for sign in (1, -1))
 
     def weighted(x):
-        return jnp.sum(rbm.sum_softplus(x) * jnp.asarray(weights, x.dtype))
+        return jnp.sum(boltzmann.sum_softplus(x) * jnp.asarray(weights, x.dtype))
 
     with jax.enable_x64(dtype == "float64"):
         on_device = jnp.asarray(x)
         gradient = jax.grad(weighted)(on_device)
         second = jax.grad(lambda x: jnp.sum(jax.grad(weighted)(x)))(on_device)
-        tangent = jax.jvp(rbm.sum_softplus, (on_device,), (jnp.ones_like(on_device),))[1]
-        blocks = jax.hessian(lambda column: rbm.sum_softplus(column[:, None])[0])(on_device[:65, -1])
+        tangent = jax.jvp(boltzmann.sum_softplus, (on_device,), (jnp.ones_like(on_device),))[1]
+        blocks = jax.hessian(lambda column: boltzmann.sum_softplus(column[:, None])[0])(on_device[:65, -1])
     # The sigmoid, to four roundings; below the smallest normal number a processor may take it for zero.
     tiny = np.finfo(dtype).tiny
     np.testing.assert_allclose(gradient, weights * on, rtol=4 * ulp, atol=weights.max() * tiny)
@@ -155,11 +156,11 @@ def test_conditionals_are_those_of_the_joint():
     v = np.array([0.4, -1.1])
     joint = scipy.special.softmax([-energy_gaussian(gaussian, v, each) for each in h])
     with jax.enable_x64(True):
-        logits = rbm.hidden_input(GAUSSIAN, on_device(gaussian, jnp.float64), jnp.asarray(v)[:, None])[:, 0]
+        logits = boltzmann.hidden_input(GAUSSIAN, on_device(gaussian, jnp.float64), jnp.asarray(v)[:, None])[:, 0]
         np.testing.assert_allclose(scipy.special.expit(logits), joint @ h, rtol=1e-12)
         for each in h[[3, 9]]:
             table = scipy.special.softmax([-energy_softmax(softmax, one, each) for one in np.eye(5)])
-            mean = rbm.visible_mean(SOFTMAX, on_device(softmax, jnp.float64), jnp.asarray(each)[:, None])[:, 0]
+            mean = boltzmann.visible_mean(SOFTMAX, on_device(softmax, jnp.float64), jnp.asarray(each)[:, None])[:, 0]
             np.testing.assert_allclose(mean, table, rtol=1e-12)
 
 
@@ -172,7 +173,7 @@ def test_gaussian_rbm_is_a_mixture_of_gaussians():
     expected = scipy.special.logsumexp(each + scipy.special.log_softmax(log_weights), axis=-1)
     with jax.enable_x64(True):
         on64 = on_device(params, jnp.float64)
-        log_density = -rbm.free_energy(GAUSSIAN, on64, jnp.asarray(grid.T)) - rbm.log_partition_gaussian(on64)
+        log_density = -free_energy(GAUSSIAN, on64, jnp.asarray(grid.T)) - boltzmann.log_partition_gaussian(on64)
         np.testing.assert_allclose(log_density, expected, atol=1e-10)
 
 
@@ -193,9 +194,9 @@ def test_log_partition_is_exact_and_depends_on_neither_spacing_nor_margin(n_visi
         # A trapezoid rule of spacing d misses a Gaussian by 2 exp(−2π²σ²/d²), 1e-34 at two nodes a σ, and a margin of
         # 8 σ by 1.2e-15 a coordinate: what is left is float64's rounding of a sum over at most a few 10⁴ nodes.
         for settings in ({}, {"nodes_per_sigma": 8}, {"margin": 12.0}, {"nodes_per_sigma": 2}):
-            assert float(rbm.log_partition_gaussian(on64, **settings)) == pytest.approx(exact, abs=1e-11)
+            assert float(boltzmann.log_partition_gaussian(on64, **settings)) == pytest.approx(exact, abs=1e-11)
     # In float32 the same to the rounding of free energies of order 10.
-    assert float(rbm.log_partition_gaussian(on_device(params))) == pytest.approx(exact, abs=1e-5)
+    assert float(boltzmann.log_partition_gaussian(on_device(params))) == pytest.approx(exact, abs=1e-5)
 
 
 def sufficient_statistics(params, v, hidden, variance):
@@ -219,7 +220,7 @@ def test_gaussian_likelihood_gradient_is_data_less_model():
         centres = p.visible_bias[None] + h @ p.weights.T
         squares = (centres**2 - p.visible_bias[None] ** 2) / (2 * jnp.exp(2 * p.log_sigma)[None])
         log_z = jax.nn.logsumexp(h @ p.hidden_bias + squares.sum(-1)) + p.log_sigma.sum() + LOG_2PI
-        return -rbm.free_energy(GAUSSIAN, p, v.T).mean() - log_z
+        return -free_energy(GAUSSIAN, p, v.T).mean() - log_z
 
     with jax.enable_x64(True):
         gradient = jax.grad(log_likelihood)(on_device(params, jnp.float64), jnp.asarray(rows))
@@ -243,7 +244,7 @@ def test_softmax_likelihood_gradient_is_data_less_model():
     rows = np.eye(5)[np.repeat(np.arange(5), counts)]
 
     def log_likelihood(p, v):
-        return -rbm.free_energy(SOFTMAX, p, v.T).mean() - jax.nn.logsumexp(-rbm.free_energy(SOFTMAX, p, jnp.eye(5)))
+        return -free_energy(SOFTMAX, p, v.T).mean() - jax.nn.logsumexp(-free_energy(SOFTMAX, p, jnp.eye(5)))
 
     with jax.enable_x64(True):
         gradient = jax.grad(log_likelihood)(on_device(params, jnp.float64), jnp.asarray(rows))
@@ -286,7 +287,7 @@ def step_gradient(state_after):
 def sweeps_by_hand(params, rows, noise, one_hot):
     layer, v = SOFTMAX if one_hot else GAUSSIAN, rows.T
     for hidden, visible in zip(noise.hidden, noise.visible, strict=True):
-        v = rbm.sweep(layer, params, v, hidden, visible)
+        v = boltzmann.sweep(layer, params, v, hidden, visible)
     return v.T
 
 
@@ -303,7 +304,7 @@ def test_cd_starts_at_the_data_and_does_k_sweeps(make_config, target_type, num_b
     assert noise.visible.shape == (k, 1 if num_bins else 2, 8)
     after, info = jax.jit(model.step)(state, batch, noise)
     assert after.chains == ()
-    energy = functools.partial(rbm.free_energy, SOFTMAX if num_bins else GAUSSIAN)
+    energy = functools.partial(free_energy, SOFTMAX if num_bins else GAUSSIAN)
     chains = sweeps_by_hand(state.params, batch, noise, num_bins > 0)
     by_hand = energy(state.params, batch.T).mean() - energy(state.params, chains.T).mean()
     assert float(info.loss) == pytest.approx(float(by_hand), rel=1e-4, abs=1e-5)
@@ -331,7 +332,7 @@ def test_pcd_goes_on_from_the_persistent_chains(make_config, target_type, num_bi
     state = with_random_weights(state)
     step = jax.jit(model.step)
     n_visible = batch.shape[1]
-    energy = functools.partial(rbm.free_energy, SOFTMAX if num_bins else GAUSSIAN)
+    energy = functools.partial(free_energy, SOFTMAX if num_bins else GAUSSIAN)
     start = state.chains
     # Eight chains of one softmax unit may all stay where they are in one sweep.
     for i in range(4):
@@ -350,8 +351,8 @@ def build_both(make_config, monkeypatch, **settings):
     """The same RBM whose step takes the hidden units at once, and one whose step takes five of them at a time."""
     at_once, state, batch = build(make_config, **settings)
     monkeypatch.setattr(rbm, "_PARTS_FROM_BYTES", 0)
-    monkeypatch.setattr(rbm, "_PART_BYTES", 0)
-    monkeypatch.setattr(rbm, "_FEWEST_AT_ONCE", 5)
+    monkeypatch.setattr(boltzmann, "_PART_BYTES", 0)
+    monkeypatch.setattr(boltzmann, "_FEWEST_AT_ONCE", 5)
     in_parts, _, _ = build(make_config, **settings)
     assert in_parts.width > 10
     assert in_parts.width % 5
@@ -362,7 +363,7 @@ def whole_noise(noise, width, n):
     """What a step in parts draws, as the one array that a step at once is given."""
     starts = range(0, width, 5)
     hidden = [
-        jnp.concatenate([rbm.part_uniforms(key, i, (min(5, width - start), n)) for i, start in enumerate(starts)])
+        jnp.concatenate([boltzmann.part_uniforms(key, i, (min(5, width - start), n)) for i, start in enumerate(starts)])
         for key in noise.hidden
     ]
     return rbm.Noise(jnp.stack(hidden), noise.visible)
@@ -395,7 +396,7 @@ def test_step_in_parts_is_the_step_at_once(target_type, num_bins, algorithm, k, 
     # In both precisions the same uniforms, so that the same hidden units are on.
     whole = whole_noise(noise, in_parts.width, 13)
     monkeypatch.setattr(
-        rbm,
+        boltzmann,
         "part_uniforms",
         lambda key, i, shape: jax.lax.dynamic_slice_in_dim(
             whole.hidden[jnp.argmax(jnp.all(noise.hidden == key[None], axis=-1))], 5 * i, shape[0]
@@ -434,7 +435,7 @@ def test_every_part_of_every_sweep_draws_numbers_of_its_own(make_config, monkeyp
     assert abs(hidden.mean() - 1 / 2) < 4.5 / math.sqrt(12 * hidden.size)
     assert abs(np.mean((hidden - 1 / 2) ** 2) - 1 / 12) < 4.5 / math.sqrt(180 * hidden.size)
     # As compiled within a loop.
-    looped = jax.lax.map(lambda i: rbm.part_uniforms(noise.hidden[0], i, (5, 13)), jnp.arange(3))
+    looped = jax.lax.map(lambda i: boltzmann.part_uniforms(noise.hidden[0], i, (5, 13)), jnp.arange(3))
     np.testing.assert_array_equal(looped.reshape(15, 13), hidden[0, :15])
 
 
@@ -445,9 +446,9 @@ def test_hidden_units_are_taken_in_parts_from_a_size_on(make_config):
         assert jax.eval_shape(model.noise, jax.random.key(0)).hidden.dtype == (np.uint32 if in_parts else np.float32)
         # A loop's body counts once: what is counted has none.
         assert (model.step_counted is not None) == in_parts
-    assert rbm.units_at_once(10**6, 128) == 256
-    assert rbm.units_at_once(10**6, 4096) == 64
-    assert rbm.units_at_once(20, 1) == 20
+    assert boltzmann.units_at_once(10**6, 128) == 256
+    assert boltzmann.units_at_once(10**6, 4096) == 64
+    assert boltzmann.units_at_once(20, 1) == 20
 
 
 def test_operations_of_parts_are_counted_as_of_the_whole(make_config):
@@ -508,17 +509,17 @@ def test_softmax_sweep_leaves_the_exact_distribution_unchanged():
     params, h = softmax_params(), states(4)
     with jax.enable_x64(True):
         on64 = on_device(params, jnp.float64)
-        on = scipy.special.expit(rbm.hidden_input(SOFTMAX, on64, jnp.eye(5))).T  # P(hⱼ = 1 | v)
+        on = scipy.special.expit(boltzmann.hidden_input(SOFTMAX, on64, jnp.eye(5))).T  # P(hⱼ = 1 | v)
         hidden = np.prod(np.where(h[None] > 0, on[:, None], 1 - on[:, None]), axis=-1)  # P(h | v)
-        transition = hidden @ np.asarray(rbm.visible_mean(SOFTMAX, on64, jnp.asarray(h.T))).T
-        exact = scipy.special.softmax(-np.asarray(rbm.free_energy(SOFTMAX, on64, jnp.eye(5))))
+        transition = hidden @ np.asarray(boltzmann.visible_mean(SOFTMAX, on64, jnp.asarray(h.T))).T
+        exact = scipy.special.softmax(-np.asarray(free_energy(SOFTMAX, on64, jnp.eye(5))))
     np.testing.assert_allclose(transition.sum(1), 1, atol=1e-12)
     np.testing.assert_allclose(exact @ transition, exact, atol=1e-12)
     # The sweep that training uses draws from just these rows; 4.5 standard errors of a frequency.
     n = 20_000
     key_hidden, key_visible = jax.random.split(jax.random.key(0))
     start = jnp.asarray(np.repeat(np.eye(5), n, axis=0), jnp.float32)
-    swept = rbm.sweep(
+    swept = boltzmann.sweep(
         SOFTMAX,
         on_device(params),
         start.T,
@@ -550,7 +551,7 @@ def test_gaussian_sweep_leaves_the_exact_distribution_unchanged():
     exact = centres[component] + np.exp(params.log_sigma) * generator.normal(size=(n, 2))
     key_hidden, key_visible = jax.random.split(jax.random.key(0))
     swept = np.asarray(
-        rbm.sweep(
+        boltzmann.sweep(
             GAUSSIAN,
             on_device(params),
             jnp.asarray(exact.T, jnp.float32),
@@ -577,7 +578,7 @@ def test_gaussian_sweep_leaves_the_exact_distribution_unchanged():
 def test_gaussian_sweep_from_one_point_is_its_exact_conditional_mixture():
     n, params, start = 100_000, gaussian_params(n_visible=1), 0.4
     key_hidden, key_visible = jax.random.split(jax.random.key(1))
-    swept = rbm.sweep(
+    swept = boltzmann.sweep(
         GAUSSIAN,
         on_device(params),
         jnp.full((1, n), start),
@@ -598,7 +599,7 @@ def two_modes(make_config):
     model, state, _ = build(make_config, "1D_BIMODAL", budget=11, sample_steps=1000, sample_steps_training=3)
     assert model.width == 4
     # The first unit is the jump between the modes, and its bias their log odds; the others shape them a little.
-    params = rbm.Params(
+    params = boltzmann.Params(
         weights=np.array([[3.0, 0.2, -0.2, 0.1]]),
         visible_bias=np.array([-1.5]),
         hidden_bias=np.array([math.log(7 / 3), 0.0, 0.0, 0.0]),
@@ -659,7 +660,7 @@ def test_binned_samples_are_exact(make_config):
     n = 40_000
     model, state, _ = build(make_config, "1D_TRIMODAL", 5)
     state = with_random_weights(state)
-    probability = scipy.special.softmax(-np.asarray(rbm.free_energy(SOFTMAX, state.params, jnp.eye(5)), np.float64))
+    probability = scipy.special.softmax(-np.asarray(free_energy(SOFTMAX, state.params, jnp.eye(5)), np.float64))
     assert np.ptp(probability) > 0.1
     np.testing.assert_allclose(model.log_prob(state, jnp.eye(5)), np.log(probability), atol=1e-5)
     counts = np.asarray(model.sample(jax.random.key(0), state, n)).sum(0)
@@ -676,7 +677,7 @@ def test_log_prob_is_minus_the_free_energy_less_log_z(make_config):
     model, state, batch = build(make_config)
     state = with_random_weights(state)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
-    free = np.asarray(rbm.free_energy(GAUSSIAN, state.params, batch.T), np.float64)
+    free = np.asarray(free_energy(GAUSSIAN, state.params, batch.T), np.float64)
     np.testing.assert_allclose(model.log_prob(state, batch), -free - exact_log_partition(params), atol=2e-5)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmark.engine.training import Feed
+from benchmark.engine.records import Feed
 from models import build
 from studies.speed import (
     chart,

@@ -11,7 +11,8 @@ import pytest
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked.config import from_constants
-from benchmark.engine.training import Feed, advance, data_key, streams
+from benchmark.engine.intervals import advance
+from benchmark.engine.records import Feed, data_key, streams
 from models import MODELS
 from studies import quality
 from studies.tuning import search

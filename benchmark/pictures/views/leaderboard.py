@@ -7,7 +7,7 @@ hold here too.
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,8 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
 
+from benchmark.pictures.views.boards import Board, Course, Level, Panel
 from core import power_law, wording
-from core.drawing import figures
+from core.drawing import figures, scales
 from core.drawing.figures import TARGET_COLOUR
 from core.drawing.lettering import drawable, text_width
 from core.power_law import PowerLaw
@@ -27,74 +28,6 @@ _LONGEST_ROW = 60  # letters; a longer name is cut
 _FIT_DASH = (0, (2.5, 1.5))
 _POINT = {"marker": "P", "ms": 11, "mec": "white", "ls": "none"}
 _WIDE_SPAN = 10  # a setting whose values span more has a logarithmic axis
-
-
-class Board(NamedTuple):
-    """Scores of T targets × F families."""
-
-    rows: Sequence[str]  # [T] targets, such as "1D_BETA, 20 bins"
-    names: Sequence[str]  # [F] families, then what comes from elsewhere
-    externals: Collection[str]  # those of the names
-    ratio: np.ndarray  # [T, F] median KLD over the floor's median; NaN: no KLD; infinite: diverged
-    reach: np.ndarray  # [T, F] below it lies the same number of a perfect model with as many seeds, in 97.5 %
-    count: np.ndarray  # [T, F] cells behind each
-    lost: np.ndarray  # [T, F] of these, the cells whose median seed has diverged
-    n_seeds: np.ndarray  # [T, F] seeds behind each
-    lost_seeds: np.ndarray  # [T, F] of these, the seeds that have diverged
-    pooled: str  # what the cells of one target differ in, such as "5 budgets"; empty: one cell a target
-    key: Sequence[str] = ()  # what short names in rows stand for, such as "weights #1: [0.5, 0.5]"
-
-    def loss(self, i: int, j: int, of: str = " of ") -> str:
-        """What has diverged behind a number, such as "2 of 5 cells"; empty if nothing has."""
-        if self.count[i, j] > 1 and self.lost[i, j]:
-            return f"{self.lost[i, j]}{of}{self.count[i, j]} cells"
-        return f"{self.lost_seeds[i, j]}{of}{self.n_seeds[i, j]} seeds" if self.lost_seeds[i, j] else ""
-
-    @property
-    def losses(self) -> list[list[str]]:
-        """[T][F] the same of all."""
-        rows, names = self.ratio.shape
-        return [[self.loss(i, j) for j in range(names)] for i in range(rows)]
-
-
-class Course(NamedTuple):
-    """One family's KLD at B budgets, or at B values of another setting."""
-
-    x: np.ndarray  # [B] parameters used, or the setting's values
-    scores: Sequence[np.ndarray]  # [B] arrays of the main metric, one number a seed, infinite where it has diverged
-    exact: Sequence[np.ndarray] | None = None  # [B] likewise, the exact divergence over the KLD's own cells
-
-    @property
-    def medians(self) -> np.ndarray:
-        """[B] nats."""
-        return np.array([np.median(values) for values in self.scores])
-
-    def law(self, floor: float, high: float) -> PowerLaw | str:
-        """How the divergence falls, or why that is not known: of the exact one, which has no floor, or of the KLD."""
-        if self.exact is None:
-            return power_law.fit(self.x, self.medians, floor, high)
-        return power_law.fit(self.x, self.exact_medians)
-
-    @property
-    def exact_medians(self) -> np.ndarray:
-        """[B] nats; empty where the exact divergence is not known."""
-        return np.array([np.median(values) for values in self.exact or ()])
-
-
-class Level(NamedTuple):
-    """What comes from elsewhere and has no budget."""
-
-    score: float  # of the main metric
-    n_params: float | None = None  # as declared
-
-
-class Panel(NamedTuple):
-    """One target's families at several budgets, or at several values of another setting."""
-
-    row: str  # the target
-    courses: Mapping[str, Course]
-    levels: Mapping[str, Level]
-    floor: tuple[float, float, float]  # median, low and high that samples of the target itself score
 
 
 def number(value: float | None) -> str:
@@ -150,7 +83,7 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
                        extendfrac=min(0.1, 0.14 / high))  # fmt: skip
     bar.set_label("KLD / floor")
     bar.outline.set_visible(False)
-    figures.log_ticks(bar.ax.yaxis)
+    scales.log_ticks(bar.ax.yaxis)
 
     notes = ["the seeds' median KLD at the last step, divided by the floor's median"]
     if (board.count > 1).any():
@@ -216,14 +149,14 @@ def budget_scaling(
     shown = [[np.concatenate(course.scores) for course in panel.courses.values()] for panel in panels]
     shown += [[panel.courses[name].exact_medians for name in own] for own, panel in zip(exact, panels, strict=True)]
     shown += [[np.array([level.score for panel in panels for level in panel.levels.values()])]]
-    limits = figures.log_limits(shown, tuple(np.ravel([panel.floor for panel in panels])))
+    limits = scales.log_limits(shown, tuple(np.ravel([panel.floor for panel in panels])))
     declared = [] if setting else [level.n_params for panel in panels for level in panel.levels.values()]
     x = np.concatenate([course.x for panel in panels for course in panel.courses.values()])
     x = np.append(x, [size for size in declared if size is not None])
     for i, (ax, panel, laws) in enumerate(zip(axes, panels, fits, strict=False)):
         ax.set(yscale="log", ylim=limits)
         _x_axis(ax, x, logarithmic=not setting)
-        figures.log_ticks(ax.yaxis)
+        scales.log_ticks(ax.yaxis)
         figures.outer_labels(ax, i, n, columns, setting or "parameters", "KLD (nats)")
         figures.floor_band(ax, panel.floor, limits[0])
         for name, level in panel.levels.items():
@@ -278,11 +211,11 @@ def _x_axis(ax: Axes, x: np.ndarray, *, logarithmic: bool) -> None:
     if logarithmic or (low > 0 and high / low > _WIDE_SPAN):
         margin = max(1.25, (high / low) ** 0.05)
         ax.set(xscale="log", xlim=(low / margin, high * margin))
-        figures.log_ticks(ax.xaxis)
+        scales.log_ticks(ax.xaxis)
     else:
         margin = 0.06 * (high - low) or 0.5
         ax.set_xlim(low - margin, high + margin)
-        figures.round_ticks(ax.xaxis)
+        scales.round_ticks(ax.xaxis)
 
 
 def _level(ax: Axes, level: Level, colour: str, limits: tuple[float, float]) -> None:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from core.drawing import figures, scenes
+from core.drawing import figures, scales, scenes
 from core.drawing.courses import course
 from core.drawing.figures import FLOOR_COLOUR, TARGET_COLOUR
 from core.drawing.scenes import CostPicture, Curve, Sensitivity
@@ -61,7 +61,7 @@ def cost_quality(
     free = [family for family, cost in drawn.items() if cost.seconds == 0 and cost.operations == 0]
     levels = {name: value for name, value in externals.items() if value is not None and np.isfinite(value)}
     scores = [[cost.score for cost in drawn.values()], [median for _, median in ways.values()], [*levels.values()]]
-    limits = figures.log_limits(scores, floor)
+    limits = scales.log_limits(scores, floor)
 
     fig = figures.new(12.5 if len(shown) > 1 else 8.0, 6.0, title)
     compared = False
@@ -86,8 +86,8 @@ def cost_quality(
         if any(len(ways[family][0]) > 1 and totals[family] > totals[cheapest] for family in totals):
             compared = True
             ax.axvline(totals[cheapest], **_MARK)
-        figures.log_ticks(ax.xaxis)
-        figures.log_ticks(ax.yaxis)
+        scales.log_ticks(ax.xaxis)
+        scales.log_ticks(ax.yaxis)
         if not totals:
             ax.tick_params(axis="x", which="both", bottom=False, labelbottom=False)
             why = "no family has both a score and a known cost" if drawn else "all families have diverged"
@@ -147,7 +147,7 @@ def kld_sensitivity(
     families = {name: np.asarray(values, np.float64)[:, order] for name, values in grid.families.items()}
     n = len(grid.epsilons)
     courses = {name: [course(values[..., e]) for e in range(n)] for name, values in families.items()}
-    limits = figures.log_limits([three for each in courses.values() for three in each], tuple(floor.ravel()))
+    limits = scales.log_limits([three for each in courses.values() for three in each], tuple(floor.ravel()))
     ticks = np.union1d(cells, grid.chosen[0])
     margin = max(1.4 if len(cells) == 1 else 1.0, (ticks[-1] / ticks[0]) ** 0.06)
 
@@ -166,7 +166,7 @@ def kld_sensitivity(
         ax.xaxis.set_major_locator(FixedLocator(ticks))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(_some_of(ticks, ax.get_xlim(), room, grid.chosen[0]))
-        figures.log_ticks(ax.yaxis)
+        scales.log_ticks(ax.yaxis)
         figures.outer_labels(ax, e, n, columns, below, "KLD (nats)")
         _floor_course(ax, cells, floor[..., e], limits[0])
         for i, name in enumerate(families):

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from core.drawing import figures
+from core.drawing import figures, scales
 from core.drawing.figures import TARGET_COLOUR
 
 _BOUND_DASH = (0, (1, 1.5))
@@ -78,7 +78,7 @@ def tradeoff(
         remark = f"{figures.DIVERGED}: {setting} = {', '.join(f'{value:g}' for value in lost)}" if lost and kept else ""
         figures.header(ax, panel.row, remark, TARGET_COLOUR)
         ax.set(xlabel=x_label, ylabel=y_label)
-        figures.round_ticks(ax.xaxis, ax.yaxis)
+        scales.round_ticks(ax.xaxis, ax.yaxis)
     heading = " · ".join([*([f"also over {note}"] if note else []), *key])
     figures.figure_legend(fig, entries, heading or None)
     figures.save(fig, path)

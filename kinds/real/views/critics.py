@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.lines import Line2D
 
-from core.drawing import figures, scenes
+from core.drawing import figures, scales, scenes
 from core.drawing.courses import course
 from core.drawing.figures import FLOOR_COLOUR, TARGET_COLOUR
 from core.drawing.scenes import Contribution, Curve
@@ -48,7 +48,7 @@ def critic_vs_wasserstein(
     entries, curves, medians, points = {}, [], [], []
     for family, part in parts.items():
         measured = part.scores[name]._replace(values=factor * part.scores[name].values)
-        estimate = figures.without_start(part.curves["critic_distance"])
+        estimate = scales.without_start(part.curves["critic_distance"])
         r = correlation(measured, estimate)
         remark = f"; r = {np.median(r[np.isfinite(r)]):.2f}".replace("-", "−") if np.isfinite(r).any() else ""
         for curve, what, style in (
@@ -63,15 +63,15 @@ def critic_vs_wasserstein(
         points.append(np.stack([np.ravel(values) for values in _aligned(measured, estimate)]))
         right.plot(*points[-1], scenes.marker_of(part.colour), color=part.colour, ms=6, mec="white", mew=0.5, alpha=0.8,
                    zorder=3)  # fmt: skip
-    figures.robust_limits(left, medians, 0.0)
+    scales.robust_limits(left, medians, 0.0)
     both = np.concatenate(points, axis=1)
     low, high = (np.nanmin(both), np.nanmax(both)) if np.isfinite(both).any() else (0.0, floor[2])
     reach = max(high, floor[2])
     right.plot([0, 2 * reach], [0, 2 * reach], color=TARGET_COLOUR, lw=1.4, ls=_IDENTITY_DASH, zorder=2)
     ends = min(0.0, low) - 0.03 * reach, 1.05 * reach
     right.set(xlim=(-0.03 * reach, ends[1]), ylim=ends)
-    figures.step_axis(left, curves)
-    figures.round_ticks(right.xaxis, right.yaxis)
+    scales.step_axis(left, curves)
+    scales.round_ticks(right.xaxis, right.yaxis)
     unit = "distance of one-hot rows" if target.closed else "units of x"
     left.set_ylabel(unit)
     right.set(xlabel=f"measured: {words} ({unit})", ylabel="critic's estimate, mean over the interval")

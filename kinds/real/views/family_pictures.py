@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-from core.drawing import figures
+from core.drawing import figures, scales
 from core.drawing.courses import course
 from core.drawing.figures import DENSITY_MAP, DIVERGED, TARGET_COLOUR
 from core.drawing.scenes import Curve
@@ -88,21 +88,21 @@ def discriminator(
     courses, drawn = [], []
     # The second line is narrower, so that both are seen where they meet.
     for what, shade, lw in (("real", TARGET_COLOUR, 3.6), ("fake", colour, 1.8)):
-        drawn.append(figures.without_start(curves[f"d_{what}"]))
+        drawn.append(scales.without_start(curves[f"d_{what}"]))
         label = f"mean D on {what}{figures.diverged_note(drawn[-1:])}"
         courses.append(course(drawn[-1].values, diverged_is_infinite=False))
         figures.band(left, drawn[-1].steps, courses[-1], shade, label, lw=lw)
     left.axhline(equilibrium, label=level, **line)
     left.set_ylabel("D, a probability")
-    figures.step_axis(left, drawn)
+    scales.step_axis(left, drawn)
     figures.words_after(left, drawn, colour)
-    figures.robust_limits(left, [v for three in courses for v in three], equilibrium, narrowest=0.1)
+    scales.robust_limits(left, [v for three in courses for v in three], equilibrium, narrowest=0.1)
     figures.legend_below(left, 6)
     lost = np.isnan(d_map).all()
     if lost:
         figures.words_in(right, DIVERGED, colour)
     if target.dim == 1:
-        figures.probability_limits(right, [d_map], equilibrium)
+        scales.probability_limits(right, [d_map], equilibrium)
         bottom, top = right.get_ylim()
         heights = outline_of(target)
         scaled = bottom + heights / heights.max() * (top - bottom) * 0.4
@@ -115,7 +115,7 @@ def discriminator(
             line_or_steps(right, axes[0], d_map, target, color=colour, lw=2.2, label="D(x) at the end", zorder=3)
         right.axhline(equilibrium, label=level, **line)
         right.set(ylabel="D(x)", xlabel="x", xlim=target.box[0], ylim=(bottom, top))
-        figures.round_ticks(right.xaxis)
+        scales.round_ticks(right.xaxis)
         figures.legend_below(right, 6)
     else:
         if not lost:
@@ -152,7 +152,7 @@ def energy_landscape(
     energy = np.asarray(energy, np.float64)
     lost = np.isnan(energy).all()
     both = [energy] if target_energy is None else [energy, np.asarray(target_energy, np.float64)]
-    low, high, cut = figures.energy_limits(both, ENERGY_SPAN)
+    low, high, cut = scales.energy_limits(both, ENERGY_SPAN)
     whose = "the target's lowest" if target_energy is not None else "the lowest"
     note = f"cut {ENERGY_SPAN:g} nats above {whose}" if cut else ""
     unit = "nats per bin" if target.binned else "nats"
@@ -167,7 +167,7 @@ def energy_landscape(
             line_or_steps(ax, axes[0], both[1], target, color=TARGET_COLOUR, lw=1.7, ls="--",
                            label="target: −ln p(x)", zorder=4)  # fmt: skip
         ax.set(xlabel="x", ylabel=f"energy ({unit})", xlim=target.box[0], ylim=(low, high))
-        figures.round_ticks(ax.xaxis)
+        scales.round_ticks(ax.xaxis)
         figures.header(ax, "", note, colour)
         figures.figure_legend(fig, {line.get_label(): line for line in ax.get_legend_handles_labels()[0]})
     else:

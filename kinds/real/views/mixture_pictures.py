@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from scipy.special import ndtr
 
-from core.drawing import figures, scenes
+from core.drawing import figures, scales, scenes
 from core.drawing.figures import TARGET_COLOUR
 from core.drawing.scenes import Contribution
 from kinds.real.outlines import draw_contours, target_contour
@@ -130,7 +130,7 @@ def _in_line(ax: Axes, part: Contribution, target: TargetPicture, ticks: bool) -
         top = heights.max()
     ax.set(xlim=(low, high), xlabel="x")
     ax.set_ylabel("probability per bin" if target.binned else "density")
-    figures.round_ticks(ax.xaxis)
+    scales.round_ticks(ax.xaxis)
     if part.diverged:
         return top
     arrays = part.arrays

@@ -1,0 +1,178 @@
+"""What the pictures of a sweep show: boards, panels against a setting, trade-offs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.files import results
+from benchmark.pictures.views import tradeoff
+from benchmark.pictures.views.boards import Board, Course, Level, Panel
+from benchmark.sweeps.sweep_plan import Cell, Plan
+from benchmark.sweeps.sweep_scores import OF_TARGETS, Score, middle_of, quantiles_of, scores_of, short_of
+from core import wording
+from models import MODELS
+from models.base import SweepView
+from targets import kind_asked
+
+BUDGET = "PARAMETER_BUDGET"
+_N_PERFECT = 4000  # simulated results of a perfect model behind what is bold
+_LONGEST_KEY = 60
+
+
+def board_of(plan: Plan, scores: Sequence[Score]) -> Board:
+    """Targets × families: the median over a target's cells of the median of the main metric over its floor's."""
+    rows, names = list(dict.fromkeys(score.row for score in scores)), in_order(scores)
+    shape = (len(rows), len(names))
+    ratio, reach = np.full(shape, np.nan), np.full(shape, np.nan)
+    count, lost, n_seeds, lost_seeds = (np.zeros(shape, int) for _ in range(4))
+    perfect = _Perfect()
+    for i, row in enumerate(rows):
+        for j, name in enumerate(names):
+            here = [score for score in scores if (score.row, score.name) == (row, name)]
+            here = [score for score in here if not np.isnan(score.over_floor)]
+            if here:
+                values, klds = [score.over_floor for score in here], np.concatenate([score.main for score in here])
+                count[i, j], n_seeds[i, j] = len(here), len(klds)
+                lost[i, j], lost_seeds[i, j] = np.isinf(values).sum(), np.isinf(klds).sum()
+                ratio[i, j] = np.median(values)
+                reach[i, j] = perfect.reach(here)
+    external = [name for name, from_elsewhere in names.items() if from_elsewhere]
+    losses = (lost, n_seeds, lost_seeds)
+    return Board(rows, list(names), external, ratio, reach, count, *losses, pooled(plan), _key(plan))
+
+
+def board_texts(board: Board) -> list[list[str]]:
+    """A board's numbers [T][F] as words: multiples of the floor as the picture has them, and what has diverged."""
+
+    def text(value, loss):
+        words = "none" if np.isnan(value) else f"{wording.multiple(value)} ×" if np.isfinite(value) else "diverged"
+        return f"{words} ({loss}{' diverged' if np.isfinite(value) else ''})" if loss else words
+
+    return [list(map(text, *each)) for each in zip(board.ratio, board.losses, strict=True)]
+
+
+class _Perfect:
+    """What the board would show of a model that is the target itself."""
+
+    def __init__(self):
+        self._generator = np.random.default_rng(0)
+        self._middles: dict[tuple[float, ...], np.ndarray] = {}
+        self._reaches: dict[tuple[Any, ...], float] = {}
+
+    def reach(self, scores: Sequence[Score]) -> float:
+        """The 97.5 % quantile of the median over cells of the median over seeds, relative to the floor's.
+
+        Seeds are drawn from the floor's own quantiles, and so is the floor's median anew: it is one of few draws. Cells
+        of one SEED are scored with the same random numbers, so that a perfect model scores the same in all of them.
+        """
+        roots = [score.cell.config.seed for score in scores]
+        groups = [sorted(set(roots)).index(root) for root in roots]
+        cells = tuple(
+            (quantiles_of(score.main_floor), len(score.main), group, score.kind.n_floor_draws)
+            for score, group in zip(scores, groups, strict=True)
+        )
+        if cells not in self._reaches:
+            most = max(n_seeds for _, n_seeds, *_ in cells)
+            levels = {group: self._generator.random((_N_PERFECT, most)) for group in sorted(set(groups))}
+            ratios = []
+            for quantiles, n_seeds, group, n_draws in cells:
+                if quantiles not in self._middles:
+                    drawn = self._generator.random((_N_PERFECT, n_draws))
+                    self._middles[quantiles] = _medians(quantiles, drawn)
+                ratios.append(_medians(quantiles, levels[group][:, :n_seeds]) / self._middles[quantiles])
+            self._reaches[cells] = float(np.quantile(np.median(ratios, axis=0), 0.975))
+        return self._reaches[cells]
+
+
+def _medians(quantiles: tuple[float, ...], levels: np.ndarray) -> np.ndarray:
+    """Medians [M] of the values [M, n] at these levels of a distribution."""
+    return np.median(np.interp(levels, np.linspace(0, 1, len(quantiles)), quantiles), axis=1)
+
+
+def panels_of(scores: Sequence[Score], setting: str = BUDGET) -> list[Panel]:
+    """A panel for every target: KLD against the parameters used, or a setting; all seeds of one value together.
+
+    A family's own setting has a course of that family alone: no other depends on it.
+    """
+    owner = setting.partition(".")[0] if "." in setting else None
+    panels = []
+    for row in dict.fromkeys(score.row for score in scores):
+        here = [score for score in scores if score.row == row and len(score.main)]
+        courses, levels = {}, {}
+        for name, external in in_order(here).items():
+            own = [score for score in here if score.name == name]
+            if external:
+                kld = float(np.median([np.median(score.main) for score in own]))
+                levels[name] = Level(kld, own[0].n_params)
+                continue
+            if owner not in (None, name):
+                continue
+            values = sorted({score.cell.values[setting] for score in own})
+            groups = [[score for score in own if score.cell.values[setting] == value] for value in values]
+            if setting == BUDGET:
+                values = [float(np.median([score.n_params for score in group])) for group in groups]
+            klds = [np.concatenate([score.main for score in group]) for group in groups]
+            exact = [np.concatenate([score.exact for score in group]) for group in groups]
+            known = all(len(one) == len(other) for one, other in zip(exact, klds, strict=True))
+            courses[name] = Course(np.array(values), klds, exact if known else None)
+        trained = [score.main_floor for score in here if not score.external]
+        if courses:
+            parts = [(middle_of(each), each["low"], each["high"]) for each in trained]
+            panels.append(Panel(row, courses, levels, tuple(np.median(parts, axis=0).tolist())))
+    return panels
+
+
+def tradeoffs_of(
+    plan: Plan, reports: Sequence[tuple[Cell, Mapping[str, Any] | None]], family: str, view: SweepView
+) -> list[tradeoff.Panel]:
+    """A panel for every target: what two fields of a family's Info have come to at every value of a setting.
+
+    They are means over the last interval. The bound is the entropy, where the family's exact KL says that both are of
+    one kind.
+    """
+    found: dict[str, dict[float, list[np.ndarray]]] = {}
+    bounds: dict[str, float | None] = {}
+    for cell, report in reports:
+        model = (report or {"models": {}})["models"].get(family)
+        if model is None or not {view.x, view.y} <= set(model["history"]):
+            continue
+        last = [[seed[-1] for seed in model["history"][field]] for field in (view.x, view.y)]
+        row = scores_of(plan, cell, report)[0].row
+        found.setdefault(row, {}).setdefault(cell.values[f"{family}.{view.setting}"], []).append(np.array(last, float))
+        bounds[row] = report["target"]["entropy"] if model["final"][kind_asked(cell.config).exact] is not None else None
+    panels = []
+    for row, by_value in found.items():
+        values = sorted(by_value)
+        both = [np.concatenate(by_value[value], axis=1) for value in values]
+        panels.append(tradeoff.Panel(row, values, [xy[0] for xy in both], [xy[1] for xy in both], bounds[row]))
+    return panels
+
+
+def in_order(scores: Sequence[Score]) -> dict[str, bool]:
+    """Families as they are registered, then external entries as they come -> whether they are external."""
+    found = {score.name: score.external for score in scores}
+    return {name: False for name in MODELS if name in found} | {name: True for name in found if found[name]}
+
+
+def pooled(plan: Plan, without: str = "") -> str:
+    """What the cells of one target differ in, such as "5 PARAMETER_BUDGET × 2 SEED"; empty for one cell a target."""
+    ignored = ("TARGET_TYPE", "NUM_BINS", "MODELS", *OF_TARGETS, without)
+    lengths = {name: len(values) for name, values in plan.swept.items() if name not in ignored}
+    return " × ".join(
+        f"{n} budgets" if name == BUDGET else f"{n} values of {name}" for name, n in lengths.items() if n > 1
+    )
+
+
+def _key(plan: Plan) -> list[str]:
+    """What the numbers of `_short` stand for."""
+    entries = []
+    for name, pattern in OF_TARGETS.items():
+        values = plan.swept.get(name, ())
+        for value in values if len(values) > 1 else ():
+            if not isinstance(value, str | int | float):
+                text = json.dumps(results.plain(value), default=repr)
+                text = text if len(text) <= _LONGEST_KEY else f"{text[: _LONGEST_KEY - 1]}…"
+                entries.append(f"{pattern.format(short_of(values, value))}: {text}")
+    return entries
