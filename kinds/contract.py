@@ -24,7 +24,8 @@ class Codec(NamedTuple):
     decode_mean: Callable[[jax.Array], jax.Array]  # the same for expected events; with bins Σ pᵢ cᵢ
     log_volume: float = 0.0  # ln |∂ data / ∂ event|: the log density of data is that of the event minus this
     affine: bool = False  # data are events times a number a coordinate, plus another one
-    lossy: bool = False  # events do not know all of the data, as bins do not know where in them a row was
+    compared: Callable[[jax.Array], jax.Array] | None = None  # [n, D] -> [n, D], encoded and decoded, where events lose
+    # something of the data, as bins do not know where in them a row was; None: they lose nothing
 
 
 class Target(NamedTuple):
@@ -55,7 +56,7 @@ class Target(NamedTuple):
 
     def as_compared(self, x: jax.Array) -> jax.Array:
         """Rows [n, D] as every score sees them: where events lose something encoded and decoded, like their samples."""
-        return self.codec.decode(self.codec.encode(x)) if self.codec.lossy else x
+        return x if self.codec.compared is None else self.codec.compared(x)
 
 
 class Scorer(NamedTuple):
@@ -101,6 +102,7 @@ class Judge(NamedTuple):
     labels: Mapping[str, str]  # what an axis says of each, with its unit
     perfect: Callable[[int], tuple[np.ndarray, np.ndarray | None]]  # floor draw i: what a perfect model would sample
     # [n, D], and the rows to compare it with where these are redrawn as well (a table's held-out part)
+    of_shares: Callable[[np.ndarray], float] | None = None  # shares of cells [K] -> the main metric of such a sample
     masses: np.ndarray | None = None  # [K] float64, the target's exact probabilities where there are cells or states
     quantiles: np.ndarray | None = None  # [L, n] float32, the target's along every direction
     discretisation_error: float | None = None  # W₁(target, binned target); None without bins

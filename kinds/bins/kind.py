@@ -49,12 +49,14 @@ def divergence(model: Any, state: Any, target: Target) -> Divergence | None:
 
 
 def of_masses(q: np.ndarray, target: Target, judge: Judge) -> dict[str, float | None]:
-    """Scores of exact probabilities q [K]: no sample; against held-out rows nothing is exact."""
+    """Scores of exact probabilities q [K]: no sample. Against held-out rows nothing is exact but how it is counted."""
     p = judge.masses
     width = float(np.ptp(target.truth.box)) / target.truth.n_bins
+    scores = {"wasserstein": float(np.abs(np.cumsum(p - q)).sum() * width), "kl_exact": None}
+    if target.empirical:
+        return scores | {"kld": judge.of_shares(q)}
     with np.errstate(divide="ignore"):
-        exact = None if target.empirical else masses_divergence(p[p > 0], np.log(q[p > 0])).value
-    return {"wasserstein": float(np.abs(np.cumsum(p - q)).sum() * width), "kl_exact": exact}
+        return scores | {"kl_exact": masses_divergence(p[p > 0], np.log(q[p > 0])).value}
 
 
 def words(target: Target, config: Any) -> str:

@@ -13,6 +13,10 @@ import numpy as np
 from kinds.contract import Codec, Event
 from models import laws
 
+# Cells an axis that compiled code finds by comparing with all edges, which is faster for few; for many it would take as
+# many numbers a row.
+_MOST_COMPARED = 256
+
 
 class Cells(NamedTuple):
     """Equal cells over a box. `open` ones count what lies outside apart; `closed` ones put it into the end cells."""
@@ -44,8 +48,8 @@ class Cells(NamedTuple):
         xp = x.__array_namespace__()
         n = self.n_per_axis
         edges = [xp.asarray(axis, dtype=xp.float32) for axis in self.edges]
-        if xp is np:
-            below = [np.searchsorted(bounds, x[:, axis], side="right") for axis, bounds in enumerate(edges)]
+        if xp is np or n > _MOST_COMPARED:
+            below = [xp.searchsorted(bounds, x[:, axis], side="right") for axis, bounds in enumerate(edges)]
         else:
             below = [xp.sum(x[:, axis, None] >= bounds[None], axis=-1) for axis, bounds in enumerate(edges)]
         position = xp.stack(below, axis=-1) - 1
@@ -100,7 +104,8 @@ def binning(cells: Cells) -> Codec:
         encode=lambda x: jax.nn.one_hot(cells.index(x), n_bins, dtype=jnp.float32),
         decode=lambda events: centres[jnp.argmax(events, axis=-1)][:, None],
         decode_mean=lambda events: (events @ centres)[:, None],
-        lossy=True,
+        # Without the one-hot rows, which take as many numbers a row as there are bins.
+        compared=lambda x: centres[cells.index(x)][:, None],
     )
 
 

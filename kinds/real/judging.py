@@ -23,7 +23,7 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
       n_samples: rows of a sample; None: config.n_eval_samples.
     """
     n = n_samples or config.n_eval_samples
-    soft = target.codec.lossy and config.decode == "soft"
+    soft = target.codec.compared is not None and config.decode == "soft"
     cells = score_cells(target.truth, config.kld_cells)
     masses = target.truth.cell_masses(cells)
     axes = metrics.directions(target.dim).astype(np.float32)
@@ -81,7 +81,7 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
 
     scores = [score_perfect(i) for i in range(N_FLOOR_DRAWS)]
     discretisation_error = None
-    if target.codec.lossy:
+    if target.codec.compared is not None:
         points = target.held_out_rows
         if not target.empirical:
             points = target.truth.quantile(metrics.mid_ranks(N_REFERENCE_ROWS))[:, None]
@@ -90,6 +90,7 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
         scorer=Scorer(n, target.codec.decode_mean if soft else target.codec.decode, soft, tuple(scores[0]), score),
         labels={"kld": "KLD (nats)", "wasserstein": "W₁ (units of x)" if target.dim == 1 else "sliced W₁ (units of x)"},
         floors={name: floor_of([score[name] for score in scores], N_FLOOR_QUANTILES) for name in scores[0]},
+        of_shares=lambda q: float(metrics.kld(masses, q, config.kld_epsilon)),
         masses=masses,
         quantiles=quantiles,
         discretisation_error=discretisation_error,

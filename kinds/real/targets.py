@@ -20,6 +20,9 @@ from kinds.real.tables import MIN_ROWS, check_columns, notes_of, read_table, spl
 from kinds.real.truth import Modes, Real, masses_from_cdf, real_target
 
 POISSON_RATE = 4
+_MOST_UNIT_CELLS = 256  # that whole numbers of a table get
+# What a component's deviation is at least, as a share of where it lies: some hundred steps of float32.
+_NARROWEST = 1e-5
 # Mixture of the 2D_GMM that the box of ±3.5 belongs to; users edit theirs in the config block.
 DEFAULT_MIXTURE = (
     (0.25, 0.25, 0.25, 0.25),
@@ -157,11 +160,28 @@ def _edited_mixture(config: Any) -> Target:
                 f"MIXTURE_COVARIANCES[{i}] = {covariance.tolist()} is not symmetric and positive definite; "
                 f"the nearest choice without correlation is {nearest}"
             )
+    _check_reach(means, covariances)
     box = np.array([[-3.5, 3.5]] * 2)
     if not all(map(np.array_equal, (weights, means, covariances), DEFAULT_MIXTURE)):
         margins = 4 * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
         box = np.stack([(means - margins).min(0), (means + margins).max(0)], axis=-1)
     return gaussian_mixture("2D_GMM", Modes(weights / weights.sum(), means, covariances), box)
+
+
+def _check_reach(means: np.ndarray, covariances: np.ndarray) -> None:
+    """Proves that float32 can tell the rows of every component apart.
+
+    Raises:
+      UserError: the first component that is too narrow for where it lies.
+    """
+    deviations = np.sqrt(np.linalg.eigvalsh(covariances)[:, 0])
+    for i, (mean, deviation) in enumerate(zip(means, deviations, strict=True)):
+        if deviation < _NARROWEST * np.abs(mean).max():
+            least = _NARROWEST * np.abs(mean).max()
+            raise UserError(
+                f"MIXTURE_MEANS[{i}] = {mean.tolist()} with a deviation of {deviation:.3g} is beyond float32's reach: "
+                f"move the mixture nearer to 0, or give that component a deviation of at least {least:.3g}"
+            )
 
 
 def _custom(config: Any) -> Target:
@@ -181,19 +201,59 @@ def _custom(config: Any) -> Target:
     def sample(key, n):
         return device_rows[jax.random.randint(key, (n,), 0, len(train))]
 
+    place, whole = f"CUSTOM_FILE {config.custom_file!r}", _whole_numbers(train)
+    box = _range(train, whole, config)
+    notes = [*notes_of(table, place), *_notes_of_range(train, box, whole, place)]
     return real_target(
         name="CUSTOM",
         codec=standardising(train.mean(0), train.std(0)),
         sample=sample,
         truth=Real(
-            box=np.stack([train.min(0), train.max(0)], axis=-1),
+            box=box,
             cell_masses=lambda cells: row_masses(held_out, cells),
+            discrete=bool(whole.all() and train.shape[1] == 1),
         ),
         train_rows=train,
         held_out_rows=held_out,
         empirical=True,
-        notes=notes_of(table, f"CUSTOM_FILE {config.custom_file!r}"),
+        notes=tuple(notes),
     )
+
+
+def _whole_numbers(rows: np.ndarray) -> np.ndarray:
+    """Whether a column [D] holds whole numbers, so few that each can have a cell of its own."""
+    few = np.ptp(rows, axis=0) < _MOST_UNIT_CELLS
+    return few & np.all(rows == np.round(rows), axis=0)
+
+
+def _range(rows: np.ndarray, whole: np.ndarray, config: Any) -> np.ndarray:
+    """The box [D, 2] of a table: cells are centred on whole numbers, and on the outermost rows of other columns.
+
+    Half of an atom at the edge of a range would count as outside of it. Bins need no such margin: the end ones take
+    what lies outside.
+    """
+    low, high = rows.min(0), rows.max(0)
+    n_cells = config.kld_cells or (50 if rows.shape[1] == 1 else 30)
+    margin = 0.0 if config.num_bins or n_cells < 2 else (high - low) / (2 * (n_cells - 1))
+    margin = np.where(whole, 0.5, margin)
+    return np.stack([low - margin, high + margin], axis=-1)
+
+
+def _notes_of_range(rows: np.ndarray, box: np.ndarray, whole: np.ndarray, place: str) -> list[str]:
+    """What is to be said of it: that a few far rows decide it, and that whole numbers have cells of their own."""
+    notes = []
+    for i, (column, (low, high)) in enumerate(zip(rows.T, box, strict=True), 1):
+        start, end = np.quantile(column, (0.005, 0.995))
+        if whole[i - 1]:
+            notes.append(f"{place}: column {i} holds whole numbers from {column.min():g} to {column.max():g}; each is "
+                         "the middle of a unit of the range")  # fmt: skip
+        elif end - start < 0.25 * (high - low):
+            notes.append(
+                f"{place}: a few far rows decide the range of column {i}: 99 % of its rows lie from {start:.3g} to "
+                f"{end:.3g}, in less than a quarter of it, where the KLD sees little; leave the far rows out, or raise "
+                "KLD_CELLS"
+            )
+    return notes
 
 
 LINES: dict[str, Callable[[Any], Target]] = {

@@ -163,4 +163,4 @@ def test_the_circles_rule_over_angles_is_their_closed_form():
     nodes, weights = gauss_legendre(-3.75, 3.75, 60)
     points = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 2)
     total = np.exp(circles.log_prob(points)) @ np.outer(weights, weights).ravel()
-    assert circles.cell_masses(Cells(circles.box, 1, closed=False))[0] == pytest.approx(total, abs=1e-12)
+    assert circles.truth.cell_masses(Cells(circles.truth.box, 1, closed=False))[0] == pytest.approx(total, abs=1e-12)

@@ -37,14 +37,14 @@ def test_every_family_has_as_many_trials_and_every_combination_as_many(family):
 def test_mixtures_are_drawn_for_tuning_alone(kind):
     targets = search.mixtures(kind, 4)
     for target, again in zip(targets, search.mixtures(kind, 4), strict=True):
-        np.testing.assert_array_equal(target.modes.means, again.modes.means)
-        assert target.modes.weights.sum() == pytest.approx(1)
-        assert np.linalg.eigvalsh(target.modes.covariances).min() > 0.05
+        np.testing.assert_array_equal(target.truth.modes.means, again.truth.modes.means)
+        assert target.truth.modes.weights.sum() == pytest.approx(1)
+        assert np.linalg.eigvalsh(target.truth.modes.covariances).min() > 0.05
         # All share a box, hence a compilation; nearly nothing lies outside of it.
-        np.testing.assert_array_equal(target.box, targets[0].box)
+        np.testing.assert_array_equal(target.truth.box, targets[0].truth.box)
         x = np.asarray(target.sample(jax.random.key(0), 2_000))
         assert np.mean(np.any(np.abs(x) > search._BOX, axis=1)) < 0.05
-    assert len({target.modes.means.tobytes() for target in targets}) == 4
+    assert len({target.truth.modes.means.tobytes() for target in targets}) == 4
 
 
 def test_a_traced_setting_trains_as_a_written_one(monkeypatch):
