@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from core.errors import unknown_choice
+from core.errors import UserError, unknown_choice
 from kinds import registry
 from kinds.bins.kind import with_bins as with_bins
 from kinds.contract import Kind
@@ -25,12 +25,16 @@ def kind_asked(config: Any) -> Kind:
     """The kind of events that a configuration asks for, before its target is made.
 
     Raises:
-      UserError: an unknown name.
+      UserError: an unknown name, or bins of what has none.
     """
     if config.target_type not in TARGETS:
         raise unknown_choice("TARGET_TYPE", config.target_type, TARGETS)
     kind = next(kind for kind in registry.KINDS.values() if config.target_type in kind.targets)
-    return registry.KINDS[kind.with_bins] if config.num_bins and kind.with_bins else kind
+    if not config.num_bins:
+        return kind
+    if not kind.with_bins:
+        raise UserError(f"NUM_BINS = {config.num_bins} has no meaning for {config.target_type}; set NUM_BINS = 0")
+    return registry.KINDS[kind.with_bins]
 
 
 def make_target(config: Any) -> Target:

@@ -42,8 +42,10 @@ class Target(NamedTuple):
     entropy: float | None = None  # nats: differential, or of the probabilities where there are some
     comparable: bool = True  # log_prob and entropy are of what families have the log_prob of; False: probabilities,
     # where families have densities
-    grid: Callable[[int], tuple[jax.Array, jax.Array]] | None = None  # (points an axis of a plane) -> points to show in
-    # data space [G, D], and the events there
+    grid: Callable[..., tuple[jax.Array, jax.Array]] | None = (
+        None  # (plane=100: points an axis of a plane) -> points to
+    )
+    # show in data space [G, D], and the events there
     train_rows: np.ndarray | None = None  # [N, D]: a fixed training set; None: fresh draws
     held_out_rows: np.ndarray | None = None  # [M, D]: beside train_rows, rows that no family trains on
     empirical: bool = False  # nothing is known but its rows, and the held-out ones are what is compared with
@@ -134,46 +136,72 @@ class Scored(NamedTuple):
 class Showing(NamedTuple):
     """What draws one kind of view that families have of themselves."""
 
-    function: (
-        str  # module.function; where several families may share a picture, of (path, contributions, scene, floors,
-    )
-    # title): a `core.drawing.scenes.Contribution` of every family, and per followed metric the floor's three numbers
-    arguments: Callable[..., tuple] | None = (
-        None  # (arrays, curves, scene, colour) -> what it takes between the path and
-    )
-    # the title, of a view that shows one family alone; None: several may share it
-    of_model: str = ""  # which of that one's arrays nothing is shown of where training has diverged
-    further: Mapping[str, Callable[..., float]] = {}  # name -> (x [n, D], target, judge, config) -> another score that
-    # the contributions have the course of
+    # module.function. Where several families may share a picture, of (path, contributions, scene, floors, title): a
+    # `core.drawing.scenes.Contribution` of every family, and per followed metric the floor's three numbers.
+    function: str
+    # (arrays, curves, scene, colour) -> what it takes between the path and the title, of a view that shows one family
+    # alone; None: several may share it.
+    arguments: Callable[..., tuple] | None = None
+    # Which of that one's arrays nothing is shown of where training has diverged.
+    of_model: str = ""
+    # Name -> (x [n, D], target, judge, config) -> another score that the contributions have the course of.
+    further: Mapping[str, Callable[..., float]] = {}
 
 
 class Kind(NamedTuple):
     """One kind of events. Functions of a target are given one of this kind."""
 
     name: str
-    targets: Mapping[str, Callable[[Any], Target]]  # name -> what makes it from the run's configuration
-    check: Callable[[Any], None]  # (config) -> raises a UserError for what no such target can have
-    n_columns: Callable[[Any], int]  # (config) -> numbers of a row, as far as they are known before a file is read
-    main: str  # the metric that ranks seeds, meets rivals and fills boards; one of `followed`
-    followed: tuple[str, ...]  # metrics that are scored during training
-    exact: str  # the metric that `divergence` gives
-    n_floor_draws: int  # perfect samples behind the floors of what is followed
-    judge: Callable[..., Judge]  # (target, config, n_samples=None) -> what scores samples of that size
-    closing: Callable[..., Closing]  # (target, config, judge) -> what scores them once, at the end
-    has_divergence: Callable[[Any, Target], bool]  # (model, target) -> whether `divergence` is defined
-    divergence: Callable[..., Divergence | None]  # (model, state, target), without any sample
-    distances: Callable[..., dict[str, float]]  # (x [n, D], parts as compared) -> how far the sample is from each of
-    # them, such as the training rows
-    of_masses: Callable[..., Mapping[str, float]] | None  # (masses, target, judge) -> scores of exact probabilities
-    sensitivity: Callable[..., Any] | None  # (entries, config, target, judge) -> the main metric at other settings of
-    # its estimator, as `kinds.real.sensitivity` has it; None: it has none
-    scene: Callable[..., Any]  # (target, judge, config) -> what pictures show of a target, plain arrays
-    words: Callable[[Target, Any], str]  # (target, config) -> what titles say of it besides its name
-    outside: (
-        Callable[..., tuple[float, str]] | None
-    )  # (rows [n, D], target) -> the share of rows that no sample should be
-    # like, and the range of those that one may be like, in words
-    with_bins: str  # the kind that NUM_BINS makes of it; empty: none
-    adapt: Callable[[Target, Any], Target]  # (target of an entry, config) -> the target of this kind
-    describe: Callable[[Target], Mapping[str, Any]]  # what the report says of the target besides
-    views: Mapping[str, Showing]  # kind of a family's view -> what draws it; views of other kinds are left out
+
+    # Its targets: name -> what makes one from the run's configuration.
+    targets: Mapping[str, Callable[[Any], Target]]
+    # (config) -> raises a UserError for what no such target can have.
+    check: Callable[[Any], None]
+    # (config) -> numbers of a row, as far as they are known before a file is read.
+    n_columns: Callable[[Any], int]
+    # The kind that NUM_BINS makes of it; empty: NUM_BINS is refused.
+    with_bins: str
+    # (the target that an entry has made, config) -> the target of this kind.
+    adapt: Callable[[Target, Any], Target]
+
+    # The metric that ranks seeds, meets rivals and fills boards; one of `followed`, which are scored during training.
+    main: str
+    followed: tuple[str, ...]
+    # The metric that `divergence` gives, and whether it is that of what is scored: (config) -> it is over the cells of
+    # the main metric, and of the model whose samples are.
+    exact: str
+    exact_is_scored: Callable[[Any], bool]
+    # Perfect samples behind the floors of what is followed.
+    n_floor_draws: int
+
+    # (target, config, n_samples=None) -> what scores samples of that size.
+    judge: Callable[..., Judge]
+    # (target, config, judge) -> what scores them once, at the end.
+    closing: Callable[..., Closing]
+    # (model, target) -> whether `divergence` is defined.
+    has_divergence: Callable[[Any, Target], bool]
+    # (model, state, target) -> KL(p ‖ q) without any sample.
+    divergence: Callable[..., Divergence | None]
+    # (x [n, D], parts as compared) -> how far the sample is from each, such as the training rows; its name in tables.
+    distances: Callable[..., dict[str, float]]
+    distance: str
+    # (masses, target, judge) -> scores of exact probabilities, None where one is not defined; None: it takes none.
+    of_masses: Callable[..., Mapping[str, float | None]] | None
+    # (entries, config, target, judge) -> the main metric at other settings of its estimator, as
+    # `kinds.real.sensitivity` has it; None: it has none.
+    sensitivity: Callable[..., Any] | None
+    # (rows [n, D], target) -> the share of rows outside of its range, and the range in words; None: there is none.
+    outside: Callable[..., tuple[float, str]] | None
+
+    # (target, judge, config) -> what pictures show of a target: plain arrays, and `panels`, the name of the class that
+    # draws them.
+    scene: Callable[..., Any]
+    # Kind of a family's view -> what draws it; views of other kinds are left out.
+    views: Mapping[str, Showing]
+    # (target, config) -> what titles say of it besides its name.
+    words: Callable[[Target, Any], str]
+    # (config) -> what a board's row says behind the target's name.
+    row: Callable[[Any], str]
+    # (target) -> what the report says of it besides. A kind other than `real` and `bins` says its `kind` there: the
+    # schema asks for less of a report that does.
+    describe: Callable[[Target], Mapping[str, Any]]

@@ -21,7 +21,7 @@ class View(NamedTuple):
     # picture name share the picture
     arrays: Callable[..., dict] | None = None  # (state) -> dict of arrays in data space; None: curves alone are shown
     info_fields: tuple[str, ...] = ()  # fields of Info that this picture shows over training; not among the losses then
-    needs_rows: bool = False  # `arrays` takes (state, rows), a fixed draw of the target's events [n, *event]
+    needs_rows: bool = False  # `arrays` takes (state, rows), a fixed draw of the target's events [n, size]
 
 
 class SweepView(NamedTuple):
@@ -43,7 +43,7 @@ class Model(NamedTuple):
 
     A family is one file with a frozen `Config` of defaults and `build(config, target) -> Model`, where `config` is the
     run's whole configuration (`config.parameter_budget`, `config.hidden_layers`, `config.batch_size`, and the family's
-    own settings under its lower-case name) and `target` says what an event looks like (`target.codec`).
+    own settings under its lower-case name) and `target` says what an event looks like (`target.event`).
 
     Float settings with `traced=True` are those that `build` takes as traced numbers, too. It may have
     `SWEEP_VIEWS`, pictures of its own over the cells of a sweep.
@@ -55,20 +55,20 @@ class Model(NamedTuple):
     name: str
     n_params: int  # every trainable weight of the family, counted on the initialised parameters
     width: int  # the solved hidden width
-    init: Callable[..., Any]  # (key, data[n, *event]) -> State
+    init: Callable[..., Any]  # (key, data[n, size]) -> State
     noise: Callable[..., Any]  # (key) -> Noise: all randomness of one training step
     step: Callable[..., Any]  # (state, batch, noise) -> (State, Info): deterministic, one update
-    sample: Callable[..., jax.Array]  # (key, state, n) -> [n, *event], from the model's own distribution
-    sample_mean: Callable[..., jax.Array]  # (key, state, n) -> [n, *event]: E[event | latent], what soft decoding reads
+    sample: Callable[..., jax.Array]  # (key, state, n) -> [n, size], from the model's own distribution
+    sample_mean: Callable[..., jax.Array]  # (key, state, n) -> [n, size]: E[event | latent], what soft decoding reads
     sample_quick: Callable[..., jax.Array] | None = (
         None  # a cheaper `sample` for scores in mid-training; None: `sample`
     )
-    log_prob: Callable[..., jax.Array] | None = None  # (state, x[n, *event]) -> [n] in nats
+    log_prob: Callable[..., jax.Array] | None = None  # (state, x[n, size]) -> [n] in nats
     log_prob_kind: str | None = None  # "exact", "estimate" or None
     # (state) -> means [K, D], or None for anywhere, and covariances [K, D, D] of what the density is made of, in units
     # of the events: where it may be narrow; None: unknown
     features: Callable[..., tuple[Any, jax.Array]] | None = None
-    # (state, x[n, *event]) -> [n] nats: by what `log_prob` changes with another rule as fine as its own; None: it rests
+    # (state, x[n, size]) -> [n] nats: by what `log_prob` changes with another rule as fine as its own; None: it rests
     # on none
     log_prob_error: Callable[..., jax.Array] | None = None
     # `log_prob` is constant within each of so many equal cells an axis of the target's box, and no quadrature converges

@@ -7,7 +7,7 @@ one-sided label smoothing s the discriminator's loss is
 
 minimised over D by D*(x) = s·p(x) / (p(x) + q(x)): at equilibrium D is s/2 everywhere, and ½ only without smoothing.
 
-With bins the generator draws a category, in its own update by straight-through Gumbel-softmax (`models.adversarial`).
+With bins the generator draws a category, in its own update by straight-through Gumbel-softmax (`models.laws`).
 
 References:
   Goodfellow et al., Generative Adversarial Nets, 2014 (eq. 1 and §3; the non-saturating loss).

@@ -16,6 +16,7 @@ import numpy as np
 from budget import solve_width
 from core.errors import UserError
 from models import mixtures
+from models.laws import box_of
 from models.mixtures import LOG_2PI
 
 # Edges of cells without an end: their square is no longer finite, and a normal density there is 0.
@@ -37,9 +38,9 @@ class Mixture(NamedTuple):
 class OfEvents(NamedTuple):
     """The same over events, by functions of its parameters."""
 
-    sample: Callable[[jax.Array, Any, int], jax.Array]  # (key, params, n) -> [n, *event]
-    sample_mean: Callable[[jax.Array, Any, int], jax.Array]  # (key, params, n) -> [n, *event]: E[event | component]
-    log_prob: Callable[..., jax.Array]  # (params, x [n, *event], whole=False) -> [n] nats
+    sample: Callable[[jax.Array, Any, int], jax.Array]  # (key, params, n) -> [n, size]
+    sample_mean: Callable[[jax.Array, Any, int], jax.Array]  # (key, params, n) -> [n, size]: E[event | component]
+    log_prob: Callable[..., jax.Array]  # (params, x [n, size], whole=False) -> [n] nats
 
 
 class Positions(NamedTuple):
@@ -86,7 +87,7 @@ def _of_rows(target: Any) -> Positions:
         middle=lambda events: events,
         events=lambda rows: rows,
         data=codec.decode,
-        sides=np.ptp(target.event.box, axis=1),
+        sides=np.ptp(box_of(target.event), axis=1),
         mixture=mixture,
     )
 
@@ -119,7 +120,7 @@ def _of_bins(target: Any) -> Positions:
         middle=target.codec.decode,
         events=target.codec.encode,
         data=lambda rows: rows,
-        sides=np.ptp(target.event.box, axis=1),
+        sides=np.ptp(box_of(target.event), axis=1),
         mixture=mixture,
     )
 
@@ -188,7 +189,7 @@ class CellMoments(NamedTuple):
 
 def bin_edges(target: Any) -> np.ndarray:
     """The boundaries [J + 1] of a target's bins; the end cells take what lies outside, so theirs are far away."""
-    edges = np.linspace(*target.event.box[0], target.event.size + 1)
+    edges = np.linspace(*box_of(target.event)[0], target.event.size + 1)
     edges[0], edges[-1] = -_FAR, _FAR
     return edges
 
@@ -231,13 +232,13 @@ def spread(events: jax.Array, target: Any) -> tuple[jax.Array, jax.Array]:
     """
     n_bins = events.shape[1]
     n_each = max(_FEWEST_A_BIN, -(-_POSITIONS // n_bins))
-    edges = np.linspace(*target.event.box[0], n_bins * n_each + 1)
+    edges = np.linspace(*box_of(target.event)[0], n_bins * n_each + 1)
     rows = jnp.asarray((edges[1:] + edges[:-1])[:, None] / 2, events.dtype)
     return rows, jnp.repeat(jnp.sum(events, axis=0) / n_each, n_each)
 
 
 def within_bins(events: jax.Array, uniforms: jax.Array, target: Any) -> jax.Array:
     """One-hot rows [n, J] as positions [n, 1], each as far into its bin as its uniform number [n] says."""
-    low, high = target.event.box[0]
+    low, high = box_of(target.event)[0]
     place = jnp.argmax(events, axis=-1).astype(events.dtype) + uniforms
     return (low + (high - low) / target.event.size * place)[:, None]

@@ -29,6 +29,7 @@ import scipy.special
 from budget import solve_width
 from core.settings import Settings, setting
 from models.base import Model
+from models.laws import box_of
 
 _N_ROWS = 2**17
 # The box in deviations of the Gaussian outside of it: ± this.
@@ -62,9 +63,9 @@ class Partition(NamedTuple):
     n_cells: int
     width: int  # what the budget solver found: cells an axis, or with bins free probabilities
     steps: int | None  # cells an axis of the target's box within which the density is constant
-    index: Callable[..., jax.Array]  # (x [n, *event]) -> [n] int, the cell of each
-    log_density: Callable[..., jax.Array]  # (x [n, *event], index [n]) -> [n], ln of the density within their cells
-    draw: Callable[..., jax.Array]  # (key, index [n]) -> [n, *event], drawn within their cells
+    index: Callable[..., jax.Array]  # (x [n, size]) -> [n] int, the cell of each
+    log_density: Callable[..., jax.Array]  # (x [n, size], index [n]) -> [n], ln of the density within their cells
+    draw: Callable[..., jax.Array]  # (key, index [n]) -> [n, size], drawn within their cells
     mean: Callable[..., jax.Array]  # the same with bins expected, not drawn
 
 
@@ -168,7 +169,7 @@ def _boxes(config: Any, target: Any) -> Partition:
     """Cells of events [n, D]: equal ones over the box, numbered with the last coordinate running fastest; outside."""
     dim = target.event.size
     n_per_axis = solve_width(lambda width: width**dim, config.parameter_budget)
-    box = target.event.box
+    box = box_of(target.event)
     # As float32 has them: what is counted, drawn and integrated has the same bounds.
     edges = np.stack([np.linspace(low, high, n_per_axis + 1, dtype=np.float32) for low, high in box])
     log_widths = np.log(np.diff(edges.astype(np.float64), axis=1))

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import nn
 
+from core.errors import UserError
+
 
 class Law(NamedTuple):
     """How the outputs of a network become an event: a distribution with the outputs as its parameters.
@@ -48,6 +50,17 @@ class Event(NamedTuple):
     box: np.ndarray | None = (
         None  # [size, 2], the range of its numbers; of a category of a line [1, 2], that of the line
     )
+
+
+def box_of(event: Event) -> np.ndarray:
+    """The range of an event, for families that divide it.
+
+    Raises:
+      UserError: it has none.
+    """
+    if event.box is None:
+        raise UserError(f"it divides a range, and events of the law {event.law.name!r} have none here")
+    return event.box
 
 
 def normal(size: int) -> Law:

@@ -129,7 +129,10 @@ def build(config: Any, target: Any) -> Model:
     settings: Config = config.vae
     codec, event_dim, law = target.codec, target.event.size, target.event.law
     if settings.reconstruction == "cross_entropy" and law.has_scale:
-        raise UserError("VAE.reconstruction = 'cross_entropy' needs NUM_BINS > 0; choose 'auto' or 'squared_error'")
+        raise UserError(
+            "VAE.reconstruction = 'cross_entropy' needs events with probabilities, such as bins (NUM_BINS > 0); choose "
+            "'auto' or 'squared_error'"
+        )
     # p(x|z): the event's own law; or, for squared error of what has no scale, a normal one with the events that are
     # nearest to its draws.
     by_distance = settings.reconstruction == "squared_error" and not law.has_scale

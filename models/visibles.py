@@ -1,7 +1,8 @@
 """What a restricted Boltzmann machine's visible layer is made of: Gaussian units, or one softmax unit.
 
-Everything is a function of the machine's parameters (`rbm.Params`: weights [V, H], visible_bias [V], hidden_bias [H],
-log_sigma [V]) and of columns: visible ones v [V, n], hidden ones h [H, n].
+Everything is a function of the machine's parameters (`boltzmann.Params`: weights [V, H], visible_bias [V], hidden_bias
+[H], log_sigma [V]) and of columns: visible ones v [V, n], hidden ones h [H, n]. Where `states` are known they are unit
+vectors; otherwise `boltzmann` integrates, as it can for Gaussian units. A third kind of layer needs a ln Z of its own.
 """
 
 from collections.abc import Callable

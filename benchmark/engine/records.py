@@ -17,8 +17,8 @@ N_DATA_ROWS = 4096
 class Feed(NamedTuple):
     """Where events come from. `rows` travel into compiled code as an argument."""
 
-    draw: Callable[[jax.Array, int], jax.Array]  # (key, n) -> [n, *event], fresh draws
-    rows: jax.Array | None  # [N, *event], a fixed training set that minibatches are drawn from with replacement
+    draw: Callable[[jax.Array, int], jax.Array]  # (key, n) -> [n, size], fresh draws
+    rows: jax.Array | None  # [N, size], a fixed training set that minibatches are drawn from with replacement
     batch_size: int
 
     def rows_for_init(self, key: jax.Array, rows: jax.Array | None, n_rows: int | None = None) -> jax.Array:
@@ -26,7 +26,7 @@ class Feed(NamedTuple):
         return self.draw(key, n_rows or N_DATA_ROWS) if rows is None else rows
 
     def minibatch(self, key: jax.Array, rows: jax.Array | None) -> jax.Array:
-        """One minibatch [batch_size, *event]."""
+        """One minibatch [batch_size, size]."""
         if rows is None:
             return self.draw(key, self.batch_size)
         return rows[jax.random.randint(key, (self.batch_size,), 0, len(rows))]

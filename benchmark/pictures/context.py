@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.engine.records import Run
 from benchmark.files.results import history_of
-from benchmark.scoring.assessment import Assessment, losses_to_rivals
+from benchmark.scoring.assessment import Assessment
 from benchmark.scoring.outcome import Outcome
 from benchmark.terminal import numbers
 from core.drawing import scenes
@@ -41,7 +41,7 @@ class Shown:
         self.seeds = {run.model.name: median_seed(run, self.kind.main) for run in runs}
         self.floors = {name: tuple(floor) for name, floor in judge.floors.items()}
         self.floors_text = "floor: " + numbers.scores_text({name: floor.mean for name, floor in judge.floors.items()})
-        self.worse = losses_to_rivals(outcome.assessments, self.kind, judge.floors[self.kind.main])
+        self.worse = outcome.losses_to_rivals()
         self._histories = {run.model.name: history_of(run) for run in runs}
 
     def curves(self, run: Run, fields: Iterable[str]) -> dict[str, scenes.Curve]:

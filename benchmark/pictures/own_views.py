@@ -36,7 +36,7 @@ def drawings_of_views(folder: Path, shown: Shown) -> Iterator[Drawing]:
             continue
         ((_, part),) = contributions.items()
         arrays = part.arrays
-        if part.diverged:
+        if part.diverged and showing.of_model:
             arrays = arrays | {showing.of_model: np.full_like(arrays[showing.of_model], np.nan)}
         yield Drawing(
             showing.function, (path, *showing.arguments(arrays, part.curves, shown.scene, part.colour), head), {}
@@ -72,7 +72,7 @@ def _head_of_view(shown: Shown, contributions: Mapping[str, scenes.Contribution]
 
 
 def view_rows(config: Any, target: Target) -> jax.Array:
-    """The target's events [2 000, *event] that a view with `needs_rows` is given: the same for all families."""
+    """The target's events [2 000, size] that a view with `needs_rows` is given: the same for all families."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 4)
     return jax.jit(lambda key: target.codec.encode(target.sample(key, scenes.N_VIEW_ROWS)))(key)
 

@@ -164,7 +164,10 @@ def _timeline(folder: Path, shown: Shown) -> list[Drawing]:
 
 def _losses(folder: Path, shown: Shown) -> Drawing:
     runs = shown.outcome.runs
-    in_views = {run.model.name: {f for view in run.model.views.values() for f in view.info_fields} for run in runs}
+    in_views = {run.model.name: set() for run in runs}
+    for parts in views_of(runs, shown.kind).values():
+        for run, view in parts:
+            in_views[run.model.name] |= set(view.info_fields)
     losses = {
         run.model.name: shown.curves(
             run, [f for f in run.evaluations[-1].info or () if f not in in_views[run.model.name]]

@@ -101,9 +101,10 @@ def _prepare(parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     import plotting
     from benchmark.pictures.views import scorecards
+    from kinds.real import panels
     from kinds.real.views import family_pictures
 
-    del family_pictures, plotting, scorecards
+    del family_pictures, panels, plotting, scorecards
 
 
 def _nothing() -> None:

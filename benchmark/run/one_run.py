@@ -273,7 +273,7 @@ def _close(
             outcome = close(outcome, judges)
         tables.final_table(outcome)
         tables.closing_table(outcome)
-        tables.held_out_table(outcome.assessments, assessment.memoriser(target))
+        tables.held_out_table(outcome.assessments, kind, assessment.memoriser(target))
         tables.cost_table(costs)
         results.write_samples(staging / results.SAMPLES_FILE, _target_rows(target, config), outcome.assessments)
         results.write_parameters(staging / results.PARAMETERS_FILE, runs)

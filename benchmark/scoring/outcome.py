@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmark.engine.records import Run
-from benchmark.scoring.assessment import Assessment
+from benchmark.scoring.assessment import Assessment, losses_to_rivals
 from kinds.contract import Closing, Judge, Kind, Target
 from kinds.registry import kind_of
 
@@ -26,3 +26,7 @@ class Outcome(NamedTuple):
     def kind(self) -> Kind:
         """Of its target."""
         return kind_of(self.target)
+
+    def losses_to_rivals(self) -> dict[str, str]:
+        """What is worse than a trivial model, and the remark that says so: see `assessment.losses_to_rivals`."""
+        return losses_to_rivals(self.assessments, self.kind, self.judge.floors[self.kind.main])

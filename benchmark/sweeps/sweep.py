@@ -144,7 +144,7 @@ def _say_what(plan: Plan, to_run: Sequence[Cell], shared: Any) -> None:
 
 def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
     n, n_failed = len(plan.cells), sum(map(cell_runs.has_failed, plan.cells))
-    tables.board_table(merged.board.rows, merged.board.names, sweep_boards.board_texts(merged.board))
+    tables.board_table(merged.board, sweep_boards.board_texts(merged.board))
     files, folder = [*merged.files, STATE_FILE], wording.visible(plan.out_dir)
     finished = n - len(merged.missing)
     over = f"all {n} cells" if finished == n > 1 else f"{finished} of {n} {_cells(n)}" if n > 1 else "its only cell"

@@ -12,6 +12,7 @@ from benchmark.pictures.views.boards import Board, Course, Level, Panel
 from benchmark.sweeps.sweep_plan import Cell, Plan
 from benchmark.sweeps.sweep_scores import OF_TARGETS, Score, middle_of, quantiles_of, scores_of, short_of
 from core import wording
+from metrics import METRICS
 from models import MODELS
 from models.base import SweepView
 from targets import kind_asked
@@ -40,7 +41,13 @@ def board_of(plan: Plan, scores: Sequence[Score]) -> Board:
                 reach[i, j] = perfect.reach(here)
     external = [name for name, from_elsewhere in names.items() if from_elsewhere]
     losses = (lost, n_seeds, lost_seeds)
-    return Board(rows, list(names), external, ratio, reach, count, *losses, pooled(plan), _key(plan))
+    return Board(rows, list(names), external, ratio, reach, count, *losses, pooled(plan), _key(plan), metric_of(scores))
+
+
+def metric_of(scores: Sequence[Score]) -> str:
+    """What the main metric of a sweep's targets is called; of targets that have several, "score"."""
+    labels = {METRICS[score.kind.main].label for score in scores}
+    return labels.pop() if len(labels) == 1 else "score"
 
 
 def board_texts(board: Board) -> list[list[str]]:
@@ -120,7 +127,8 @@ def panels_of(scores: Sequence[Score], setting: str = BUDGET) -> list[Panel]:
         trained = [score.main_floor for score in here if not score.external]
         if courses:
             parts = [(middle_of(each), each["low"], each["high"]) for each in trained]
-            panels.append(Panel(row, courses, levels, tuple(np.median(parts, axis=0).tolist())))
+            label = METRICS[here[0].kind.main].label_with_unit
+            panels.append(Panel(row, courses, levels, tuple(np.median(parts, axis=0).tolist()), label))
     return panels
 
 

@@ -80,7 +80,7 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
     shared = _shared(plan, len(missing), any(not external for external in names.values()))
     board = board_of(plan, scores)
     if board.rows:
-        leaderboard.leaderboard(folder / BOARD_FILE, board, colours, f"KLD relative to the floor{shared}")
+        leaderboard.leaderboard(folder / BOARD_FILE, board, colours, f"{board.metric} relative to the floor{shared}")
         files.append(BOARD_FILE)
     numeric, others = settings_of(plan)
     for setting in [BUDGET, *numeric] if len(plan.swept.get(BUDGET, ())) > 1 else numeric:
@@ -88,7 +88,7 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
             of_budget = setting == BUDGET
             words = "parameters" if of_budget else setting
             name = SCALING_FILE if of_budget else _PICTURE_OF.format(setting)
-            leaderboard.budget_scaling(folder / name, panels, colours, f"KLD against {words}{shared}",
+            leaderboard.budget_scaling(folder / name, panels, colours, f"{board.metric} against {words}{shared}",
                                        setting="" if of_budget else setting, note=pooled(plan, without=setting),
                                        key=board.key)  # fmt: skip
             files.append(name)

@@ -54,8 +54,7 @@ class Score(NamedTuple):
     def exact(self) -> np.ndarray:
         """The exact divergence of every seed [S], over the cells of the main metric; empty where that is unknown."""
         summary = self.final.get(self.kind.exact)
-        # Of a continuous target it is that of densities, which cells partly hide; a soft sample is another model's.
-        if not summary or self.exact_unknown or not self.bins or self.cell.config.decode != "hard":
+        if not summary or self.exact_unknown or not self.kind.exact_is_scored(self.cell.config):
             return np.array([])
         return np.array([np.inf if value is None else value for value in summary["seeds"]], np.float64)
 
@@ -71,14 +70,15 @@ class Score(NamedTuple):
 def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
     """A cell's families and external entries, out of its metrics.json."""
     config = cell.config
-    row = f"{config.target_type}, {f'{config.num_bins} bins' if config.num_bins else 'continuous'}"
+    kind = kind_asked(config)
+    row = ", ".join(filter(None, [config.target_type, kind.row(config)]))
     own = [
         pattern.format(short_of(plan.swept[name], cell.values[name]))
         for name, pattern in OF_TARGETS.items()
         if len(plan.swept.get(name, ())) > 1
     ]
-    place = (cell, config.target_type, config.num_bins, kind_asked(config), ", ".join([row, *own]))
-    return [Score(*place, *entry) for entry in entries_of(report, place[3])]
+    place = (cell, config.target_type, config.num_bins, kind, ", ".join([row, *own]))
+    return [Score(*place, *entry) for entry in entries_of(report, kind)]
 
 
 def entries_of(report: Mapping[str, Any], kind: Kind) -> list[tuple[Any, ...]]:
@@ -101,8 +101,9 @@ def csv_bytes(plan: Plan, scores: Sequence[Score]) -> bytes:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    kinds = list(dict.fromkeys((score.kind.main, score.kind.exact, score.kind.followed) for score in scores))
-    of_kinds = list(dict.fromkeys(name for kind in kinds for name in _columns(*kind)))
+    # Of all cells, finished or not: the head does not depend on how far the sweep has come.
+    kinds = [kind_asked(cell.config) for cell in plan.cells]
+    of_kinds = list(dict.fromkeys(name for kind in kinds for name in _columns(kind)))
     names = ("target", "bins", "family", "kind", "n_params", "width", "seeds", *of_kinds, "train_seconds", "diverged")
     writer.writerow(["cell", *plan.swept, *names])
     for score in scores:
@@ -110,17 +111,18 @@ def csv_bytes(plan: Plan, scores: Sequence[Score]) -> bytes:
         row = [score.cell.name, *(words_of(score.cell.values[name]) for name in plan.swept)]
         row += [score.target, score.bins, score.name, "external" if score.external else "trained"]
         row += [score.n_params, score.width, n_seeds]
-        own = dict(zip(_columns(score.kind.main, score.kind.exact, score.kind.followed), _values(score), strict=True))
+        own = dict(zip(_columns(score.kind), _values(score), strict=True))
         row += [*(own.get(name) for name in of_kinds), score.train_seconds, score.n_diverged]
         writer.writerow([wording.cell(value) for value in row])
     return text.getvalue().encode()
 
 
-def _columns(main: str, exact: str, followed: Sequence[str]) -> list[str]:
+def _columns(kind: Kind) -> list[str]:
     """What the table of all scores has of one kind."""
+    main = kind.main
     of_main = [main, f"{main}_low", f"{main}_high", f"{main}_floor", f"{main}_floor_median", f"{main}_over_floor"]
-    others = [name for name in followed if name != main]
-    return [*of_main, exact, *(column for name in others for column in (name, f"{name}_floor"))]
+    others = [name for name in kind.followed if name != main]
+    return [*of_main, kind.exact, *(column for name in others for column in (name, f"{name}_floor"))]
 
 
 def _values(score: Score) -> list[Any]:

@@ -6,11 +6,11 @@ from typing import Any
 from tabulate import tabulate
 
 import metrics
-from benchmark.scoring.assessment import Assessment, losses_to_rivals
+from benchmark.scoring.assessment import Assessment
 from benchmark.scoring.outcome import Outcome
 from benchmark.terminal.console import say
 from benchmark.terminal.numbers import LONG, diverged, median_of, missing, origin, score_text, value_text
-from kinds.contract import Floor
+from kinds.contract import Floor, Kind
 
 _MOST_ROWS = 20  # of the table of what a replay found
 
@@ -18,7 +18,7 @@ _MOST_ROWS = 20  # of the table of what a replay found
 def final_table(outcome: Outcome) -> None:
     """The metrics that were followed, and the exact divergence, with their spread over seeds; and the floor."""
     judge, kind, assessments = outcome.judge, outcome.kind, outcome.assessments
-    rows, remarks = [], losses_to_rivals(assessments, kind, judge.floors[kind.main])
+    rows, remarks = [], outcome.losses_to_rivals()
     headings = {**judge.labels, kind.exact: metrics.METRICS[kind.exact].label_with_unit}
     for entry in assessments:
         row = {"": entry.name, "parameters": "?" if entry.n_params is None else entry.n_params}
@@ -47,11 +47,12 @@ def closing_table(outcome: Outcome) -> None:
         say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 
-def held_out_table(assessments: Sequence[Assessment], repeated: Mapping[str, float] | None) -> None:
+def held_out_table(assessments: Sequence[Assessment], kind: Kind, repeated: Mapping[str, float] | None) -> None:
     """Training rows beside held-out ones: distances for everything, mean ln q where there is a density.
 
     Args:
       assessments: of families and external entries.
+      kind: of their target; it says what the distances are.
       repeated: the distances of a model that repeats its training rows; None where data were drawn afresh.
     """
     if repeated is None:
@@ -62,20 +63,29 @@ def held_out_table(assessments: Sequence[Assessment], repeated: Mapping[str, flo
             row = {"": entry.name}
             for part in ("train", "held_out"):
                 words = part.replace("_", "-")
-                row[f"W₁ to {words} rows"] = score_text(median_of([seed[part] for seed in entry.memorisation]))
+                row[f"{kind.distance} to {words} rows"] = score_text(
+                    median_of([seed[part] for seed in entry.memorisation])
+                )
                 if entry.log_likelihood and entry.log_likelihood[0]:
                     row[f"ln q of {words} rows"] = _nats([seed[part] for seed in entry.log_likelihood])
             rows.append(row)
-    repeating = {f"W₁ to {part.replace('_', '-')} rows": score_text(value) for part, value in repeated.items()}
+    repeating = {
+        f"{kind.distance} to {part.replace('_', '-')} rows": score_text(value) for part, value in repeated.items()
+    }
     rows.append({"": "repeating the training rows", **repeating})
     say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 
-def board_table(rows: Sequence[str], names: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
-    """KLDs as multiples of their floors, as words [T][F], of targets and families."""
-    lines = [(row, *own) for row, own in zip(rows, texts, strict=True)]
+def board_table(board: Any, texts: Sequence[Sequence[str]]) -> None:
+    """A board's multiples of the floors, as words [T][F], of targets and families.
+
+    Args:
+      board: has `rows`, `names` and what its `metric` is called.
+      texts: the words.
+    """
+    lines = [(row, *own) for row, own in zip(board.rows, texts, strict=True)]
     if lines:
-        say(tabulate(lines, ("KLD / floor", *names), tablefmt="simple", disable_numparse=True))
+        say(tabulate(lines, (f"{board.metric} / floor", *board.names), tablefmt="simple", disable_numparse=True))
 
 
 def cost_table(costs: Mapping[str, Mapping[str, float | None]]) -> None:

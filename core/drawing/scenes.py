@@ -54,7 +54,7 @@ class CostPicture(NamedTuple):
 
 
 class Sensitivity(NamedTuple):
-    """The final KLD at other settings of its estimator."""
+    """The main metric at the end at other settings of its estimator."""
 
     cells: np.ndarray  # [C] numbers of cells
     epsilons: np.ndarray  # [E]

@@ -73,6 +73,9 @@ KIND = REAL._replace(
     divergence=divergence,
     of_masses=of_masses,
     words=words,
+    # A soft sample is another model's.
+    exact_is_scored=lambda config: config.decode == "hard",
+    row=lambda config: f"{config.num_bins} bins",
     # All one-hot rows are √2 apart: what a critic estimates is a total variation.
     views=REAL.views | {"critic": REAL.views["critic"]._replace(further={"total_variation": total_variation})},
 )

@@ -44,6 +44,10 @@ KIND = Kind(
     check=targets.check,
     n_columns=targets.n_columns,
     outside=outside,
+    # Of densities, which cells partly hide.
+    exact_is_scored=lambda config: False,
+    row=lambda config: "continuous",
+    distance="W₁",
     with_bins="bins",
     adapt=lambda target, config: target,
     main="kld",

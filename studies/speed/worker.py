@@ -9,7 +9,6 @@ import json
 import os
 import sys
 
-from benchmark.engine import programs
 from studies.speed.serving import serve
 
 
@@ -31,6 +30,8 @@ def main(way: str, family: str, name: str, settings: str = "{}") -> None:
 
         prng.unrolled = lambda key: key
     if way == "suite default-options":
+        from benchmark.engine import programs
+
         programs._CPU_OPTIONS.clear()
     if way == "product":
         from studies.speed.roofline_worker import product

@@ -315,7 +315,7 @@ def test_arrays_are_compared_without_trusting_them(original, tmp_path, theirs, d
 
 def test_without_samples_beside_it_numbers_are_compared_alone(original, capsys):
     found = compared(original)
-    replay.console.replay_tables(found)
+    replay.tables.replay_tables(found)
     n = found["numbers"]
     assert capsys.readouterr().out == (
         f"replayed: all {n} numbers are the same, bit for bit; there is no samples.npz beside out/metrics.json "
@@ -328,7 +328,7 @@ def test_a_long_table_is_cut_and_says_so(original, capsys):
         report["models"] = {f"F{i}": report["models"]["RBM"] for i in range(30)}
 
     found = compared(original, change)
-    replay.console.replay_tables(found)
+    replay.tables.replay_tables(found)
     lines = capsys.readouterr().out.splitlines()
     assert lines[22] == f"… and {len(found['differences']) - 20} more, all in replay.json"
     assert lines[-1] == "nothing that is recorded of the program, its libraries, input and machine has changed"

@@ -25,6 +25,7 @@ from core.errors import UserError
 from kinds.contract import Closing, Floor
 from kinds.real.judging import make_judge
 from kinds.real.views import family_pictures
+from kinds.registry import KINDS
 from models import MODELS
 from targets import make_target
 
@@ -373,10 +374,10 @@ def test_costs_and_held_out_rows_have_their_tables(made, capsys):
     still = COST._replace(operations_per_step=0.0, rows_per_step=2**17)
     tables.cost_table({"RBM": results.cost_of(run, still, config.n_eval_samples)})
     assert "131 k in all" in capsys.readouterr().out.splitlines()[-1]
-    tables.held_out_table([assessed(judge, run)], {"train": 0.0, "held_out": 0.5})
+    tables.held_out_table([assessed(judge, run)], KINDS["real"], {"train": 0.0, "held_out": 0.5})
     table = capsys.readouterr().out.splitlines()
     assert table[0].split("  ")[0].strip() == ""
     assert table[-2].split()[1:] == ["0.1000", "-1.000", "0.2000", "-2.000"]
     assert table[-1].split()[-2:] == ["0", "0.5000"]
-    tables.held_out_table([assessed(judge, run)], None)
+    tables.held_out_table([assessed(judge, run)], KINDS["real"], None)
     assert not capsys.readouterr().out

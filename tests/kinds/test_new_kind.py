@@ -123,8 +123,8 @@ def test_it_is_trained_scored_drawn_swept_and_replayed(extended, name):
     swept = ("--models", "VAE", "--sweep", "PARAMETER_BUDGET=100,300", "--no-sweep-pictures", "--out-dir", "sweep")
     done = call(extended, *asked, *swept, "--fresh")
     assert (done.returncode, done.stderr) == (0, "")
-    assert (extended / "sweep" / "sweep_PARAMETER_BUDGET.png").is_file()
-    head = (extended / "sweep" / "sweep_results.csv").read_text().splitlines()[0]
+    assert (extended / "sweep" / "budget_scaling.png").is_file()
+    head = (extended / "sweep" / "leaderboard.csv").read_text().splitlines()[0]
     assert "kld_over_floor" in head
     assert "wasserstein" not in head
 
@@ -151,5 +151,5 @@ def test_it_goes_on_from_a_checkpoint(extended):
 def test_bins_are_refused_in_one_line(extended):
     done = call(extended, SCRIPT.name, "--target-type", "CIRCLE_VON_MISES", "--models", "VAE", "--out-dir", "none")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: NUM_BINS = 20 has no meaning on a circle; set NUM_BINS = 0\n"
+    assert done.stderr == "error: NUM_BINS = 20 has no meaning for CIRCLE_VON_MISES; set NUM_BINS = 0\n"
     assert not (extended / "none").exists()

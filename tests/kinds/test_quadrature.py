@@ -169,7 +169,8 @@ def test_what_cannot_be_resolved_is_unknown():
 def test_nodes_that_miss_mass_make_the_divergence_unknown():
     target = target_of(CASES["far"])
     known = model_of(CASES["far"])
-    lost = target._replace(parts=target.truth.parts._replace(axes=target.truth.parts.axes / 3))
+    parts = target.truth.parts
+    lost = target._replace(truth=target.truth._replace(parts=parts._replace(axes=parts.axes / 3)))
     found = divergence(known, (), lost)
     assert math.isnan(found.value)
     assert "nodes hold 0.98" in found.word

@@ -184,7 +184,7 @@ def test_squared_error_with_bins_is_the_gaussian_objective(make_config):
 
 
 def test_cross_entropy_needs_bins(make_config):
-    with pytest.raises(UserError, match="needs NUM_BINS > 0"):
+    with pytest.raises(UserError, match="needs events with probabilities, such as bins"):
         build(make_config, reconstruction="cross_entropy")
 
 
@@ -285,7 +285,7 @@ def test_linear_networks_reach_probabilistic_pca(monkeypatch):
     mixing = np.linalg.qr(generator.normal(size=(dim, dim)))[0] * [2.0, 1.2, 0.5, 0.4, 0.3]
     rows = generator.normal(size=(n_rows, dim)) @ mixing.T + [1.0, -2.0, 0.5, 0.0, 3.0]
     batch = jnp.asarray(rows, jnp.float32)
-    target = Target("GAUSSIAN", dim, np.tile([-5.0, 5.0], (dim, 1)), identity(dim), None, None)
+    target = Target("GAUSSIAN", kind="real", dim=dim, codec=identity(dim), sample=None, truth=None)
     # An MLP without hidden layers is linear. It has no width to solve for.
     monkeypatch.setattr(vae, "solve_width", lambda count, budget: 1)
 

@@ -15,7 +15,7 @@ class Board(NamedTuple):
     rows: Sequence[str]  # [T] targets, such as "1D_BETA, 20 bins"
     names: Sequence[str]  # [F] families, then what comes from elsewhere
     externals: Collection[str]  # those of the names
-    ratio: np.ndarray  # [T, F] median KLD over the floor's median; NaN: no KLD; infinite: diverged
+    ratio: np.ndarray  # [T, F] the main metric's median over the floor's; NaN: there is none; infinite: diverged
     reach: np.ndarray  # [T, F] below it lies the same number of a perfect model with as many seeds, in 97.5 %
     count: np.ndarray  # [T, F] cells behind each
     lost: np.ndarray  # [T, F] of these, the cells whose median seed has diverged
@@ -23,6 +23,7 @@ class Board(NamedTuple):
     lost_seeds: np.ndarray  # [T, F] of these, the seeds that have diverged
     pooled: str  # what the cells of one target differ in, such as "5 budgets"; empty: one cell a target
     key: Sequence[str] = ()  # what short names in rows stand for, such as "weights #1: [0.5, 0.5]"
+    metric: str = "KLD"  # what the main metric is called
 
     def loss(self, i: int, j: int, of: str = " of ") -> str:
         """What has diverged behind a number, such as "2 of 5 cells"; empty if nothing has."""
@@ -38,11 +39,11 @@ class Board(NamedTuple):
 
 
 class Course(NamedTuple):
-    """One family's KLD at B budgets, or at B values of another setting."""
+    """One family's main metric at B budgets, or at B values of another setting."""
 
     x: np.ndarray  # [B] parameters used, or the setting's values
     scores: Sequence[np.ndarray]  # [B] arrays of the main metric, one number a seed, infinite where it has diverged
-    exact: Sequence[np.ndarray] | None = None  # [B] likewise, the exact divergence over the KLD's own cells
+    exact: Sequence[np.ndarray] | None = None  # [B] likewise, the exact divergence over its own cells
 
     @property
     def medians(self) -> np.ndarray:
@@ -50,7 +51,7 @@ class Course(NamedTuple):
         return np.array([np.median(values) for values in self.scores])
 
     def law(self, floor: float, high: float) -> PowerLaw | str:
-        """How the divergence falls, or why that is not known: of the exact one, which has no floor, or of the KLD."""
+        """How the exact divergence falls, which has no floor, or the main metric; or why that is not known."""
         if self.exact is None:
             return power_law.fit(self.x, self.medians, floor, high)
         return power_law.fit(self.x, self.exact_medians)
@@ -75,3 +76,4 @@ class Panel(NamedTuple):
     courses: Mapping[str, Course]
     levels: Mapping[str, Level]
     floor: tuple[float, float, float]  # median, low and high that samples of the target itself score
+    label: str = "KLD (nats)"  # what the axis says

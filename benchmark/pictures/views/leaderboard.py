@@ -81,11 +81,11 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     bar = fig.colorbar(mesh, cax=ax.inset_axes((1 + 0.2 / wide, 0, 0.2 / wide, 1)), extend=extend[below, above],
                        extendfrac=min(0.1, 0.14 / high))  # fmt: skip
-    bar.set_label("KLD / floor")
+    bar.set_label(f"{board.metric} / floor")
     bar.outline.set_visible(False)
     scales.log_ticks(bar.ax.yaxis)
 
-    notes = ["the seeds' median KLD at the last step, divided by the floor's median"]
+    notes = [f"the seeds' median {board.metric} at the last step, divided by the floor's median"]
     if (board.count > 1).any():
         fewest, most = (f(board.count[board.count > 0], default=1) for f in (_least, _largest))
         cells = f"{most} cells" if fewest == most else f"{fewest} to {most} cells"
@@ -112,10 +112,10 @@ def budget_scaling(
     note: str = "",
     key: Sequence[str] = (),
 ) -> None:
-    """Draws the KLD against the number of parameters on log scales, or against another setting; a panel a target.
+    """Draws the main metric against the parameters on log scales, or against another setting; a panel a target.
 
     Where a power law of the parameters fits (`power_law.fit`) it is drawn, with its exponent over the panel, else
-    why there is none. What the fit is of, the KLD or the exact divergence, is drawn with it.
+    why there is none. What the fit is of, the metric or the exact divergence, is drawn with it.
 
     Args:
       setting: what the courses' x is, if it is not parameters: then nothing is fitted, and what comes from elsewhere
@@ -157,7 +157,7 @@ def budget_scaling(
         ax.set(yscale="log", ylim=limits)
         _x_axis(ax, x, logarithmic=not setting)
         scales.log_ticks(ax.yaxis)
-        figures.outer_labels(ax, i, n, columns, setting or "parameters", "KLD (nats)")
+        figures.outer_labels(ax, i, n, columns, setting or "parameters", panel.label)
         figures.floor_band(ax, panel.floor, limits[0])
         for name, level in panel.levels.items():
             _level(ax, level._replace(n_params=None) if setting else level, colours[name], limits)
@@ -177,7 +177,8 @@ def budget_scaling(
     heading = [f"dots: median over the seeds of a {of}{f', also over {note}' if note else ''}"]
     heading.append("bars and bands: their range")
     if any(fitted):
-        heading.append("dashed: the fit of KLD = floor + c × parametersᵃ, with a and its 95 % interval above")
+        metric = panels[0].label.split(" (")[0]
+        heading.append(f"dashed: the fit of {metric} = floor + c × parametersᵃ, with a and its 95 % interval above")
     if any(exact):
         heading.append("hollow, and exact a: the exact KL, which has no floor")
     if too_few:
@@ -220,11 +221,11 @@ def _x_axis(ax: Axes, x: np.ndarray, *, logarithmic: bool) -> None:
 
 def _level(ax: Axes, level: Level, colour: str, limits: tuple[float, float]) -> None:
     """What comes from elsewhere: a point at the size that was declared for it, else a line."""
-    kld = min(level.score, limits[1] * 100)
+    score = min(level.score, limits[1] * 100)
     if level.n_params:
-        ax.plot(level.n_params, np.clip(kld, *limits), color=colour, zorder=3.6, clip_on=False, **_POINT)
+        ax.plot(level.n_params, np.clip(score, *limits), color=colour, zorder=3.6, clip_on=False, **_POINT)
     else:
-        figures.external_line(ax, kld, colour, limits[0])
+        figures.external_line(ax, score, colour, limits[0])
 
 
 def _fits(panel: Panel) -> dict[str, PowerLaw | str]:

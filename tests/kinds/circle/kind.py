@@ -15,7 +15,6 @@ import numpy as np
 import scipy.special
 
 import metrics
-from core.errors import UserError
 from kinds.contract import Closing, Codec, Divergence, Judge, Kind, Scorer, Target, floor_of
 from kinds.exact import checked, has_divergence, known, log_q
 from kinds.real.pictured import TargetPicture
@@ -194,16 +193,6 @@ def distances(x: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, float
     return {part: float(abs(np.exp(1j * x[:, 0]).mean() - each)) for part, each in mean.items()}
 
 
-def check(config: Any) -> None:
-    """Proves that no bins are asked for.
-
-    Raises:
-      UserError: they are.
-    """
-    if config.num_bins:
-        raise UserError(f"NUM_BINS = {config.num_bins} has no meaning on a circle; set NUM_BINS = 0")
-
-
 def scene_of(target: Target, judge: Judge, config: Any) -> TargetPicture:
     """A circle is drawn as the line that it is cut to at π."""
     del config
@@ -224,7 +213,7 @@ def scene_of(target: Target, judge: Judge, config: Any) -> TargetPicture:
 KIND = Kind(
     name="circle",
     targets={"CIRCLE_WRAPPED_NORMAL": wrapped_normal, "CIRCLE_VON_MISES": von_mises},
-    check=check,
+    check=lambda config: None,
     n_columns=lambda config: 1,
     main="kld",
     followed=("kld",),
@@ -240,6 +229,9 @@ KIND = Kind(
     scene=scene_of,
     words=lambda target, config: "",
     outside=None,
+    exact_is_scored=lambda config: False,
+    row=lambda config: "",
+    distance="|Δ mean|",
     with_bins="",
     adapt=lambda target, config: target,
     describe=lambda target: {"kind": "circle"},
