@@ -27,14 +27,19 @@ def with_bins(target: Target, n_bins: int) -> Target:
         )
     cells = Cells(target.truth.box, n_bins, closed=True)
     codec = binning(cells)
+
+    def axes(plane):
+        del plane
+        return cells.centres
+
     # CUSTOM has no entropy of its own, with bins or without.
     masses = None if target.entropy is None else target.truth.cell_masses(cells)
     return target._replace(
         kind="bins",
         codec=codec,
-        truth=target.truth._replace(n_bins=n_bins),
+        truth=target.truth._replace(n_bins=n_bins, axes=axes),
         comparable=True,
-        grid=grid_over(lambda plane: cells.centres, codec),
+        grid=grid_over(axes, codec),
         entropy=None if masses is None else float(scipy.special.entr(masses).sum()),
     )
 

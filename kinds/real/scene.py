@@ -9,6 +9,7 @@ from core.drawing.scenes import Curve
 from kinds.contract import Judge, Showing, Target
 from kinds.real.cells import row_masses, score_cells
 from kinds.real.pictured import TargetPicture
+from kinds.real.truth import points_of
 
 _VIEWS = "kinds.real.views"
 
@@ -18,7 +19,8 @@ def scene_of(target: Target, judge: Judge, config: Any) -> TargetPicture:
     truth = target.truth
     cells = score_cells(truth, config.kld_cells)
     shape = (cells.n_per_axis,) * target.dim
-    points = np.asarray(target.grid(100)[0])
+    # Not the grid, whose events are as many one-hot rows as there are bins.
+    points = points_of(truth.axes(100))
     axes = [np.unique(points[:, axis]) for axis in range(target.dim)]
     per_cell = bool(truth.n_bins) or truth.discrete
     masses = judge.masses[: cells.n_per_axis**target.dim].reshape(shape)

@@ -32,6 +32,9 @@ class Real(NamedTuple):
     scale: float | None = None  # the width of its narrowest feature, in units of x; None: unknown
     discrete: bool = False  # only whole numbers have mass
     n_bins: int = 0  # of the kind `bins`
+    axes: Callable[[int], list[np.ndarray]] | None = (
+        None  # (points an axis of a plane) -> D axes, whose points are shown
+    )
 
 
 def real_target(name: str, codec: Codec, sample: Callable, truth: Real, **known: Any) -> Target:
@@ -47,11 +50,14 @@ def real_target(name: str, codec: Codec, sample: Callable, truth: Real, **known:
     with jax.ensure_compile_time_eval():
         box = np.asarray(codec.encode(jnp.asarray(truth.box.T, jnp.float32))).T
     codec = codec._replace(event=codec.event._replace(box=box))
-    return Target(name, "real", len(truth.box), codec, sample, truth, grid=_grid_of(truth, codec), **known)
+    axes = _axes_of(truth)
+    return Target(
+        name, "real", len(truth.box), codec, sample, truth._replace(axes=axes), grid=grid_over(axes, codec), **known
+    )
 
 
-def _grid_of(truth: Real, codec: Codec) -> Callable[[int], tuple[jax.Array, jax.Array]]:
-    """Points over the box: every whole number that has mass, 400 points of a line, or plane × plane."""
+def _axes_of(truth: Real) -> Callable[[int], list[np.ndarray]]:
+    """Points over the box: every whole number that has mass, 400 of a line, or so many an axis of a plane."""
 
     def axes(plane):
         if truth.discrete:
@@ -59,7 +65,13 @@ def _grid_of(truth: Real, codec: Codec) -> Callable[[int], tuple[jax.Array, jax.
         n = 400 if len(truth.box) == 1 else plane
         return [np.linspace(low, high, n) for low, high in truth.box]
 
-    return grid_over(axes, codec)
+    return axes
+
+
+def points_of(axes: list[np.ndarray]) -> np.ndarray:
+    """The points [G, D] float32 that axes cross at."""
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    return points.reshape(-1, points.shape[-1]).astype(np.float32)
 
 
 def grid_over(axes: Callable[[int], list[np.ndarray]], codec: Codec) -> Callable[[int], tuple[jax.Array, jax.Array]]:
@@ -71,8 +83,7 @@ def grid_over(axes: Callable[[int], list[np.ndarray]], codec: Codec) -> Callable
     """
 
     def grid(plane=100):
-        points = np.stack(np.meshgrid(*axes(plane), indexing="ij"), axis=-1)
-        x = jnp.asarray(points.reshape(-1, points.shape[-1]), jnp.float32)
+        x = jnp.asarray(points_of(axes(plane)))
         return x, jax.jit(codec.encode)(x)
 
     return grid

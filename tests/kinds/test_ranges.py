@@ -1,5 +1,7 @@
 """The range of a table and of an edited mixture: what lies at its ends, whole numbers, far rows, float32's reach."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import metrics
 from core.errors import UserError
 from kinds.real.cells import score_cells
+from kinds.real.scene import scene_of
 from kinds.registry import kind_of
 from targets import make_target
 
@@ -94,6 +97,17 @@ def test_what_is_compared_takes_no_row_of_bins_for_every_row(make_config):
     # The one-hot rows would be 8 MB.
     assert compiled.memory_analysis().temp_size_in_bytes < 500 * 4096 * 4 / 8
     np.testing.assert_array_equal(target.as_compared(x), target.codec.decode(target.codec.encode(x)))
+
+
+def test_a_scene_makes_no_events_of_its_points(make_config):
+    config = make_config(target_type="1D_TRIMODAL", num_bins=4096)
+    target = make_target(config)
+    masses = target.truth.cell_masses(score_cells(target.truth, 0))
+    # Of as many bins as points they would be a square of 67 MB, and of 65 536 bins one of 17 GB.
+    deaf = target._replace(codec=target.codec._replace(encode=None), grid=None)
+    scene = scene_of(deaf, SimpleNamespace(masses=masses), config)
+    np.testing.assert_allclose(scene.axes[0], target.truth.axes(100)[0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(np.exp(-scene.energy), masses)
 
 
 def mixture(make_config, mean, deviation):
