@@ -11,7 +11,7 @@ from benchmark.asked import command_line
 from benchmark.engine import devices, memory
 from benchmark.files import locks, results
 from benchmark.pictures import studio
-from benchmark.run import one_run
+from benchmark.run import checks, one_run
 from benchmark.sweeps import sweep
 from benchmark.terminal import console, numbers
 from core import interruption
@@ -53,7 +53,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
                 devices.use_compilation_cache()
             if command.sweep:
                 return sweep.run(command, args, constants)
-            job = one_run.check(command.config)
+            job = checks.check(command.config)
             folder = stack.enter_context(locks.held(job.config.out_dir))
             if original is not None:
                 report, code = replay.run(original, job, folder, started, args, fresh=command.fresh)

@@ -189,7 +189,7 @@ def open_in(folder: Path, job: Any, *, fresh: bool = False, seeds: range | None 
 
     Args:
       folder: the run's, which no other process is in.
-      job: from `one_run.check`.
+      job: from `checks.check`.
       fresh: whether to give up what there is; it is removed.
       seeds: of a run whose seeds several processes train; None: all.
 

@@ -30,7 +30,7 @@ def feed_of(job: Any) -> Feed:
     """The events that a run's families train on.
 
     Args:
-      job: from `one_run.check`.
+      job: from `checks.check`.
     """
     target, rows = job.target, None
     if target.train_rows is not None:

@@ -1,7 +1,6 @@
 """One run from configuration to files: config → target → width → model → training → metrics → results → pictures."""
 
 import contextlib
-import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,25 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmark.asked import external, inputs
-from benchmark.asked.constants import affecting
-from benchmark.engine import devices, memory
+from benchmark.engine import devices
 from benchmark.engine.records import Cost, Run
 from benchmark.files import checkpoint, results
 from benchmark.pictures import context, pictures, studio
+from benchmark.run.checks import Job
 from benchmark.run.fitting import compile_all, feed_of, fit
 from benchmark.scoring import assessment
 from benchmark.scoring.closing import close
 from benchmark.scoring.outcome import Outcome
 from benchmark.terminal import console, tables
 from core import interruption, storage, wording
-from core.errors import OutputError, UserError
-from core.settings import traced
-from kinds.contract import Judge, Target
+from core.errors import OutputError
+from kinds.contract import Judge
 from kinds.registry import kind_of
-from models import MODELS, build, is_on
-from models.base import Model
-from targets import make_target
 
 
 class Started(NamedTuple):
@@ -43,16 +37,6 @@ class Started(NamedTuple):
     def now(cls) -> "Started":
         """This moment."""
         return cls(time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
-
-
-class Job(NamedTuple):
-    """One run that has been checked."""
-
-    config: Any
-    target: Target
-    models: Sequence[Model]
-    entries: Sequence[external.External]
-    inputs: Mapping[str, str]  # from `inputs.fingerprints`
 
 
 class Trained(NamedTuple):
@@ -73,52 +57,6 @@ def keep_compiled(config: Any) -> None:
     no_cache = devices.use_compilation_cache() if config.compilation_cache == "on" else None
     if no_cache:
         console.say(f"compiled programs are not kept: {no_cache}")
-
-
-def check(config: Any) -> Job:
-    """Builds and reads all that can be wrong with a run, without training anything or writing to disk.
-
-    Raises:
-      UserError: it cannot be run.
-    """
-    # Before anything is made, by the budget: weights, their gradient, and the two moments of Adam.
-    n_trained = sum(hasattr(getattr(config, name.lower()), "learning_rate") for name in config.models)
-    memory.check(config, 4 * n_trained * config.parameter_budget)
-    target = make_target(config)
-    models = [_build(name, config, target) for name in config.models]
-    memory.check(config, sum(model.n_params for model in models))
-    return Job(config, target, models, external.load(config, target), inputs.fingerprints(config))
-
-
-def check_like(config: Any, known: dict[str, Any]) -> None:
-    """What `check` proves, without building again what it has been proved with.
-
-    Args:
-      config: of a run.
-      known: what earlier calls have built, by what that depends on; this one adds its own.
-
-    Raises:
-      UserError: it cannot be run.
-    """
-    of_target = {name: getattr(config, name) for name in affecting("target")}
-    if config.target_type == "CUSTOM":
-        # It decides how a table is split, but nothing about what can be wrong with an exact target.
-        of_target["seed"] = config.seed
-    key = repr(("target", of_target))
-    if key not in known:
-        known[key] = make_target(config)
-    target = known[key]
-    for name in config.models:
-        own = dataclasses.asdict(getattr(config, name.lower()))
-        # Training takes these as arguments: only whether they are on decides what is built.
-        own |= {number: is_on(own[number]) for number in traced(MODELS[name].Config)}
-        sizes = (config.parameter_budget, config.hidden_layers, config.batch_size)
-        of_model = repr((name, key, sizes, own))
-        if of_model not in known:
-            known[of_model] = _build(name, config, target).width
-    of_entries = repr(("external", key, config.external_samples, config.external_probabilities, config.n_eval_samples))
-    if of_entries not in known:
-        known[of_entries] = len(external.load(config, target))
 
 
 def execute(
@@ -340,13 +278,6 @@ def train_seeds(job: Job, seeds: range, folder: Path) -> tuple[list[Run], dict[s
         runs, costs = fit(families, job.config, progress)
     interruption.check()
     return runs, costs
-
-
-def _build(name: str, config: Any, target: Any) -> Any:
-    try:
-        return build(name, config, target)
-    except UserError as error:
-        raise UserError(f"{name}: {error}") from None
 
 
 def _target_rows(target: Any, config: Any) -> np.ndarray:

@@ -15,8 +15,9 @@ import numpy as np
 
 from benchmark.engine.records import Cost, Run
 from benchmark.files import archive, checkpoint, results
+from benchmark.run.checks import Job
 from benchmark.run.fitting import feed_of
-from benchmark.run.one_run import Job, Trained
+from benchmark.run.one_run import Trained
 from models.base import Model
 
 SCHEMA = 2
@@ -78,7 +79,7 @@ def join(folder: Path, job: Job) -> Trained:
 
     Args:
       folder: the run's.
-      job: the run, from `one_run.check`.
+      job: the run, from `checks.check`.
     """
     missing, chosen = set(range(job.config.num_seeds)), []
     for part in sorted(_parts(folder, job.config), key=lambda part: (part.seeds.start, -len(part.seeds))):

@@ -22,7 +22,7 @@ import jsonschema
 from benchmark.asked import command_line, inputs
 from benchmark.asked import config as configuration
 from benchmark.files import results
-from benchmark.run import one_run
+from benchmark.run import checks, one_run
 from benchmark.run.comparing import BROKEN, Original, compare, printable
 from benchmark.terminal import console, tables
 from core import places, trust
@@ -73,7 +73,7 @@ def opened(constants: Mapping[str, Any], args: Sequence[str], description: str) 
 
 def run(
     original: Original,
-    job: one_run.Job,
+    job: checks.Job,
     folder: Path,
     started: one_run.Started,
     args: Sequence[str],
@@ -84,7 +84,7 @@ def run(
 
     Args:
       original: from `opened`.
-      job: its configuration, from `one_run.check`.
+      job: its configuration, from `checks.check`.
       folder: where to write; it exists.
       started: when the run began.
       args: the command line, for the record.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from benchmark.asked.command_line import Command
 from benchmark.files import checkpoint, locks
-from benchmark.run import one_run, parts
+from benchmark.run import checks, one_run, parts
 from benchmark.sweeps import sweep_merge, sweep_record
 from benchmark.sweeps.sweep_plan import Cell, Plan, make_plan, naming
 from benchmark.sweeps.sweep_record import FINISHED, UNFINISHED
@@ -92,7 +92,7 @@ def check(cells: Sequence[Cell], *, fresh: bool = False) -> None:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"cell {cell.name}: {str(folder)!r} is a file; move it, or name another OUT_DIR")
         with naming(cell.name):
-            one_run.check_like(cell.config, known)
+            checks.check_like(cell.config, known)
             if not fresh:
                 checkpoint.check(folder, cell.config)
 
@@ -153,7 +153,7 @@ def run_cell(cell: Cell, args: Sequence[str], *, with_pictures: bool) -> Mapping
     started = one_run.Started.now()
     with contextlib.ExitStack() as stack:
         with naming(cell.name):
-            job = one_run.check(cell.config)
+            job = checks.check(cell.config)
             folder = stack.enter_context(locks.held(cell.config.out_dir))
         # Whoever was here before may have finished it.
         report = sweep_merge.read(cell)
@@ -192,7 +192,7 @@ def run_seeds(
         return report
     started = one_run.Started.now()
     with naming(cell.name):
-        job = one_run.check(cell.config)
+        job = checks.check(cell.config)
         folder = storage.open_folder(cell.config.out_dir)
     if not set(seeds) <= parts.seeds_in(folder, cell.config):
         _train_part(cell, job, folder, seeds)
@@ -213,7 +213,7 @@ def run_seeds(
             return _finish(cell, job, folder, started, args, with_pictures=with_pictures, trained=trained)
 
 
-def _train_part(cell: Cell, job: one_run.Job, folder: Path, seeds: range) -> None:
+def _train_part(cell: Cell, job: checks.Job, folder: Path, seeds: range) -> None:
     began = time.perf_counter()
     runs, costs = one_run.train_seeds(job, seeds, folder)
     parts.write(folder, cell.config, seeds, runs, costs, time.perf_counter() - began)
@@ -222,7 +222,7 @@ def _train_part(cell: Cell, job: one_run.Job, folder: Path, seeds: range) -> Non
 
 def _finish(
     cell: Cell,
-    job: one_run.Job,
+    job: checks.Job,
     folder: Path,
     started: one_run.Started,
     args: Sequence[str],

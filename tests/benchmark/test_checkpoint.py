@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark.files import archive, checkpoint, identity, results
-from benchmark.run import fitting, one_run
+from benchmark.run import checks, fitting, one_run
 from core import interruption, storage
 from core.errors import OutputError, UserError
 from kinds.real import closing, judging
@@ -72,7 +72,7 @@ def crash_after(monkeypatch):
 
 def execute(config, folder, **more):
     folder.mkdir(exist_ok=True)
-    job = one_run.check(config)
+    job = checks.check(config)
     one_run.execute(job, folder, one_run.Started.now(), [], with_pictures=False, **more)
 
 
@@ -256,7 +256,7 @@ def test_files_of_two_runs_do_not_mix(config, unfinished, tmp_path):
     """Somebody has copied one."""
     place = unfinished / checkpoint.FOLDER
     found = archive.read(place / "VAE.npz")
-    job = one_run.check(config)
+    job = checks.check(config)
     run = archive.run_of(job.models[0], fitting.feed_of(job), found.about["families"]["VAE"], found.arrays("VAE"))
     about = {name: value for name, value in found.about.items() if name != "families"} | {"run": "another"}
     cost = one_run.Cost(**found.about["families"]["VAE"]["cost"])
@@ -280,7 +280,7 @@ def test_writing_takes_at_most_its_share(config, tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.undo()
     monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: clock[0])
-    job = one_run.check(config)
+    job = checks.check(config)
     progress = checkpoint.open_in(tmp_path, job)
     written = []
 
@@ -307,7 +307,7 @@ def test_writing_takes_at_most_its_share(config, tmp_path, monkeypatch):
 
 
 def test_seeds_that_several_processes_train_go_on_as_well(config, tmp_path, crash_after):
-    job = one_run.check(config)
+    job = checks.check(config)
     whole, _ = one_run.train_seeds(job, range(1, 3), tmp_path)
     checkpoint.remove_all(tmp_path)
     crash_after(N_INTERVALS + 2)

@@ -6,7 +6,7 @@ import pytest
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.engine import memory
-from benchmark.run import one_run
+from benchmark.run import checks
 from core import prng
 from core.errors import UserError
 
@@ -31,7 +31,7 @@ GIB = 2**30
 def test_sizes_beyond_this_machine_are_refused(make_config, monkeypatch, fields, said):
     monkeypatch.setattr(memory, "physical", lambda: 8 * GIB)
     with pytest.raises(UserError) as error:
-        one_run.check(make_config(**{"models": ("RBM",), **fields}))
+        checks.check(make_config(**{"models": ("RBM",), **fields}))
     assert said in str(error.value)
     # The nearest that is said to fit is not refused for the same.
     name, value = str(error.value).split()[0], int(str(error.value).partition("GiB: ")[2].split()[0])
@@ -45,7 +45,7 @@ def test_a_budget_beyond_this_machine_is_refused_before_anything_is_made(refusal
     def build(*args):
         raise AssertionError("a model is made")
 
-    monkeypatch.setattr(one_run, "build", build)
+    monkeypatch.setattr(checks, "build", build)
     monkeypatch.setattr(memory, "physical", lambda: 24 * 2**30)
     line = refusal("--models", family, "--parameter-budget", "2000000000", "--num-seeds", "1")
     assert line.startswith("PARAMETER_BUDGET = 2000000000 needs at least 29.8 GiB of memory")
@@ -77,7 +77,7 @@ def test_memory_that_runs_out_is_one_line(refusal, monkeypatch, error, why):
     def make_target(config):
         raise error
 
-    monkeypatch.setattr(one_run, "make_target", make_target)
+    monkeypatch.setattr(checks, "make_target", make_target)
     line = refusal("--models", "RBM")
     assert line.startswith("this needs more memory than there is (")
     assert f"{why}): lower N_EVAL_SAMPLES, " in line
@@ -90,7 +90,7 @@ def test_an_array_of_more_entries_than_can_be_counted_is_one_line(refusal, monke
         words = jax.jit(lambda key: jax.random.bits(prng.unrolled(key), (2**33,)))
         words.lower(jax.random.key(0))
 
-    monkeypatch.setattr(one_run, "make_target", make_target)
+    monkeypatch.setattr(checks, "make_target", make_target)
     assert "more memory than there is (" in refusal("--models", "RBM")
 
 
@@ -99,7 +99,7 @@ def test_no_other_error_is_taken_for_one(monkeypatch, here, error):
     def make_target(config):
         raise error
 
-    monkeypatch.setattr(one_run, "make_target", make_target)
+    monkeypatch.setattr(checks, "make_target", make_target)
     with pytest.raises(type(error), match="a bug"):
         script.main(["--models", "RBM"])
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.engine import records
 from benchmark.files import results
-from benchmark.run import one_run, parts
+from benchmark.run import checks, one_run, parts
 
 N_SEEDS = 3
 
@@ -27,7 +27,7 @@ def job(make_config, tmp_path):
     )
     # States that hold more than weights, and rows that travel into the training.
     config = dataclasses.replace(config, rbm=dataclasses.replace(config.rbm, algorithm="PCD"))
-    return one_run.check(config)
+    return checks.check(config)
 
 
 def train(job, folder, *ranges):

@@ -16,7 +16,7 @@ from report_schema import checked
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import command_line
 from benchmark.files import results
-from benchmark.run import one_run, replay
+from benchmark.run import checks, one_run, replay
 from kinds.real import closing
 from models import vae
 
@@ -54,7 +54,7 @@ def run(folder, monkeypatch):
         if not place.exists():
             place.mkdir()
             words = [*SMALL.split(), *more.split(), "--out-dir", name]
-            job = one_run.check(command_line.parse(vars(script), words, ""))
+            job = checks.check(command_line.parse(vars(script), words, ""))
             one_run.execute(job, place, one_run.Started.now(), words, with_pictures=False)
         arrays = []
         for file in (results.SAMPLES_FILE, results.PARAMETERS_FILE):
@@ -136,7 +136,7 @@ def test_another_version_comes_as_near_as_is_promised(folder, monkeypatch):
     place = folder / "versions"
     place.mkdir()
     words = [*reference.WORDS, "--out-dir", "versions"]
-    job = one_run.check(command_line.parse(vars(script), words, ""))
+    job = checks.check(command_line.parse(vars(script), words, ""))
     one_run.execute(job, place, one_run.Started.now(), words, with_pictures=False)
     found, expected = reference.numbers(place), json.loads(reference.FILE.read_text())
     assert set(found["target"]) == set(expected["target"])

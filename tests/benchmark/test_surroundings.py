@@ -14,7 +14,7 @@ from test_endings import SMALL
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.engine import devices
 from benchmark.files import checkpoint
-from benchmark.run import one_run
+from benchmark.run import checks, one_run
 from core import surroundings
 from core.drawing import figures
 from core.errors import UserError
@@ -196,7 +196,7 @@ def test_a_user_s_own_look_changes_no_picture(tmp_path):
 
 
 def test_where_nothing_was_trained_nothing_is_said_to_be_kept(tmp_path, make_config):
-    progress = checkpoint.open_in(tmp_path, one_run.check(make_config(models=("HISTOGRAM",))))
+    progress = checkpoint.open_in(tmp_path, checks.check(make_config(models=("HISTOGRAM",))))
     line = one_run._unwritten(OSError(28, "No space left on device"), tmp_path, progress, trained=False)
     assert line.endswith("what was there before is unchanged; nothing was trained, so that nothing is lost")
     assert "what was trained is kept" in one_run._unwritten(OSError(28, "No"), tmp_path, progress, trained=True)

@@ -26,7 +26,7 @@ from benchmark.asked import config as configuration
 from benchmark.engine import devices
 from benchmark.files import archive, locks, results
 from benchmark.pictures.views import leaderboard
-from benchmark.run import one_run, parts
+from benchmark.run import checks, one_run, parts
 from benchmark.sweeps import cell_runs, sweep_boards, sweep_merge, sweep_scores
 from benchmark.sweeps.sweep_plan import cell_name, make_plan
 from benchmark.terminal import console, streams
@@ -958,7 +958,7 @@ def test_a_second_process_is_told_who_runs_the_sweep(executed, here, refused, ca
 def test_a_cell_that_another_process_finishes_or_runs_is_left_alone(executed, here, monkeypatch):
     (cell,) = plan_of("--sweep", "SEED=1").cells
     cell_runs.run_cell(cell, [], with_pictures=True)
-    path, whole = here / cell.config.out_dir / "metrics.json", one_run.check
+    path, whole = here / cell.config.out_dir / "metrics.json", checks.check
     content = path.read_bytes()
     path.unlink()
 
@@ -966,12 +966,12 @@ def test_a_cell_that_another_process_finishes_or_runs_is_left_alone(executed, he
         path.write_bytes(content)
         return whole(config)
 
-    monkeypatch.setattr(one_run, "check", check)
+    monkeypatch.setattr(checks, "check", check)
     assert cell_runs.run_cell(cell, [], with_pictures=True) == json.loads(content)
     assert len(executed) == 1
     assert (path.read_bytes(), (path.parent / "picture.png").exists()) == (content, True)
     path.unlink()
-    monkeypatch.setattr(one_run, "check", whole)
+    monkeypatch.setattr(checks, "check", whole)
     with locks.held(cell.config.out_dir):
         outcome = cell_runs.attempt(cell, [], with_pictures=True)
         assert outcome.report is None
@@ -1057,8 +1057,8 @@ def test_what_a_cell_prints_is_kept(executed, here, monkeypatch, capsys):
 
 
 def test_checking_many_cells_builds_each_thing_once(here, monkeypatch):
-    built, build = [], one_run.build
-    monkeypatch.setattr(one_run, "build", lambda name, *rest: built.append(name) or build(name, *rest))
+    built, build = [], checks.build
+    monkeypatch.setattr(checks, "build", lambda name, *rest: built.append(name) or build(name, *rest))
     words = "SEED=1,2,3", "RBM.learning_rate=1e-3,2e-3", "N_STEPS=8,16", "KLD_EPSILON=1e-6,1e-9"
     cell_runs.check(plan_of("--sweep", *words).cells)
     assert built == ["RBM"]

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import external
 from benchmark.asked.config import from_constants
-from benchmark.run import one_run
+from benchmark.run import checks
 from core import places
 from core.errors import UserError
 from kinds.real import csv_tables, tables
@@ -213,7 +213,7 @@ def test_any_file_gives_finite_rows_or_one_line(file, n_bins):
             {"TARGET_TYPE": "2D_GMM", "NUM_BINS": 0, "EXTERNAL_SAMPLES": entry},
             {"TARGET_TYPE": "1D_BETA", "NUM_BINS": 5, "EXTERNAL_PROBABILITIES": entry},
         ):
-            job, refused = said(one_run.check, from_constants(CONSTANTS | constants))
+            job, refused = said(checks.check, from_constants(CONSTANTS | constants))
             assert line is None or refused is not None
             for each in job.entries if job else ():
                 assert np.isfinite(each.rows if each.masses is None else each.masses).all()

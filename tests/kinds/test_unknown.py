@@ -6,7 +6,7 @@ from report_schema import checked
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import command_line
-from benchmark.run import one_run
+from benchmark.run import checks, one_run
 from kinds import exact
 from kinds.real import exact as real_exact
 
@@ -21,7 +21,7 @@ def test_an_unknown_divergence_is_a_word_with_its_reason(here, monkeypatch, caps
     monkeypatch.setattr(real_exact, "_MASS_ERROR", -1.0)
     words = [*WORDS.split(), "--out-dir", "out"]
     (here / "out").mkdir()
-    job = one_run.check(command_line.parse(vars(script), words, ""))
+    job = checks.check(command_line.parse(vars(script), words, ""))
     one_run.execute(job, here / "out", one_run.Started.now(), words, with_pictures=False)
     model = checked(here / "out")["models"]["GMM"]
     assert model["final"]["kl_exact"]["seeds"] == [None, None]
