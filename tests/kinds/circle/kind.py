@@ -163,7 +163,7 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
 
     floor = floor_of([score(perfect(i)[0])["kld"] for i in range(N_FLOOR_DRAWS)], 41)
     scorer = Scorer(n, target.codec.decode, False, ("kld",), score)
-    return Judge(scorer, {"kld": floor}, {"kld": "KLD (nats)"}, perfect, masses)
+    return Judge(scorer, {"kld": floor}, {"kld": "KLD (nats)"}, perfect, masses=masses)
 
 
 def _arc_masses(target: Target) -> np.ndarray:
