@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+import generative_models_GAN_VAE_RBM_benchmarks as script
+from benchmark.asked import command_line
+from benchmark.run import checks
 from models import MODELS
 from studies import starts
 from studies.starts import Start
@@ -17,6 +20,14 @@ def test_a_quarter_is_the_default_and_the_others_take_turns():
     # Every family on every kind of target, equally often.
     assert set(counts) == {f"{family}, {kind}" for family in MODELS for kind in starts.KINDS}
     assert set(counts.values()) == {150 // len(counts), 150 // len(counts) + 1}
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_no_case_is_refused(family, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    starts.write_table(tmp_path)
+    words = [*starts.cases()[f"{family}, table"], *starts.SHORT, "--out-dir", "out"]
+    checks.check(command_line.parse(vars(script), words, ""))
 
 
 def test_what_is_counted():
