@@ -37,7 +37,7 @@ def with_bins(target: Target, n_bins: int) -> Target:
     return target._replace(
         kind="bins",
         codec=codec,
-        truth=target.truth._replace(n_bins=n_bins, axes=axes),
+        truth=target.truth._replace(fixed=cells, axes=axes),
         comparable=True,
         grid=grid_over(axes, codec),
         entropy=None if masses is None else float(scipy.special.entr(masses).sum()),
@@ -48,15 +48,15 @@ def divergence(model: Any, state: Any, target: Target) -> Divergence | None:
     """KL(p ‖ q) in nats by enumeration of the bins; None where it is not defined."""
     if not has_divergence(model, target):
         return None
-    p = target.truth.cell_masses(Cells(target.truth.box, target.truth.n_bins, closed=True))
-    x, p = np.eye(target.truth.n_bins)[p > 0], p[p > 0]
+    p = target.truth.cell_masses(target.truth.fixed)
+    x, p = np.eye(len(p))[p > 0], p[p > 0]
     return checked(model, state, masses_divergence(p, log_q(model, state, x, (len(x),))), x, p)
 
 
 def of_masses(q: np.ndarray, target: Target, judge: Judge) -> dict[str, float | None]:
     """Scores of exact probabilities q [K]: no sample. Against held-out rows nothing is exact but how it is counted."""
     p = judge.masses
-    width = float(np.ptp(target.truth.box)) / target.truth.n_bins
+    width = float(np.ptp(target.truth.box)) / target.event.size
     scores = {"wasserstein": float(np.abs(np.cumsum(p - q)).sum() * width), "kl_exact": None}
     if target.empirical:
         return scores | {"kld": judge.of_shares(q)}
@@ -66,7 +66,7 @@ def of_masses(q: np.ndarray, target: Target, judge: Judge) -> dict[str, float | 
 
 def words(target: Target, config: Any) -> str:
     """Such as "20 bins · soft decode"."""
-    return f"{target.truth.n_bins} bins" + (" · soft decode" if config.decode == "soft" else "")
+    return f"{target.event.size} bins" + (" · soft decode" if config.decode == "soft" else "")
 
 
 # Cells, scores and pictures are those of a line.

@@ -115,14 +115,15 @@ def row_masses(rows: np.ndarray, cells: Cells) -> np.ndarray:
 
 
 def score_cells(truth: Any, n_per_axis: int) -> Cells:
-    """The cells of the KLD: the bins where there are any, otherwise open cells over the box.
+    """The cells of the KLD: those that cannot be split, otherwise open ones over the box.
 
     Args:
       truth: of a target.
-      n_per_axis: cells an axis; 0 means 50 on a line and 30 in the plane, and the unit cells of whole numbers.
+      n_per_axis: cells an axis; 0 means 50 on a line and 30 in the plane.
     """
-    if truth.n_bins:
-        return Cells(truth.box, truth.n_bins, closed=True)
-    if truth.discrete:
-        n_per_axis = round(float(np.ptp(truth.box)))
-    return Cells(truth.box, n_per_axis or (50 if len(truth.box) == 1 else 30), closed=False)
+    return truth.fixed or Cells(truth.box, n_per_axis or (50 if len(truth.box) == 1 else 30), closed=False)
+
+
+def units(box: np.ndarray) -> Cells:
+    """A cell for every whole number of a line, [1, 2] from half a unit below the smallest to half above the largest."""
+    return Cells(box, round(float(np.ptp(box))), closed=False)

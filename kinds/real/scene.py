@@ -22,7 +22,7 @@ def scene_of(target: Target, judge: Judge, config: Any) -> TargetPicture:
     # Not the grid, whose events are as many one-hot rows as there are bins.
     points = points_of(truth.axes(100))
     axes = [np.unique(points[:, axis]) for axis in range(target.dim)]
-    per_cell = bool(truth.n_bins) or truth.discrete
+    per_cell = truth.fixed is not None
     masses = judge.masses[: cells.n_per_axis**target.dim].reshape(shape)
     density, fine, energy = None, axes, None
     if target.log_prob is not None and not per_cell:
@@ -32,7 +32,8 @@ def scene_of(target: Target, judge: Judge, config: Any) -> TargetPicture:
             fine = [np.linspace(*side, int(points)) for side, points in zip(truth.box, n, strict=True)]
         nodes = np.stack(np.meshgrid(*fine, indexing="ij"), axis=-1).reshape(-1, target.dim)
         density = np.exp(target.log_prob(nodes)).reshape([len(axis) for axis in fine])
-    if truth.n_bins:
+    if target.codec.compared is not None:
+        # What families learn are the cells' masses.
         with np.errstate(divide="ignore"):
             energy = -np.log(masses)
     elif target.log_prob is not None:

@@ -29,10 +29,10 @@ class Sensitivity(NamedTuple):
 def sensitivity(scored: Sequence[Scored], config: Any, target: Target, judge: Judge) -> Sensitivity:
     """Scores the stored samples, and those of the target itself, over the whole grid.
 
-    Bins, and the cells of a Poisson target, cannot be split: there fewer cells are neighbours merged.
+    Bins, and the cells of whole numbers, cannot be split: there fewer cells are neighbours merged.
     """
     own = score_cells(target.truth, config.kld_cells)
-    merged = bool(target.truth.n_bins) or target.truth.discrete
+    merged = target.truth.fixed is not None
     if merged:
         counts = sorted({own.n_per_axis, *(n for n in (own.n_per_axis // 2, own.n_per_axis // 4) if n > 1)})
     else:

@@ -13,7 +13,7 @@ import scipy.stats
 from core.errors import UserError
 from kinds.contract import Target
 from kinds.real import shapes
-from kinds.real.cells import identity, row_masses, standardising
+from kinds.real.cells import identity, row_masses, standardising, units
 from kinds.real.mixtures import even_mixture, gaussian_mixture
 from kinds.real.quadrature import Parts
 from kinds.real.tables import MIN_ROWS, check_columns, notes_of, read_table, split_rows
@@ -64,6 +64,7 @@ def _poisson(name: str, n_cells: int) -> Target:
     law = scipy.stats.poisson(POISSON_RATE, loc=-POISSON_RATE)
     lowest = -POISSON_RATE
     n_cells = n_cells or int(law.ppf(0.999)) - lowest + 1
+    box = np.array([[lowest - 0.5, lowest - 0.5 + n_cells]])
     # Inversion on a float32 uniform: what lies beyond the table has less mass than one step of it, 2⁻²⁴.
     table = jnp.asarray(law.cdf(lowest + np.arange(40)), jnp.float32)
 
@@ -80,11 +81,11 @@ def _poisson(name: str, n_cells: int) -> Target:
         entropy=float(law.entropy()),
         comparable=False,
         truth=Real(
-            box=np.array([[lowest - 0.5, lowest - 0.5 + n_cells]]),
+            box=box,
             cell_masses=lambda cells: masses_from_cdf(law.cdf, cells),
             cdf=law.cdf,
             quantile=law.ppf,
-            discrete=True,
+            fixed=units(box),
         ),
     )
 
@@ -211,7 +212,7 @@ def _custom(config: Any) -> Target:
         truth=Real(
             box=box,
             cell_masses=lambda cells: row_masses(held_out, cells),
-            discrete=bool(whole.all() and train.shape[1] == 1),
+            fixed=units(box) if whole.all() and train.shape[1] == 1 else None,
         ),
         train_rows=train,
         held_out_rows=held_out,

@@ -30,8 +30,8 @@ class Real(NamedTuple):
     parts: Parts | None = None  # what the density is the sum of, for integrals under it
     modes: Modes | None = None
     scale: float | None = None  # the width of its narrowest feature, in units of x; None: unknown
-    discrete: bool = False  # only whole numbers have mass
-    n_bins: int = 0  # of the kind `bins`
+    fixed: Cells | None = None  # cells that cannot be split: bins, or a unit of a line for every whole number; None:
+    # any cells will do
     axes: Callable[[int], list[np.ndarray]] | None = (
         None  # (points an axis of a plane) -> D axes, whose points are shown
     )
@@ -60,8 +60,8 @@ def _axes_of(truth: Real) -> Callable[[int], list[np.ndarray]]:
     """Points over the box: every whole number that has mass, 400 of a line, or so many an axis of a plane."""
 
     def axes(plane):
-        if truth.discrete:
-            return [np.arange(truth.box[0, 0] + 0.5, truth.box[0, 1])]
+        if truth.fixed:
+            return truth.fixed.centres
         n = 400 if len(truth.box) == 1 else plane
         return [np.linspace(low, high, n) for low, high in truth.box]
 

@@ -110,7 +110,7 @@ def test_a_floor_keeps_what_a_median_over_seeds_needs(make_config):
     _, target, judge = judged(make_config, target_type="1D_TRIMODAL", num_bins=20, n_eval_samples=1000)
     floor = judge.floors["kld"]
     scores = [judge.scorer.score(judge.perfect(i)[0])["kld"] for i in range(N_FLOOR_DRAWS)]
-    assert target.truth.n_bins == 20
+    assert target.event.size == 20
     assert floor.median == pytest.approx(np.median(scores))
     assert floor.mean == pytest.approx(np.mean(scores))
     assert floor.median < floor.mean

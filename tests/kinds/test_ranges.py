@@ -47,7 +47,7 @@ def test_whole_numbers_have_cells_of_their_own(table):
 def test_other_numbers_have_none(table, column):
     target, _ = table(column)
     assert score_cells(target.truth, 0).n_per_axis == 50
-    assert not target.truth.discrete
+    assert target.truth.fixed is None
     assert not any("whole numbers" in note for note in target.notes)
 
 

@@ -135,7 +135,7 @@ def draw(target, n=N, seed=7, kind=lambda key: key):
 def test_log_prob_is_the_definition(make, name):
     target = make(name)
     x = np.arange(-4.0, 9.0)[:, None]
-    if not target.truth.discrete:
+    if target.truth.fixed is None:
         x = np.random.default_rng(0).uniform(-2.6, 2.6, (300, target.dim))
     with np.errstate(divide="ignore"):
         expected = np.log(density(name, x) if name in DEFINED else mixture_density(target.truth.modes, x))
@@ -146,7 +146,7 @@ def test_log_prob_is_the_definition(make, name):
 @pytest.mark.parametrize("name", EXACT)
 def test_density_integrates_to_one(make, name):
     target = make(name)
-    if target.truth.discrete:
+    if target.truth.fixed:
         total = np.exp(target.log_prob(np.arange(-4.0, 60)[:, None])).sum()
     else:
         # Seven or more deviations beyond every mode; the Beta law lives on its box.

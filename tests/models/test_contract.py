@@ -256,7 +256,7 @@ def test_log_prob(case):
     assert values.dtype == jnp.float32
     assert np.all(np.isfinite(values))
     if target.event.law.unit_vectors:
-        total = np.sum(np.exp(np.asarray(model.log_prob(case.first.trained, jnp.eye(target.truth.n_bins)), np.float64)))
+        total = np.sum(np.exp(np.asarray(model.log_prob(case.first.trained, jnp.eye(target.event.size)), np.float64)))
         # float32 logarithms of numbers near 1/6: each is off by at most a few times 2e-7.
         assert total == pytest.approx(1, abs=5e-6)
 
