@@ -100,7 +100,7 @@ def test_a_step_is_the_algorithm(make_config, name, target_type):
     by_hand = state
     for j in range(n_critic):
         own = noise._replace(
-            z_critic=noise.z_critic[j : j + 1], uniform_critic=noise.uniform_critic[j : j + 1],
+            z_critic=noise.z_critic[j : j + 1], draw_critic=noise.draw_critic[j : j + 1],
             mixing=noise.mixing[j : j + 1],
         )  # fmt: skip
         stepped, own_info = one_step(by_hand, batch[j], own)
