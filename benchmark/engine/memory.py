@@ -30,8 +30,11 @@ def check(config: Any, n_weights: int = 0) -> None:
         return
     dim = kind_asked(config).n_columns(config)
     row = 4 * dim
+    # By the constant that they grow with, and with which power of it.
+    powers = {"NUM_BINS": 2 if config.models else 1, "KLD_CELLS": dim}
     bytes_of = {
-        "NUM_BINS": 16 * config.num_bins,
+        # Of a family every bin is asked for its probability, in float64 and as a one-hot row.
+        "NUM_BINS": 16 * config.num_bins ** powers["NUM_BINS"],
         "KLD_CELLS": 0 if config.num_bins else 16 * config.kld_cells**dim,
         "BATCH_SIZE": row * config.batch_size * bool(config.models),
         # What is drawn, and the positions that it is compared with.
@@ -43,7 +46,7 @@ def check(config: Any, n_weights: int = 0) -> None:
     for name, needed in bytes_of.items():
         if needed > has:
             value = getattr(config, name.lower())
-            fits = int(value * (has / needed) ** (1 / dim if name == "KLD_CELLS" else 1))
+            fits = int(value * (has / needed) ** (1 / powers.get(name, 1)))
             raise UserError(
                 f"{name} = {value} needs at least {_gib(needed)} of memory, and this machine has {_gib(has)}: "
                 f"{fits} is the most that there could be room for"

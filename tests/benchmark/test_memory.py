@@ -21,7 +21,15 @@ GIB = 2**30
             dict(num_bins=0, target_type="2D_GMM", kld_cells=2**16),
             "64 GiB of memory, and this machine has 8 GiB: 23170",
         ),
-        (dict(num_bins=2**31 - 1), "NUM_BINS = 2147483647 needs at least 32 GiB"),
+        (
+            dict(num_bins=2**31 - 1, models=(), external_samples=(("A", "a.npy", 1),)),
+            "NUM_BINS = 2147483647 needs at least 32 GiB",
+        ),
+        # A family is asked for the probability of every bin.
+        (
+            dict(num_bins=65536),
+            "NUM_BINS = 65536 needs at least 64 GiB of memory, and this machine has 8 GiB: 23170 is",
+        ),
         (dict(batch_size=2**31 - 1, target_type="2D_GMM", num_bins=0), "BATCH_SIZE = 2147483647 needs at least 16 GiB"),
         (dict(n_eval_samples=2**31 - 1), "40 GiB of memory, and this machine has 8 GiB: 429496729 is the most that"),
         (dict(n_samples_train=2**31 - 1), "N_SAMPLES_TRAIN = 2147483647 needs at least 16 GiB"),
