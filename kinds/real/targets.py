@@ -42,22 +42,9 @@ def _beta(name: str) -> Target:
         ratio = exponentials[:, :alpha].sum(-1) / exponentials.sum(-1)
         return (low + (high - low) * ratio)[:, None]
 
-    return real_target(
-        name=name,
-        codec=identity(1),
-        sample=sample,
-        log_prob=lambda x: law.logpdf(x[:, 0]),
-        log_prob_kind="exact",
-        entropy=float(law.entropy()),
-        truth=Real(
-            box=np.array([[low, high]]),
-            cell_masses=lambda cells: masses_from_cdf(law.cdf, cells),
-            cdf=law.cdf,
-            quantile=law.ppf,
-            # An integrand may be infinite at an end, where no node lies.
-            parts=Parts(lambda x, part: law.logpdf(x[:, 0]), np.zeros((1, 1)), np.full((1, 1, 1), high), n_panels=8),
-        ),
-    )
+    # An integrand may be infinite at an end, where no node lies.
+    parts = Parts(lambda x, part: law.logpdf(x[:, 0]), np.zeros((1, 1)), np.full((1, 1, 1), high), n_panels=8)
+    return _of_law(name, law, sample, box=np.array([[low, high]]), parts=parts)
 
 
 def _poisson(name: str, n_cells: int) -> Target:
@@ -72,21 +59,29 @@ def _poisson(name: str, n_cells: int) -> Target:
         u = jax.random.uniform(key, (n, 1))
         return (lowest + jnp.sum(u >= table[None], axis=-1, keepdims=True)).astype(jnp.float32)
 
+    return _of_law(name, law, sample, box=box, fixed=units(box))
+
+
+def _of_law(name: str, law: Any, sample: Callable, **truth: Any) -> Target:
+    """A target on a line by its law.
+
+    Args:
+      name: of the target.
+      law: a distribution of `scipy.stats`; one of whole numbers has probabilities where families have densities.
+      sample: (key, n) -> [n, 1].
+      truth: fields of a `Real` that the law does not give.
+    """
+    discrete = isinstance(law.dist, scipy.stats.rv_discrete)
+    log_prob = law.logpmf if discrete else law.logpdf
     return real_target(
         name=name,
         codec=identity(1),
         sample=sample,
-        log_prob=lambda x: law.logpmf(x[:, 0]),
+        log_prob=lambda x: log_prob(x[:, 0]),
         log_prob_kind="exact",
         entropy=float(law.entropy()),
-        comparable=False,
-        truth=Real(
-            box=box,
-            cell_masses=lambda cells: masses_from_cdf(law.cdf, cells),
-            cdf=law.cdf,
-            quantile=law.ppf,
-            fixed=units(box),
-        ),
+        comparable=not discrete,
+        truth=Real(cell_masses=lambda cells: masses_from_cdf(law.cdf, cells), cdf=law.cdf, quantile=law.ppf, **truth),
     )
 
 

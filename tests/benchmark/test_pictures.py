@@ -126,6 +126,13 @@ def test_pictures_of_curves_alone_need_no_arrays(calls_of):
     assert calls["one.png"].args[-1].startswith("ONE · ")
 
 
+def test_what_the_kind_does_not_draw_is_not_promised_and_stays_among_the_losses(calls_of):
+    runs, calls = calls_of(ONE={"one": View("unheard of", lambda state: {"level": state}, ("estimate",))})
+    assert "one.png" not in pictures.names(CONFIG, runs, KINDS["bins"])
+    assert "one.png" not in calls
+    assert [*calls[pictures.LOSSES].args[1]["ONE"]] == ["loss", "estimate"]
+
+
 @pytest.mark.parametrize("kinds", [("bounds", "energy"), ("energy", "energy")])
 def test_only_the_same_shared_kind_can_be_shared(calls_of, kinds):
     first, second = ({"both": View(kind, lambda state: {"energy": state})} for kind in kinds)

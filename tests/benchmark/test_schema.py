@@ -320,3 +320,13 @@ def test_a_run_that_writes_one_fails_its_test_whatever_catches_exceptions(here, 
     with pytest.raises(pytest.fail.Exception, match=re.escape("$.floor.kld: None is not of type 'object'")):
         script.main(words)
     assert not (here / "out/SEED=1" / results.METRICS_FILE).exists()
+
+
+def test_a_report_that_names_its_kind_needs_less(report):
+    kind = changed(report, ["target"], {name: value for name, value in report["target"].items() if name != "box"})
+    assert not is_valid(kind)
+    assert is_valid(changed(kind, ["target", "kind"], "circle"))
+    alone = changed(kind, ["target", "kind"], "circle")
+    alone = changed(alone, ["floor"], {"kld": report["floor"]["kld"]})
+    assert is_valid(alone)
+    assert not is_valid(changed(alone, ["target"], report["target"]))

@@ -1146,3 +1146,11 @@ def test_a_sweep_says_that_compiled_programs_are_not_kept(executed, here, monkey
     for words, times in (([], 1), ([], 0), (["--compilation-cache", "off"], 0)):
         assert run("--sweep", "SEED=1", *words) == 0
         assert capsys.readouterr().out.count(line) == times
+
+
+def test_the_head_of_the_table_does_not_depend_on_what_has_finished():
+    plan = plan_of("--sweep", "SEED=1,2", SWEEP={})
+    (head,) = sweep_scores.csv_bytes(plan, []).decode().splitlines()
+    (score,) = score_of(plan, plan.cells[0], [1.0], floor=floor_of(PERFECT, 41))
+    assert sweep_scores.csv_bytes(plan, [score]).decode().splitlines()[0] == head
+    assert {"kld_over_floor", "kl_exact", "wasserstein_floor"} <= set(head.split(","))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,10 @@ import pytest
 import scipy.integrate
 import scipy.stats
 
+import targets
+from core.errors import UserError
 from core.places import ROOT, SCRIPT
+from kinds import registry
 from models import MODELS, build
 from tests.kinds.circle import kind as circle
 
@@ -69,10 +73,31 @@ def test_the_divergence_is_that_of_known_densities(make_config):
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in FAMILIES])
 def test_families_that_cannot_draw_such_events_say_so(name, make_config):
     target = circle.von_mises(None)
-    with pytest.raises(
-        Exception, match=f"{name} draws events of the law .* have 'direction'; GAN, VAE, WGAN, WGAN_GP can"
-    ):
+    said = f"^{name} draws events of the law .* have 'direction'; GAN, VAE, WGAN, WGAN_GP can draw them$"
+    with pytest.raises(UserError, match=said):
         build(name, make_config(num_bins=0), target)
+
+
+def test_bins_are_refused_where_a_kind_has_none(monkeypatch):
+    monkeypatch.setitem(registry.KINDS, "circle", circle.KIND)
+    for name, make in circle.KIND.targets.items():
+        monkeypatch.setitem(targets.TARGETS, name, make)
+    asked = types.SimpleNamespace(target_type="CIRCLE_VON_MISES", num_bins=0)
+    assert targets.kind_asked(asked) is circle.KIND
+    asked.num_bins = 20
+    with pytest.raises(UserError, match=r"^NUM_BINS = 20 has no meaning for CIRCLE_VON_MISES; set NUM_BINS = 0$"):
+        targets.kind_asked(asked)
+
+
+@pytest.mark.parametrize(("name", "num_bins"), [("GMM", 6), ("KDE", 6), ("HISTOGRAM", 0), ("KDE", 0)])
+def test_families_that_divide_a_range_need_one(name, num_bins, make_config):
+    config = make_config(target_type="1D_TRIMODAL", num_bins=num_bins)
+    target = targets.make_target(config)
+    without = target.codec._replace(event=target.event._replace(box=None))
+    with pytest.raises(
+        UserError, match=r"it divides a range, and events of the law '(normal|category)' have none here"
+    ):
+        build(name, config, target._replace(codec=without))
 
 
 def call(place, *words):
