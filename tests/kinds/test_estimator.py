@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import small_config
+from divergences import kl_exact
 
 import metrics
 from benchmark.engine.intervals import advance
 from benchmark.engine.records import Feed, streams
 from kinds.real.cells import score_cells
-from kinds.registry import kl_exact
 from models import MODELS, boltzmann, rbm, vae
 from targets import make_target
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
+from divergences import kl_exact
 
 from kinds.real.cells import score_cells
-from kinds.registry import kl_exact
 from models import MODELS
 from models.base import Model, packing
 from targets import make_target

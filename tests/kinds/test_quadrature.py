@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from divergences import divergence, kl_exact
 
 from kinds import exact
 from kinds.real import exact as real_exact
@@ -15,7 +16,6 @@ from kinds.real.cells import Cells
 from kinds.real.mixtures import gaussian_mixture
 from kinds.real.quadrature import Features
 from kinds.real.truth import Modes
-from kinds.registry import divergence, kl_exact
 from models import MODELS
 from models.base import Model
 

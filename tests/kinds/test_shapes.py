@@ -10,11 +10,11 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 import test_targets
+from divergences import kl_exact
 from test_targets import SHAPES, draw, gauss_legendre
 
 from kinds.real import quadrature, shapes
 from kinds.real.cells import Cells
-from kinds.registry import kl_exact
 from models.base import Model
 
 make = test_targets.make

@@ -5,6 +5,7 @@ import itertools
 import math
 import warnings
 
+import divergences
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,6 @@ import scipy.stats
 from sklearn.mixture import GaussianMixture
 
 from core.errors import UserError
-from kinds import registry
 from models import gmm, grouped, mixtures
 from targets import make_target
 
@@ -126,7 +126,7 @@ def test_log_prob_and_samples_are_those_of_the_mixture(make_config):
     x = np.random.default_rng(0).normal(size=(9, 2)) * 2
     np.testing.assert_allclose(model.log_prob(state, jnp.float32(x)), target.log_prob(x), rtol=1e-5)
     # The target itself: nothing is left of the divergence but float32's weights.
-    assert abs(registry.kl_exact(model, state, target)) < 1e-6
+    assert abs(divergences.kl_exact(model, state, target)) < 1e-6
     n = 20_000
     drawn = np.asarray(model.sample(jax.random.key(0), state, n))
     # Five standard errors of a mean; the target's mean is 0, its variances about 2.75.
@@ -160,7 +160,7 @@ def test_the_mixture_recovers_the_targets_own_components(make_config):
     spread = np.sqrt((modes.covariances**2 + variances[:, :, None] * variances[:, None, :]) / rows_each)
     assert np.all(np.abs(covariances[order] - modes.covariances) < 5 * spread)
     # 2 n KL is χ² with 23 degrees of freedom: above 60 once in 30 000 times.
-    assert 0 < registry.kl_exact(model, state, target) < 60 / (2 * n)
+    assert 0 < divergences.kl_exact(model, state, target) < 60 / (2 * n)
     # The best of several starts, at every iteration.
     assert np.all(np.diff(np.asarray(info.loss)) < 1e-5)
     np.testing.assert_array_equal(state.course[:60], info.loss)
