@@ -20,7 +20,7 @@ def cell_heights(samples: np.ndarray, target: TargetPicture) -> tuple[np.ndarray
       target: its cells; closed ones also take what lies outside.
 
     Returns:
-      Probabilities per bin if the target is binned, else densities that integrate to the share inside the cells;
+      Probabilities of cells that cannot be split, otherwise densities that integrate to the share inside the cells;
       and that share.
     """
     samples = np.asarray(samples, np.float64).reshape(len(samples), target.dim)

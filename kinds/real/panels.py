@@ -44,7 +44,7 @@ class _Panels:
         # A collapsed model's spike must not flatten everyone else: cut it, and say so in the panel's head.
         self.top = max(tallest, min(peak, 1.6 * tallest)) * self.room
         self.peak = peak
-        self.what = "probability per bin" if scene.binned else "probability density"
+        self.what = f"probability per {scene.cell}" if scene.binned else "probability density"
         self.movers = {}
 
     def tallest(self) -> float:

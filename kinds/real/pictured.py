@@ -15,11 +15,16 @@ class TargetPicture(NamedTuple):
     closed: bool  # samples outside go into the end cells (bins)
     axes: list[np.ndarray]  # per axis, the points at which families' views are known, and the density unless it says
     density: np.ndarray | None  # exact density there, [G] or [Gx, Gy]; None: the masses are drawn
-    binned: bool  # heights are probabilities per bin, not densities
+    binned: bool  # heights are probabilities of cells that cannot be split, not densities
     density_axes: list[np.ndarray] | None = None  # other points for the density, fine enough for narrow features
     empirical: bool = False  # the masses are shares of held-out rows: nothing about the target is exact
 
     energy: np.ndarray | None = None  # −ln p at the points of `axes`; None: unknown
+
+    @property
+    def cell(self) -> str:
+        """What a cell is that cannot be split."""
+        return "bin" if self.closed else "number"
 
     @property
     def panels(self) -> str:

@@ -62,8 +62,15 @@ def sensitivity(scored: Sequence[Scored], config: Any, target: Target, judge: Ju
         entries={name: np.moveaxis(np.array(values), 1, 0) for name, values in entries.items()},
         floor=np.moveaxis(np.array(floors), 1, 0),
         chosen=(own.n_per_axis, config.kld_epsilon),
-        label="cells that the bins are merged into" if merged else "cells" if target.dim == 1 else "cells an axis",
+        label=_label(target),
     )
+
+
+def _label(target: Target) -> str:
+    """What the grid has so many of."""
+    if target.truth.fixed:
+        return f"cells that the {'bins' if target.truth.fixed.closed else 'numbers'} are merged into"
+    return "cells" if target.dim == 1 else "cells an axis"
 
 
 def _partition(own: Cells, n_per_axis: int, merged: bool, target: Target) -> tuple[Any, np.ndarray]:

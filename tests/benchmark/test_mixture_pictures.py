@@ -49,7 +49,8 @@ def test_components_are_drawn_as_what_they_are(tmp_path, shown, kind, n_componen
     (fig,) = shown
     assert collisions(fig) == []
     left, _, right = fig.axes[:3]
-    assert f"{n_components} components, on 2 000 draws of the target:\ninertia 0.25" in "\n".join(texts(fig))
+    line = f"{n_components} components, on 2 000 draws of the target:\ninertia 0.25, log-likelihood −1.500 nats"
+    assert line in "\n".join(texts(fig))
     for line in right.lines[:2]:
         x, y = line.get_data()
         np.testing.assert_array_equal(x, np.arange(N_ITERATIONS))

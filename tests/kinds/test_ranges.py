@@ -10,7 +10,9 @@ import pytest
 import metrics
 from core.errors import UserError
 from kinds.real.cells import score_cells
+from kinds.real.panels import LinePanels
 from kinds.real.scene import scene_of
+from kinds.real.sensitivity import sensitivity
 from kinds.registry import kind_of
 from targets import make_target
 
@@ -41,6 +43,13 @@ def test_whole_numbers_have_cells_of_their_own(table):
     assert cells.n_per_axis == 64
     np.testing.assert_array_equal(cells.centres[0], np.arange(64))
     assert any("whole numbers from 0 to 63" in note for note in continuous.notes)
+    # No cell of it is called a bin.
+    judge = kind_of(continuous).judge(continuous, config)
+    scene = kind_of(continuous).scene(continuous, judge, config)
+    assert LinePanels(scene, [{}], {}).what == "probability per number"
+    assert sensitivity([], config, continuous, judge).label == "cells that the numbers are merged into"
+    binned = kind_of(target).scene(target, kind_of(target).judge(target, config), config)
+    assert LinePanels(binned, [{}], {}).what == "probability per bin"
 
 
 @pytest.mark.parametrize("column", [WHOLE * 1000, WHOLE + 0.5, WHOLE / 2], ids=["wide", "between", "halves"])

@@ -155,7 +155,7 @@ def energy_landscape(
     low, high, cut = scales.energy_limits(both, ENERGY_SPAN)
     whose = "the target's lowest" if target_energy is not None else "the lowest"
     note = f"cut {ENERGY_SPAN:g} nats above {whose}" if cut else ""
-    unit = "nats per bin" if target.binned else "nats"
+    unit = f"nats per {target.cell}" if target.binned else "nats"
     if target.dim == 1:
         fig = figures.new(9, 5.6, title)
         ax = fig.subplots()

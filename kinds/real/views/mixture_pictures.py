@@ -51,10 +51,9 @@ def clustering(
         arrays = part.arrays
         line = " "
         if not part.diverged:
-            line = (
-                f"{len(arrays['weights'])} components, {scored}:\n"
-                f"inertia {float(arrays['inertia']):.3g}, log-likelihood {float(arrays['log_likelihood']):.3f} nats"
-            ).replace("-", "−")
+            inertia, likelihood = f"{arrays['inertia']:.3g}", f"{arrays['log_likelihood']:.3f}"
+            numbers = f"inertia {_signed(inertia)}, log-likelihood {_signed(likelihood)} nats"
+            line = f"{len(arrays['weights'])} components, {scored}:\n{numbers}"
         heads.append((figures.header(ax, name, line, part.colour), [line]))
         if target.dim == 1:
             peaks.append(_in_line(ax, part, target, ticks))
@@ -89,6 +88,11 @@ def clustering(
     fig.draw_without_rendering()
     figures.fit_heads(heads)
     figures.save(fig, path)
+
+
+def _signed(number: str) -> str:
+    """A number with minus signs in place of hyphens."""
+    return number.replace("-", "−")
 
 
 def _in_plane(ax: Axes, part: Contribution, target: TargetPicture) -> None:
@@ -129,7 +133,7 @@ def _in_line(ax: Axes, part: Contribution, target: TargetPicture, ticks: bool) -
         ax.stairs(heights, target.edges[0], color=TARGET_COLOUR, lw=1.6, zorder=4)
         top = heights.max()
     ax.set(xlim=(low, high), xlabel="x")
-    ax.set_ylabel("probability per bin" if target.binned else "density")
+    ax.set_ylabel(f"probability per {target.cell}" if target.binned else "density")
     scales.round_ticks(ax.xaxis)
     if part.diverged:
         return top
