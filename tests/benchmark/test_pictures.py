@@ -108,6 +108,15 @@ def test_families_share_a_picture_that_both_name(calls_of, judge):
     assert [[*fields] for fields in losses.values()] == [["loss"], ["loss", "estimate"], ["loss", "estimate"]]
 
 
+def test_the_dashboards_axes_say_what_the_judge_measures(calls_of, judge):
+    _, calls = calls_of(ONE={})
+    assert calls[pictures.DASHBOARD].kwargs["labels"] == judge.labels
+    assert judge.labels == {"kld": "KLD (nats)", "wasserstein": "W₁ (units of x)"}
+    config = dataclasses.replace(CONFIG, target_type="2D_GMM", num_bins=0)
+    plane = make_judge(make_target(config), config)
+    assert plane.labels["wasserstein"] == "sliced W₁ (units of x)"
+
+
 def test_nothing_is_shown_of_weights_that_have_diverged(calls_of):
     view = {"both": View("bounds", lambda state: {"level": np.arange(2) + int(state)}, ("estimate",))}
     _, calls = calls_of(ONE=view, OTHER=(view, (1, None, 1)))

@@ -275,6 +275,10 @@ def test_pictures_show_the_middle_seed(made):
     *_, run = made
     # 0.1, 0.3, 0.4, +∞: the two in the middle are seeds 2 and 0.
     assert context.median_seed(run, "kld") == 2
+    # By another metric another one is.
+    last = run.evaluations[-1]
+    other = last._replace(metrics=last.metrics | {"wasserstein": np.array([0.1, 0.2, 0.3, np.inf])})
+    assert context.median_seed(run._replace(evaluations=[other]), "wasserstein") == 1
 
 
 def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):

@@ -749,6 +749,9 @@ def test_a_board_is_the_median_over_all_cells_of_medians_over_medians():
     assert (board.count[0, 0], board.lost[0, 0], board.n_seeds[0, 0], board.lost_seeds[0, 0]) == (3, 1, 9, 3)
     assert board.losses == [["1 of 3 cells"]]
     assert board.pooled == "3 budgets"
+    assert board.metric == "KLD"
+    other = scores[0]._replace(kind=scores[0].kind._replace(main="wasserstein"))
+    assert sweep_boards.metric_of([scores[0], other]) == "score"
     # Of two cells, one of them infinite, so is the median: the first alone would not be.
     assert np.isinf(sweep_boards.board_of(plan, [scores[0], scores[2]]).ratio).all()
     assert sweep_boards.board_of(plan, scores[:1]).ratio[0, 0] == pytest.approx(2e-3 / np.median(PERFECT))
@@ -799,6 +802,15 @@ def test_panels_stand_at_the_parameters_that_were_used():
     # Where one cell has no exact divergence there is no course of it.
     scores[0] = scores[0]._replace(final=scores[0].final | {"kl_exact": None})
     assert sweep_boards.panels_of(scores)[0].courses["RBM"].exact is None
+
+
+@pytest.mark.parametrize(
+    ("words", "known"), [((), True), (("--decode", "soft"), False), (("--num-bins", "0"), False)], ids=str
+)
+def test_the_exact_divergence_stands_beside_samples_of_the_same_model_and_cells(words, known):
+    plan = plan_of("--sweep", "SEED=1", *words)
+    (score,) = score_of(plan, plan.cells[0], [1.0, 2.0], floor=floor_of(PERFECT, 41), exact=[0.5, 0.6])
+    assert score.exact.tolist() == ([0.5, 0.6] if known else [])
 
 
 def test_another_setting_has_panels_of_the_families_that_depend_on_it():
