@@ -90,6 +90,11 @@ def way_of(name):
     return tuple(hasattr(MODELS[name].Config(), each) for each in ("learning_rate", "n_critic", "max_iter"))
 
 
+def quick_if(is_quick, *values, marks=(), id=None):
+    """A test's parameters, which only `make test-all` takes unless `is_quick`."""
+    return pytest.param(*values, marks=[*marks, *([] if is_quick else [pytest.mark.slow])], id=id)
+
+
 _FIRST = {way_of(name): name for name in reversed(MODELS)}.values()
 
 
@@ -98,7 +103,7 @@ def quick_first(name, *marks, values=()):
 
     The quick tests take the first family of each way, and `make test-all` takes all.
     """
-    return pytest.param(name, *values, marks=[*marks, *([] if name in _FIRST else [pytest.mark.slow])])
+    return quick_if(name in _FIRST, name, *values, marks=marks)
 
 
 def small_config(**fields) -> BenchmarkConfig:

@@ -197,6 +197,7 @@ def test_a_folder_that_jax_was_given_stays(cache_home):
     assert jax.config.jax_compilation_cache_dir == str(cache_home / "own")
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_programs_only_if_asked_to(tmp_path):
     args = [*("--models", "RBM", "--num-bins", "5", "--n-steps", "8", "--n-evaluations", "2", "--n-eval-samples", "64")]
     args += [*("--snapshot-percent", "50", "--batch-size", "16", "--parameter-budget", "60", "--out-dir", "out")]

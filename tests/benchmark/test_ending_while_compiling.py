@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import quick_if
 from test_endings import SMALL
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
@@ -93,10 +94,10 @@ def are_gone(pids, seconds):
 @pytest.mark.parametrize(
     ("number", "where"),
     [
-        (signal.SIGTERM, "benchmark.engine.training compile_shared 0"),
-        (signal.SIGINT, "benchmark.engine.training compile_shared 0"),
-        (signal.SIGUSR2, "kinds.real.judging score_cells 0"),
-        (signal.SIGINT, "kinds.real.judging score_cells 0"),
+        quick_if(True, signal.SIGTERM, "benchmark.engine.training compile_shared 0"),
+        quick_if(False, signal.SIGINT, "benchmark.engine.training compile_shared 0"),
+        quick_if(False, signal.SIGUSR2, "kinds.real.judging score_cells 0"),
+        quick_if(True, signal.SIGINT, "kinds.real.judging score_cells 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
@@ -120,6 +121,7 @@ def test_a_signal_ends_a_compilation_within_five_seconds(number, where, tmp_path
         assert are_gone(begun, 5)
 
 
+@pytest.mark.slow
 def test_a_sweep_says_what_is_finished(tmp_path):
     words = ("--sweep", "SEED=1,2", "--no-sweep-pictures")
     with started(tmp_path / "out", tmp_path / "temporary", "benchmark.run.fitting prepare 1", *words) as process:

@@ -103,6 +103,7 @@ def test_what_is_trained_does_not_depend_on_how_it_is_scored(run):
     assert scores[0] != scores[1]
 
 
+@pytest.mark.slow
 @pytest.mark.shipped_compilation
 def test_another_processor_comes_as_near_as_is_promised(run, folder):
     """Another set of instructions stands in for it: shorter vectors, without fused multiply-adds."""

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import report_schema
+from conftest import quick_if
 from PIL import Image
 from scipy import stats
 from sklearn.datasets import load_iris
@@ -70,6 +71,8 @@ CASES = [
 ]
 # All families at once with bins and in 2-D, else one in turn, hence each in 1-D: a run is mostly compilation.
 ALL_FAMILIES = {1, 11}
+# One of every kind of events and of tables; `make test-all` takes all targets, and all families at once.
+QUICK = {0, 7, 12, 13, 14}
 
 
 @pytest.fixture(autouse=True)
@@ -97,10 +100,7 @@ def arguments(case, families, out_dir="out"):
 
 @pytest.mark.parametrize(
     "number",
-    [
-        pytest.param(n, marks=[pytest.mark.slow] if n in ALL_FAMILIES else [], id=" ".join(case[::2]))
-        for n, case in enumerate(CASES)
-    ],
+    [quick_if(n in QUICK, n, id=" ".join(case[::2])) for n, case in enumerate(CASES)],
 )
 def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number, iris, tmp_path):
     families = list(MODELS) if number in ALL_FAMILIES else [list(MODELS)[number % len(MODELS)]]
@@ -203,17 +203,18 @@ def test_the_next_run_removes_the_last_one_s_files_and_no_other(tmp_path, monkey
 def test_the_same_command_gives_the_same_numbers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("one", "two"):
-        assert script.main(arguments(("1D_BETA", "--num-bins", "0"), ["VAE"], folder)) == 0
+        assert script.main(arguments(CASES[0], ["GAN"], folder)) == 0
     one, two = (np.load(tmp_path / folder / "samples.npz") for folder in ("one", "two"))
     with one, two:
         for name in one:
             np.testing.assert_array_equal(one[name], two[name])
     one, two = (json.loads((tmp_path / folder / "metrics.json").read_text()) for folder in ("one", "two"))
     assert one["floor"] == two["floor"]
-    assert one["models"]["VAE"]["final"] == two["models"]["VAE"]["final"]
-    assert one["models"]["VAE"]["final"]["classifier_accuracy"] is not None
+    assert one["models"]["GAN"]["final"] == two["models"]["GAN"]["final"]
+    assert one["models"]["GAN"]["final"]["classifier_accuracy"] is not None
 
 
+@pytest.mark.slow
 def test_soft_decoding_is_marked_and_lands_between_the_cells(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     case = ("1D_TRIMODAL", "--num-bins", "8", "--decode", "soft")
@@ -270,12 +271,12 @@ def test_external_entries_are_scored_alone_without_training(tmp_path, monkeypatc
 def test_a_familys_samples_score_the_same_when_they_come_from_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     case = ("2D_MIX_GAUSS", "--num-bins", "0")
-    assert script.main(arguments(case, ["VAE"])) == 0
+    assert script.main(arguments(case, ["HISTOGRAM"])) == 0
     with np.load(tmp_path / "out" / "samples.npz") as samples:
-        np.save("copy.npy", samples["VAE"][0])
-    assert script.main([*arguments(case, ["VAE"], "again"), "--external-samples", "copy", "copy.npy", "120"]) == 0
+        np.save("copy.npy", samples["HISTOGRAM"][0])
+    assert script.main([*arguments(case, ["HISTOGRAM"], "again"), "--external-samples", "copy", "copy.npy", "120"]) == 0
     report = json.loads((tmp_path / "again" / "metrics.json").read_text())
-    final, copied = report["models"]["VAE"]["final"], report["external"]["copy"]["final"]
+    final, copied = report["models"]["HISTOGRAM"]["final"], report["external"]["copy"]["final"]
     assert set(final) == set(copied)
     for name in (
         "kld",

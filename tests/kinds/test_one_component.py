@@ -6,7 +6,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import quick_if, small_config
 
 from benchmark.engine.records import Feed
 from benchmark.engine.training import Scorer, prepare, train
@@ -20,11 +20,13 @@ KINDS = {
     "bins": dict(target_type="1D_TRIMODAL", num_bins=9),
     "plane": dict(target_type="2D_GMM", num_bins=0),
 }
+# Each family once, and each kind; `make test-all` takes all.
+QUICK = [("GMM", "line"), ("GMM", "plane"), ("KMEANS", "line"), ("VBGMM", "plane"), ("BBVI", "bins")]
 
 
 def cases(*chosen):
     """Parametrises a test over (name, kind); one training a case, shared by its tests on one worker."""
-    marked = [pytest.param(*case, marks=pytest.mark.xdist_group(f"one {case}")) for case in chosen]
+    marked = [quick_if(case in QUICK, *case, marks=[pytest.mark.xdist_group(f"one {case}")]) for case in chosen]
     return pytest.mark.parametrize(("name", "kind"), marked)
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import quick_if
 
 from benchmark.engine.records import Streams, streams
 from kinds.registry import kind_of
@@ -48,9 +49,14 @@ SPECS = [
     )
 ]
 
+# The quick tests take every family with bins, and on a line or in a plane in turn.
+QUICK = [spec for i, spec in enumerate(SPECS) if i % 3 in (0, 1 + i // 3 % 2)]
 # The checks of one case share what is compiled for it, so one worker runs them all.
 pytestmark = pytest.mark.parametrize(
-    "spec", [pytest.param(spec, marks=pytest.mark.xdist_group(str(spec))) for spec in SPECS], ids=str, scope="module"
+    "spec",
+    [quick_if(spec in QUICK, spec, marks=[pytest.mark.xdist_group(str(spec))]) for spec in SPECS],
+    ids=str,
+    scope="module",
 )
 
 

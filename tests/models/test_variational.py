@@ -11,6 +11,7 @@ import optax
 import pytest
 import scipy.special
 import scipy.stats
+from conftest import quick_if
 from sklearn.mixture import BayesianGaussianMixture
 
 from core.errors import UserError
@@ -20,6 +21,8 @@ from targets import make_target
 
 K = 5
 FAMILIES = {"VBGMM": vbgmm, "BBVI": bbvi}
+# Where both have the same code for it; `make test-all` takes both.
+one_family = pytest.mark.parametrize("family", [quick_if(name == "VBGMM", name) for name in FAMILIES])
 
 
 @pytest.fixture
@@ -140,6 +143,7 @@ def test_a_prior_is_no_row():
     assert float(normal_wishart.n_components(law._replace(concentration=3 * law.concentration), prior, 400)) == 2
 
 
+@pytest.mark.slow
 def test_draws_are_differentiable_functions_of_the_law(float64):
     """d E[ln πₖ]/dα = ψ′(αₖ)·[k = l] − ψ′(Σα), and d E[ln det Λ]/dν = ½ Σᵢ ψ′((ν + 1 − i)/2), as means over draws."""
     law = some_law()
@@ -164,19 +168,19 @@ def test_draws_are_differentiable_functions_of_the_law(float64):
     close(gradient_of(lambda drawn: jnp.sum(drawn.means)).means, jnp.ones_like(law.means))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@one_family
 def test_rows_on_a_line_have_a_posterior(family, built):
     model, _ = built(family, target_type="2D_GMM", parameter_budget=24)
     along = jax.random.normal(jax.random.key(0), (300, 1))
     x = jnp.concatenate([along, 2 * along], axis=1)
-    state = model.init(jax.random.key(1), x)
+    state = jax.jit(model.init)(jax.random.key(1), x)
     for i in range(3):
         state, info = jax.jit(model.step)(state, x, model.noise(jax.random.key(i)))
         assert np.isfinite(info.loss)
     assert np.all(np.isfinite(model.log_prob(state, x)))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@one_family
 def test_seeds_side_by_side_evaluate_bounds_at_the_marks_alone(family, built):
     model, target = built(family)
     x = target.sample(jax.random.key(0), 64)
@@ -358,6 +362,7 @@ def trained(built, family, n_steps, n_rows, **settings):
     return model, *jax.jit(run)(jax.random.key(0)), x
 
 
+@pytest.mark.slow
 def test_summed_out_the_bound_of_gradients_is_no_lower_than_that_of_coordinate_ascent(built):
     model_vb, vb, _, x = trained(built, "VBGMM", 100, 64)
     # The average of noisy steps about the best q: what they are off by themselves is of the size of what is compared.
@@ -377,7 +382,7 @@ def test_summed_out_the_bound_of_gradients_is_no_lower_than_that_of_coordinate_a
     assert abs(last.mean() + found["BBVI"].summed_out) < 5 * last.std() / math.sqrt(500) + 0.01
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@one_family
 def test_course_holds_both_bounds_at_its_marks(family, built):
     model, target = built(family)
     x = target.sample(jax.random.key(1), 64)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from conftest import quick_if
 
 from benchmark.engine.records import Feed
 from models import build
@@ -36,7 +37,7 @@ def built(make_config):
     return make
 
 
-@pytest.mark.parametrize("family", scaling_points.FAMILIES)
+@pytest.mark.parametrize("family", [quick_if(name == "RBM", name) for name in scaling_points.FAMILIES])
 def test_workers_train_what_they_time(family, built, monkeypatch):
     config, target, model, feed = built(family)
     n_devices = len(jax.local_devices())

@@ -47,6 +47,7 @@ def test_mixtures_are_drawn_for_tuning_alone(kind):
     assert len({target.truth.modes.means.tobytes() for target in targets}) == 4
 
 
+@pytest.mark.slow
 def test_a_traced_setting_trains_as_a_written_one(monkeypatch):
     """The same seed, data and noise with the settings as constants of the program."""
     monkeypatch.setattr(search, "BUDGET", 60)
