@@ -268,6 +268,7 @@ def test_external_entries_are_scored_alone_without_training(tmp_path, monkeypatc
         assert samples["QCBM"].shape == (1, 300, 1)
 
 
+@pytest.mark.slow
 def test_a_familys_samples_score_the_same_when_they_come_from_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     case = ("2D_MIX_GAUSS", "--num-bins", "0")

@@ -106,7 +106,7 @@ def test_streams_differ_from_those_of_partitionable_keys():
         assert np.any(jax.random.bits(plain(KEY_DATA[1]), (8,)) != jax.random.bits(fast(KEY_DATA[1]), (8,)))
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (7,), (2, 3)], ids=str)
+@pytest.mark.parametrize("shape", [quick_if(shape == (7,), shape, id=str(shape)) for shape in [(), (0,), (7,), (2, 3)]])
 def test_streams_of_other_widths(shape):
     def floats(key, dtype):
         return jax.random.uniform(key, shape, dtype)
