@@ -2,6 +2,7 @@
 
     python3 -m studies.starts                       # 200 processes, two at a time
     python3 -m studies.starts --processes 50 --jobs 1
+    python3 -m studies.starts --show                # the table of docs/reproducibility.md
 
 Each process compiles everything anew: it has neither the kept programs of earlier runs nor those of its neighbours. A
 quarter of them are the default families on the default target; the others take every family alone, on every kind of
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from tabulate import tabulate
 
 from core import places, storage
 from models import MODELS
@@ -119,6 +121,18 @@ def figures(starts: Sequence[Start]) -> dict[str, Any]:
     }
 
 
+def markdown(results: Mapping[str, Any]) -> str:
+    """The table of all versions that were counted."""
+    rows = []
+    for versions, found in sorted(results.items()):
+        name, longest = max(found["cases"].items(), key=lambda case: case[1]["longest_seconds"])
+        counts = [found[count] for count in ("processes", "standing", "late", "failed")]
+        median = found["cases"][DEFAULT]["median_seconds"]
+        rows.append([versions, *counts, f"{median:.0f} s", f"{longest['longest_seconds']:.0f} s ({name})"])
+    head = ["", "processes", "stand", "late", "failed", "default families, median", "longest of all"]
+    return tabulate(rows, head, tablefmt="github", disable_numparse=True)
+
+
 def measure(n: int, jobs: int, only: Sequence[str] = ()) -> list[Start]:
     """Starts n processes, so many at a time, and says of each how long it took."""
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(jobs) as pool:
@@ -140,7 +154,11 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", nargs="+", default=(), choices=[*cases()], help="these cases, whose figures are not kept"
     )
+    parser.add_argument("--show", action="store_true", help="print the last figures alone")
     options = parser.parse_args(args)
+    if options.show:
+        print(markdown(json.loads(RESULTS.read_text())))
+        return 0
     found = figures(measure(options.processes, options.jobs, options.only))
     if options.only:
         print(json.dumps(found, indent=1))

@@ -1,6 +1,7 @@
 """Fresh processes come to their end; which cases there are, and what is counted of them."""
 
 import collections
+import json
 import sys
 
 import pytest
@@ -41,6 +42,12 @@ def test_what_is_counted():
         "late": 1,
     }
     assert found["cases"]["a"] == {"processes": 3, "median_seconds": 11.0, "longest_seconds": 34.0}
+
+
+def test_the_table_of_the_docs_is_that_of_the_results():
+    table = starts.markdown(json.loads(starts.RESULTS.read_text()))
+    assert table.count("| Python 3.") >= 1
+    assert table in (starts.ROOT / "docs" / "reproducibility.md").read_text()
 
 
 def test_a_process_that_stands_is_stopped_and_said_so(tmp_path, monkeypatch):
