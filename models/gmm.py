@@ -216,7 +216,7 @@ def em_step(params: Params, x: jax.Array, kind: str, floor: Any, whole: bool = F
 
     `whole` as for `mixtures.log_density`.
     """
-    sums = mixtures.expectation(*gaussians(params, kind), x, whole=whole)
+    sums = mixtures.expectation(gaussians(params, kind), x, whole=whole)
     new = _maximised(params, sums, len(x), kind, floor)
     return new, -sums.log_total / len(x)
 

@@ -189,7 +189,7 @@ def assign(
     params: Params, x: jax.Array, weights: jax.Array | None = None, whole: bool = False
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Rows x [n, D] to their nearest centres: counts [K], inertia [] (a mean), sums of the rows [K, D]."""
-    sums = mixtures.expectation(*cells(params), x, weights, hard=True, whole=whole)
+    sums = mixtures.expectation(cells(params), x, weights, hard=True, whole=whole)
     # A log component is minus half the squared distance.
     return sums.counts, -2 * sums.log_total / jnp.sum(sums.counts), sums.first
 

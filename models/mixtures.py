@@ -162,9 +162,7 @@ def nearest(constant: jax.Array, centres: jax.Array, whitening: jax.Array, x: ja
 
 
 def expectation(
-    constant: jax.Array,
-    centres: jax.Array,
-    whitening: jax.Array,
+    components: tuple[jax.Array, jax.Array, jax.Array],
     x: jax.Array,
     weights: jax.Array | None = None,
     hard: bool = False,
@@ -173,15 +171,14 @@ def expectation(
     """The E-step: responsibilities r = exp(log component − ln Σ) of every row, and the sums that an M-step needs.
 
     Args:
-      constant: [K], of Gaussian components.
-      centres: [K, D].
-      whitening: [K, D, D], lower triangular.
+      components: Gaussian ones, their constants [K], centres [K, D] and lower triangular whitening [K, D, D].
       x: rows [n, D].
       weights: of the rows [n]; None: 1.
       hard: the most probable component has all of a row, and `log_total` is its alone; those in a tie share it. For
         components of one weight and whitening 1.
       whole: as for `log_density`.
     """
+    constant, centres, whitening = components
     dim = x.shape[1]
     rows, columns = triangle(dim)
     blocks = _blocks(x, weights, len(constant), whole)

@@ -126,7 +126,7 @@ def vb_step(
     `mixtures.log_density`.
     """
     law = law_of(params)
-    sums = mixtures.expectation(*normal_wishart.log_expectations(law), x, weights, whole=whole)
+    sums = mixtures.expectation(normal_wishart.log_expectations(law), x, weights, whole=whole)
     n = jnp.sum(sums.counts)
     loss = (normal_wishart.kl(law, prior) - sums.log_total) / n
     precision = prior.mean_precision + sums.counts

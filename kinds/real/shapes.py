@@ -37,7 +37,7 @@ def moons(name: str) -> Target:
     def base(u, xp):
         return 2 * xp.cos(math.pi * u) - 1, 2 * xp.sin(math.pi * u) - 0.5
 
-    return _noisy_curves(name, base, (1.0, -1.0), u, weights, 0.2, np.array([[-4.0, 4.0], [-2.7, 2.7]]))
+    return _noisy_curves(name, base, (1.0, -1.0), (u, weights), 0.2, np.array([[-4.0, 4.0], [-2.7, 2.7]]))
 
 
 def circles(name: str) -> Target:
@@ -62,7 +62,7 @@ def circles(name: str) -> Target:
         ]
         return scipy.special.logsumexp(each, axis=0) - math.log(2 * math.pi * deviation**2 * len(radii))
 
-    target = _noisy_curves(name, base, radii, u, weights, deviation, np.array([[-3.75, 3.75]] * 2))
+    target = _noisy_curves(name, base, radii, (u, weights), deviation, np.array([[-3.75, 3.75]] * 2))
     return target._replace(log_prob=log_prob, log_prob_kind="exact")
 
 
@@ -77,7 +77,7 @@ def spirals(name: str) -> Target:
         t = 3 * math.pi * xp.sqrt(u)
         return t / 3 * xp.cos(t), t / 3 * xp.sin(t)
 
-    return _noisy_curves(name, base, (1.0, -1.0), root**2, 2 * root * weights, 0.1, np.array([[-3.75, 3.75]] * 2))
+    return _noisy_curves(name, base, (1.0, -1.0), (root**2, 2 * root * weights), 0.1, np.array([[-3.75, 3.75]] * 2))
 
 
 def pinwheel(name: str) -> Target:
@@ -172,8 +172,7 @@ def _noisy_curves(
     name: str,
     base: Callable[[Any, Any], tuple[Any, Any]],
     factors: tuple[float, ...],
-    u: np.ndarray,
-    weights: np.ndarray,
+    rule: tuple[np.ndarray, np.ndarray],
     deviation: float,
     box: np.ndarray,
 ) -> Target:
@@ -183,11 +182,11 @@ def _noisy_curves(
       name: what pictures call it.
       base: (u, array library) -> x and y of the curve, where u is uniform in [0, 1].
       factors: one a copy.
-      u: [T], nodes of the rule in u.
-      weights: [T], sum 1.
+      rule: of integration over u, its nodes [T] and their weights [T], whose sum is 1.
       deviation: of the noise.
       box: [2, 2].
     """
+    u, weights = rule
     points = np.stack(base(u, np), axis=-1)
     centres = np.concatenate([factor * points for factor in factors])  # [C, 2]
     shares = np.tile(weights / len(factors), len(factors))  # [C]
