@@ -50,7 +50,8 @@ class About(NamedTuple):
     needs: Need | None = None  # where it has an effect; None: everywhere
     traced: bool = False  # whether training takes it as an argument, so that runs that differ in it share a program
     row: str = ""  # how a leaderboard names its value, where results of other values are not comparable
-    swept: bool = True  # whether a sweep may vary it
+    fixed: str = ""  # why no sweep can vary it; empty: one can
+    told: str = ""  # what its values tell apart in tables of a sweep: "row", "column", "size" or "draw"
 
     @property
     def range(self) -> str:
@@ -72,6 +73,11 @@ def setting(default: Any, meaning: str, **about: Any) -> Any:
 def about(field: dataclasses.Field) -> About:
     """What is said of a field that `setting` has made."""
     return field.metadata[_KEY]
+
+
+def says(field: dataclasses.Field) -> bool:
+    """Whether a field has been made by `setting`; a group of settings has not."""
+    return _KEY in field.metadata
 
 
 _LATER = contextvars.ContextVar("later", default=False)
@@ -138,7 +144,7 @@ class Settings:
 
 def described(fields: typing.Mapping[str, dataclasses.Field]) -> str:
     """Lines of a docstring that say what fields mean, for the command line's help."""
-    return "".join(f"    {name}: {help_of(about(field))}\n" for name, field in fields.items() if _KEY in field.metadata)
+    return "".join(f"    {name}: {help_of(about(field))}\n" for name, field in fields.items() if says(field))
 
 
 def help_of(said: About) -> str:

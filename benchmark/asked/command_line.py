@@ -5,14 +5,14 @@ import dataclasses
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import tyro
 
 from benchmark.asked import words
 from benchmark.asked.config import BenchmarkConfig, check_kind, fields_of, settings_of, sweepable
 from benchmark.asked.constants import Constants, check_choice, check_no_sweep
+from benchmark.asked.many_runs import MANY_RUNS
 from benchmark.asked.resources import LAUNCHERS, Slurm
 from core.errors import UserError
 from core.settings import Settings, about, checked_later, described, setting
@@ -33,16 +33,7 @@ class Command(NamedTuple):
 
 
 FURTHER = {
-    "sweep": (
-        tuple[str, ...],
-        setting((), "NAME=value,value … of constants or settings: all combinations are run"),
-    ),
-    "sweep_pictures": (bool, setting(True, "whether every run of a sweep draws its own pictures")),
-    "launcher": (
-        Literal[LAUNCHERS],
-        setting("local", "where the runs of a sweep take place: here, or as a job array on a cluster"),
-    ),
-    "slurm": (Slurm, field(default_factory=Slurm)),
+    **MANY_RUNS,
     "merge": (
         bool,
         setting(False, "write the files over all finished runs of a sweep, and run nothing"),

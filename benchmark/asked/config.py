@@ -6,12 +6,11 @@ from dataclasses import field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from benchmark.asked.constants import Constants, Entries, check_choice
+from benchmark.asked.many_runs import MANY_RUNS, SAME_RESULTS
 from core.errors import UserError, check_whole, unknown_choice
-from core.settings import about
+from core.settings import about, says
 from models import MODELS
 
-# What decides which runs there are and where, and is no part of any of them.
-OF_A_SWEEP = ("SWEEP", "SWEEP_PICTURES", "LAUNCHER", "SLURM")
 _ENTRIES = {name.upper() for name, kind in get_type_hints(Constants).items() if kind == Entries}
 
 # The constants and, for every registered family, its own settings under its lower-case name.
@@ -36,12 +35,19 @@ def from_constants(constants: Mapping[str, Any]) -> BenchmarkConfig:
 def sweepable() -> dict[str, Any]:
     """Every name that a sweep may vary -> the type of its values; a family's whole line is a Mapping."""
     hints = get_type_hints(Constants)
-    # Every run has a folder of its own in it; and no result depends on whether compiled programs are kept.
-    kinds = {each.name.upper(): hints[each.name] for each in dataclasses.fields(Constants) if about(each).swept}
+    kinds = {each.name.upper(): hints[each.name] for each in dataclasses.fields(Constants) if not about(each).fixed}
     for name, family in MODELS.items():
         kinds[name] = Mapping
         kinds |= {f"{name}.{setting}": kind for setting, kind in get_type_hints(family.Config).items()}
     return kinds
+
+
+def fixed() -> dict[str, str]:
+    """Every name that no sweep can vary -> why."""
+    fields = [(each.name, each) for each in dataclasses.fields(Constants)]
+    fields += [(name, each) for name, (_, each) in MANY_RUNS.items()]
+    reasons = {name.upper(): about(each).fixed if says(each) else SAME_RESULTS for name, each in fields}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def with_values(shared: Any, values: Mapping[str, Any], out_dir: str) -> BenchmarkConfig:
@@ -76,7 +82,7 @@ def with_values(shared: Any, values: Mapping[str, Any], out_dir: str) -> Benchma
 def fields_of(constants: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a BenchmarkConfig out of upper-case names."""
     values = {}
-    known = {constant.name.upper() for constant in dataclasses.fields(Constants)} | {*MODELS, *OF_A_SWEEP}
+    known = {name.upper() for name in (*(field.name for field in dataclasses.fields(Constants)), *MODELS, *MANY_RUNS)}
     # Unknown names first: a misspelt constant is missing as well, and what was typed is what its user looks for.
     for name in constants:
         # A leading underscore marks the user's own helpers.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmark.asked.external import check_entries
+from benchmark.asked.many_runs import SAME_RESULTS
 from core.errors import UserError, check_path, unknown_choice
 from core.settings import HIGHEST, WITH_BINS, Need, Settings, about, setting
 from kinds.real.targets import mixture_constants
@@ -30,8 +31,8 @@ _OF_COMPONENTS = dict(_OF_TARGET, needs=_GMM)
 class Constants(Settings, of=""):
     """Everything that defines a run."""
 
-    target_type: Literal[tuple(TARGETS)] = setting("1D_TRIMODAL", "the distribution to learn", **_OF_TARGET)
-    num_bins: int = setting(20, "one-hot cells of a target on a line; 0: continuous", **_SIZE, **_OF_TARGET)
+    target_type: Literal[tuple(TARGETS)] = setting("1D_TRIMODAL", "the distribution to learn", told="row", **_OF_TARGET)
+    num_bins: int = setting(20, "one-hot cells of a target on a line; 0: continuous", told="row", **_SIZE, **_OF_TARGET)
     n_samples_train: int = setting(
         0, "rows of a fixed training set, and as many held out; 0: fresh draws", row="{} rows", **_SIZE, **_OF_TARGET
     )
@@ -50,13 +51,17 @@ class Constants(Settings, of=""):
         row="covariances {}",
         **_OF_COMPONENTS,
     )
-    models: tuple[Literal[tuple(MODELS)], ...] = setting(("GAN", "VAE", "RBM"), "families to train; (): none")
-    parameter_budget: int = setting(1600, "trainable weights of a family, all its networks together", **_COUNT)
+    models: tuple[Literal[tuple(MODELS)], ...] = setting(
+        ("GAN", "VAE", "RBM"), "families to train; (): none", told="column"
+    )
+    parameter_budget: int = setting(
+        1600, "trainable weights of a family, all its networks together", told="size", **_COUNT
+    )
     hidden_layers: int = setting(2, "hidden layers of every multilayer perceptron", **_COUNT)
     n_steps: int = setting(20_000, "training steps, one minibatch each", **_COUNT)
     batch_size: int = setting(128, "rows of a minibatch", **_COUNT)
     num_seeds: int = setting(4, "independent repetitions of every family", **_COUNT)
-    seed: int = setting(42, "root of all randomness", **_SIZE)
+    seed: int = setting(42, "root of all randomness", told="draw", **_SIZE)
     n_evaluations: int = setting(
         40, "scores during training, at equal distances; divides N_STEPS", **_COUNT, **_OF_SCORE
     )
@@ -82,13 +87,16 @@ class Constants(Settings, of=""):
         5, "% of the training between two timeline pictures; divides 100", affects=("pictures",), **_COUNT
     )
     out_dir: str = setting(
-        "results_classical_benchmarks", "folder that everything is written to", affects=("nothing",), swept=False
+        "results_classical_benchmarks",
+        "folder that everything is written to",
+        affects=("nothing",),
+        fixed="it holds a folder for every cell",
     )
     compilation_cache: Literal["off", "on"] = setting(
         "on",
         "keep compiled programs in a private folder: the next run starts sooner",
         affects=("nothing",),
-        swept=False,
+        fixed=SAME_RESULTS,
     )
     external_samples: Entries = setting(
         (), "scored beside the families: name, file of rows, parameters or None", **_OF_SCORE
@@ -132,6 +140,11 @@ class Constants(Settings, of=""):
 def affecting(what: str) -> list[str]:
     """The names of the constants that affect "target", "score", "training", "pictures" or "nothing"."""
     return [field.name for field in dataclasses.fields(Constants) if what in about(field).affects]
+
+
+def telling(*what: str) -> list[str]:
+    """The constants, as users write them, whose values tell a sweep's rows, columns, sizes or draws apart."""
+    return [field.name.upper() for field in dataclasses.fields(Constants) if about(field).told in what]
 
 
 def rows_of_board() -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from benchmark.asked.command_line import FURTHER
 from benchmark.asked.constants import Constants
+from benchmark.asked.many_runs import MANY_RUNS
 from benchmark.asked.resources import Slurm
 from core.places import ROOT
 from core.settings import About, about
@@ -77,7 +78,7 @@ def of_many_runs() -> str:
         if not dataclasses.is_dataclass(hint):
             said = about(field)
             option = f"`--{name.replace('_', '-')}`"
-            constant = f"`{name.upper()}`, {option}" if name in ("sweep", "sweep_pictures", "launcher") else option
+            constant = f"`{name.upper()}`, {option}" if name in MANY_RUNS else option
             rows.append((constant, _default(field.default), said.meaning))
     return _table(("name", "default", "meaning"), rows)
 

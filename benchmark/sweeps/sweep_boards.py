@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.asked.constants import telling
 from benchmark.files import results
 from benchmark.pictures.views import tradeoff
 from benchmark.pictures.views.boards import Board, Course, Level, Panel
@@ -166,7 +167,7 @@ def in_order(scores: Sequence[Score]) -> dict[str, bool]:
 
 def pooled(plan: Plan, without: str = "") -> str:
     """What the cells of one target differ in, such as "5 PARAMETER_BUDGET × 2 SEED"; empty for one cell a target."""
-    ignored = ("TARGET_TYPE", "NUM_BINS", "MODELS", *OF_TARGETS, without)
+    ignored = (*telling("row", "column"), *OF_TARGETS, without)
     lengths = {name: len(values) for name, values in plan.swept.items() if name not in ignored}
     return " × ".join(
         f"{n} budgets" if name == BUDGET else f"{n} values of {name}" for name, n in lengths.items() if n > 1

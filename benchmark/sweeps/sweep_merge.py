@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.asked.constants import telling
 from benchmark.files import results
 from benchmark.pictures.views import leaderboard, tradeoff
 from benchmark.pictures.views.boards import Board
@@ -30,7 +31,7 @@ _VIEWS = [
 ]
 # What else is swept and numeric has a picture of its own: not what tells rows or columns apart, nor a draw's number.
 _PICTURE_OF = "sweep_{}.png"
-_NO_SETTING = (BUDGET, "SEED", "TARGET_TYPE", "NUM_BINS", "MODELS")
+_NO_SETTING = telling("row", "column", "size", "draw")
 
 
 class Merged(NamedTuple):

@@ -18,15 +18,6 @@ from models import MODELS
 
 _LONGEST_NAME = 100  # letters of a folder's name; what is longer ends in a hash
 _LONGEST_VALUE = 40
-# What no sweep can vary, and why.
-_FIXED = {
-    "OUT_DIR": "it holds a folder for every cell",
-    "COMPILATION_CACHE": "no result depends on it; set it for all cells",
-    "SWEEP": "it is the sweep",
-    "SWEEP_PICTURES": "no result depends on it; set it for all cells",
-    "LAUNCHER": "no result depends on it; set it for all cells",
-    "SLURM": "no result depends on it; set it for all cells",
-}
 
 
 class Cell(NamedTuple):
@@ -121,13 +112,13 @@ def cell_name(values: Mapping[str, Any]) -> str:
 
 def _lists(sweep: Mapping[str, Any] | Sequence[str]) -> dict[str, Sequence[Any]]:
     """Constant -> its values, from the config block's dict or from words of the command line."""
-    kinds = configuration.sweepable()
+    kinds, fixed = configuration.sweepable(), configuration.fixed()
     lists: dict[str, Sequence[Any]] = {}
     for entry in sweep:
         name, equals, text = (entry, "=", "") if isinstance(sweep, Mapping) else entry.partition("=")
-        fixed = str(name).partition(".")[0]
-        if fixed in _FIXED:
-            raise UserError(f"SWEEP cannot vary {fixed}: {_FIXED[fixed]}")
+        constant = str(name).partition(".")[0]
+        if constant in fixed:
+            raise UserError(f"SWEEP cannot vary {constant}: {fixed[constant]}")
         if name not in kinds:
             raise _unknown(str(name), kinds)
         if not equals:
