@@ -32,6 +32,16 @@ class Feed(NamedTuple):
         return rows[jax.random.randint(key, (self.batch_size,), 0, len(rows))]
 
 
+class Schedule(NamedTuple):
+    """How long is trained, and how often."""
+
+    n_steps: int  # training steps, a multiple of n_evaluations
+    n_evaluations: int  # intervals
+    n_seeds: int  # independent repetitions
+    seed: int  # the root of all randomness
+    first_seed: int = 0  # the number of the first repetition, where others train those before it
+
+
 class Streams(NamedTuple):
     """The key streams of one seed."""
 

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmark.engine.intervals import advance, all_finite, over_seeds
 from benchmark.engine.programs import compile_shared, compiling, memory_bytes
-from benchmark.engine.records import Begun, Cost, Evaluation, Feed, Run, Streams, data_key, streams
+from benchmark.engine.records import Begun, Cost, Evaluation, Feed, Run, Schedule, Streams, data_key, streams
 from core import prng
 from kinds.contract import Scorer
 from models.base import Model, watched
@@ -87,29 +87,16 @@ class Program(NamedTuple):
     compile_seconds: float
 
 
-def prepare(
-    model: Model,
-    feed: Feed,
-    scorer: Scorer,
-    *,
-    n_steps: int,
-    n_evaluations: int,
-    n_seeds: int,
-    seed: int,
-    first_seed: int = 0,
-) -> Program:
+def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Program:
     """Compiles one family's training. Safe to call from several threads at once.
 
     Args:
       model: the family, built for the target.
       feed: the training events.
       scorer: the metrics.
-      n_steps: training steps, a multiple of n_evaluations.
-      n_evaluations: intervals.
-      n_seeds: independent repetitions.
-      seed: the root of all randomness.
-      first_seed: the number of the first repetition, where others train those before it.
+      schedule: how long is trained, and how often.
     """
+    n_steps, n_evaluations, n_seeds, seed, first_seed = schedule
 
     def own(numbers):
         return model.with_numbers(numbers) if model.numbers else model

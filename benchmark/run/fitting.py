@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from benchmark.engine.programs import forget_unused
-from benchmark.engine.records import Cost, Feed, Run
+from benchmark.engine.records import Cost, Feed, Run, Schedule
 from benchmark.engine.training import Program, prepare, step_cost, train
 from benchmark.files.checkpoint import Checkpoint
 from benchmark.terminal import console
@@ -43,21 +43,13 @@ def compile_all(
 ) -> list[Compiled]:
     """Compiles the training of these seeds of every family that an earlier process has not trained to its end."""
     forget_unused()
+    schedule = Schedule(config.n_steps, config.n_evaluations, len(seeds), config.seed, seeds.start)
 
     def compiled(model):
         whole = checkpoint.whole(model, feed, config.n_steps)
         if whole:
             return Compiled(model.name, None, whole[1], whole[0])
-        program = prepare(
-            model,
-            feed,
-            judge.scorer,
-            n_steps=config.n_steps,
-            n_evaluations=config.n_evaluations,
-            n_seeds=len(seeds),
-            seed=config.seed,
-            first_seed=seeds.start,
-        )
+        program = prepare(model, feed, judge.scorer, schedule)
         return Compiled(model.name, program, step_cost(model, feed, program.advance), None)
 
     # Compilation uses one core: side by side it takes half the time, and it is over before anything is timed.

@@ -14,10 +14,13 @@ def compiled_training(model: Any, feed: Any, config: Any, n_steps: int, n_seeds:
     import jax.numpy as jnp
     import numpy as np
 
+    from benchmark.engine.records import Schedule
     from benchmark.engine.training import Scorer, prepare
 
     scorer = Scorer(16, lambda events: events, False, (), lambda x: {})
-    program = prepare(model, feed, scorer, n_steps=n_steps, n_evaluations=1, n_seeds=n_seeds, seed=config.seed)
+    program = prepare(
+        model, feed, scorer, Schedule(n_steps=n_steps, n_evaluations=1, n_seeds=n_seeds, seed=config.seed)
+    )
     held = {"states": program.init(program.keys, program.rows)}
     nobody = np.zeros(len(program.keys.key_init), bool)
 

@@ -76,13 +76,14 @@ def step(order: dict) -> dict:
 
 def whole_training(order: dict) -> dict:
     """The process's peak over a whole training with all its scores."""
+    from benchmark.engine.records import Schedule
     from benchmark.engine.training import prepare, train
     from benchmark.files.results import peak_memory
     from kinds.real.judging import make_judge
 
     config, target, model, feed = built(order)
     counts = {"n_steps": config.n_steps, "n_evaluations": config.n_evaluations, "n_seeds": config.num_seeds}
-    run = train(prepare(model, feed, make_judge(target, config).scorer, **counts, seed=config.seed))
+    run = train(prepare(model, feed, make_judge(target, config).scorer, Schedule(**counts, seed=config.seed)))
     return {"process_bytes": peak_memory(), "train_seconds": run.train_seconds}
 
 

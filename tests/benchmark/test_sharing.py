@@ -9,7 +9,7 @@ from conftest import quick_if
 
 import models
 from benchmark.engine import programs
-from benchmark.engine.records import Feed
+from benchmark.engine.records import Feed, Schedule
 from benchmark.engine.training import Scorer, prepare, step_cost
 from core.settings import traced
 from models import MODELS
@@ -27,7 +27,7 @@ def trained(make_config):
         model = models.build(family, config, target) if traceable else MODELS[family].build(config, target)
         feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
         scorer = Scorer(50, target.codec.decode, False, (), lambda x: {})
-        program = prepare(model, feed, scorer, n_steps=20, n_evaluations=1, n_seeds=2, seed=3)
+        program = prepare(model, feed, scorer, Schedule(n_steps=20, n_evaluations=1, n_seeds=2, seed=3))
         states, info, bad = program.advance(
             program.init(program.keys, program.rows), program.keys, program.rows, np.int32(0), np.zeros(2, bool)
         )

@@ -12,7 +12,7 @@ from conftest import quick_first, quick_if
 
 from benchmark.engine import intervals, records, training
 from benchmark.engine.intervals import block_length
-from benchmark.engine.records import N_DATA_ROWS, Evaluation, Feed, Run, streams
+from benchmark.engine.records import N_DATA_ROWS, Evaluation, Feed, Run, Schedule, streams
 from benchmark.engine.training import Scorer, prepare, train
 from core import prng
 from models import MODELS
@@ -115,7 +115,9 @@ def run_model(
     **settings: int,
 ) -> Run:
     settings = {"n_steps": 8, "n_evaluations": 2, "n_seeds": 1, "seed": SEED, **settings}
-    return train(prepare(model, feed, scorer, **settings), snapshot_steps=snapshot_steps, on_evaluation=on_evaluation)
+    return train(
+        prepare(model, feed, scorer, Schedule(**settings)), snapshot_steps=snapshot_steps, on_evaluation=on_evaluation
+    )
 
 
 def keys_of(seed_index: int) -> records.Streams:
@@ -176,7 +178,7 @@ def test_memory_does_not_grow_with_the_steps(fields, monkeypatch):
     model = toy(8, batch_shape or (BATCH_SIZE, 1), **fields)
 
     def memory(n_steps):
-        program = prepare(model, FEED, SCORER, n_steps=n_steps, n_evaluations=1, n_seeds=2, seed=SEED)
+        program = prepare(model, FEED, SCORER, Schedule(n_steps=n_steps, n_evaluations=1, n_seeds=2, seed=SEED))
         sizes = program.advance.memory_analysis()
         return sizes.temp_size_in_bytes, sizes.argument_size_in_bytes, sizes.output_size_in_bytes
 
@@ -604,7 +606,7 @@ def test_no_bit_of_a_seed_depends_on_what_others_are_lost_to():
 def test_a_lost_seed_takes_no_step_when_training_goes_on():
     """As it is taken up again: all that is known is the state and who was lost."""
     model = toy(8, faults={1: Fault(loss=2)})
-    program = prepare(model, FEED, SCORER, n_steps=8, n_evaluations=2, n_seeds=4, seed=SEED)
+    program = prepare(model, FEED, SCORER, Schedule(n_steps=8, n_evaluations=2, n_seeds=4, seed=SEED))
 
     def advance(states, first_step, lost):
         states, _, bad_step = program.advance(states, program.keys, program.rows, np.int32(first_step), lost)
@@ -634,7 +636,7 @@ def test_nothing_is_drawn_where_all_seeds_are_lost():
             return self.evaluate(states, keys, step)
 
     model = toy(8, faults=dict.fromkeys(range(2), Fault(weight=2)))
-    program = prepare(model, FEED, SCORER, n_steps=8, n_evaluations=2, n_seeds=2, seed=SEED)
+    program = prepare(model, FEED, SCORER, Schedule(n_steps=8, n_evaluations=2, n_seeds=2, seed=SEED))
     program = program._replace(evaluate=Watched(program.evaluate), evaluate_last=Watched(program.evaluate_last))
     run = train(program, snapshot_steps=frozenset({4}))
     assert run.diverged_at_step == [2, 2]
