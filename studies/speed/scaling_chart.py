@@ -52,9 +52,9 @@ def draw(time_path: Path, memory_path: Path, results: Mapping[str, Any]) -> None
 
     def over(name, quantity, unit, faint=()):
         def panel(ax):
-            _curves(ax, results, name, quantity, unit, colours)
+            _curves(ax, results, name, (quantity, unit), colours)
             for other in faint:
-                _curves(ax, results, name, other, unit, colours, faint=True)
+                _curves(ax, results, name, (other, unit), colours, faint=True)
 
         families = scaling_points.AXES[name].families
         return _Panel(panel, any(scaling_points.curve(results, name, family, quantity)[0] for family in families))
@@ -74,7 +74,7 @@ def draw(time_path: Path, memory_path: Path, results: Mapping[str, Any]) -> None
     }
     heading = f"median and range of several timings · {results['machine']}"
     title = f"How the time of a step grows · {default}"
-    _picture(time_path, title, times, 3, "time a step (µs)", entries, heading)
+    _picture(time_path, title, times, 3, "time a step (µs)", (entries, heading))
 
     sizes = [over(name, "device_bytes", 2**-20, ("process_bytes",)) for name in scaling_points.AXES]
     kinds = {point["kind"] for point in results["points"].values() if "failed" not in point}
@@ -85,7 +85,7 @@ def draw(time_path: Path, memory_path: Path, results: Mapping[str, Any]) -> None
         "dotted: peak of the process above a trivial one": Line2D([], [], color=_GREY, lw=1.5, ls=":"),
     }
     title = f"How memory grows · {default}"
-    _picture(memory_path, title, sizes, 4, "memory of training (MiB)", entries, results["machine"])
+    _picture(memory_path, title, sizes, 4, "memory of training (MiB)", (entries, results["machine"]))
 
 
 def _picture(
@@ -94,10 +94,12 @@ def _picture(
     panels: Sequence[_Panel],
     columns: int,
     label: str,
-    entries: Mapping[str, Any],
-    heading: str,
+    legend: tuple[Mapping[str, Any], str],
 ) -> None:
-    """The panels that have something to show, in rows of `columns`; `label` is the y axis of those that share it."""
+    """The panels that have something to show, in rows of `columns`.
+
+    `label` is the y axis of those that share it; the legend has entries and a heading.
+    """
     panels = [panel for panel in panels if panel.there]
     if not panels:
         return
@@ -110,7 +112,7 @@ def _picture(
     for ax, panel in zip(axes, panels, strict=False):
         panel.draw(ax)
     _share_y([ax for ax, panel in zip(axes, panels, strict=False) if panel.shared], label)
-    figures.figure_legend(fig, entries, heading)
+    figures.figure_legend(fig, *legend)
     figures.save(fig, path)
 
 
@@ -118,12 +120,12 @@ def _curves(
     ax: Axes,
     results: Mapping[str, Any],
     name: str,
-    quantity: str,
-    unit: float,
+    measured: tuple[str, float],
     colours: Mapping[str, str],
     faint: bool = False,
 ) -> None:
-    """One curve a family, its knee marked; `faint` ones are for comparison and have none."""
+    """One curve a family, of a quantity in its unit, its knee marked; `faint` ones are for comparison and have none."""
+    quantity, unit = measured
     axis = scaling_points.AXES[name]
     spans = []
     for family in axis.families:
