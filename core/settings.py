@@ -75,11 +75,6 @@ def about(field: dataclasses.Field) -> About:
     return field.metadata[_KEY]
 
 
-def says(field: dataclasses.Field) -> bool:
-    """Whether a field has been made by `setting`; a group of settings has not."""
-    return _KEY in field.metadata
-
-
 _LATER = contextvars.ContextVar("later", default=False)
 
 
@@ -144,7 +139,7 @@ class Settings:
 
 def described(fields: typing.Mapping[str, dataclasses.Field]) -> str:
     """Lines of a docstring that say what fields mean, for the command line's help."""
-    return "".join(f"    {name}: {help_of(about(field))}\n" for name, field in fields.items() if says(field))
+    return "".join(f"    {name}: {help_of(about(field))}\n" for name, field in fields.items())
 
 
 def help_of(said: About) -> str:

@@ -6,9 +6,9 @@ from dataclasses import field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from benchmark.asked.constants import Constants, Entries, check_choice
-from benchmark.asked.many_runs import MANY_RUNS, SAME_RESULTS
+from benchmark.asked.many_runs import MANY_RUNS
 from core.errors import UserError, check_whole, unknown_choice
-from core.settings import about, says
+from core.settings import about
 from models import MODELS
 
 _ENTRIES = {name.upper() for name, kind in get_type_hints(Constants).items() if kind == Entries}
@@ -44,10 +44,9 @@ def sweepable() -> dict[str, Any]:
 
 def fixed() -> dict[str, str]:
     """Every name that no sweep can vary -> why."""
-    fields = [(each.name, each) for each in dataclasses.fields(Constants)]
-    fields += [(name, each) for name, (_, each) in MANY_RUNS.items()]
-    reasons = {name.upper(): about(each).fixed if says(each) else SAME_RESULTS for name, each in fields}
-    return {name: reason for name, reason in reasons.items() if reason}
+    fields = {each.name: each for each in dataclasses.fields(Constants)}
+    fields |= {name: each for name, (_, each) in MANY_RUNS.items()}
+    return {name.upper(): about(each).fixed for name, each in fields.items() if about(each).fixed}
 
 
 def with_values(shared: Any, values: Mapping[str, Any], out_dir: str) -> BenchmarkConfig:

@@ -1,6 +1,5 @@
 """The constants that decide which runs there are, and where: they are no part of any run."""
 
-from dataclasses import field
 from typing import Any, Literal
 
 from benchmark.asked.resources import LAUNCHERS, Slurm
@@ -22,5 +21,8 @@ MANY_RUNS: dict[str, tuple[Any, Any]] = {
             fixed=SAME_RESULTS,
         ),
     ),
-    "slurm": (Slurm, field(default_factory=Slurm)),
+    "slurm": (
+        Slurm,
+        setting(Slurm(), "what a task of a sweep's job array asks for, and how much it does", fixed=SAME_RESULTS),
+    ),
 }

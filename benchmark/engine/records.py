@@ -33,10 +33,10 @@ class Feed(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """How long is trained, and how often."""
+    """How many seeds are trained, for how long, and how often they are scored."""
 
     n_steps: int  # training steps, a multiple of n_evaluations
-    n_evaluations: int  # intervals
+    n_evaluations: int  # scores after step 0, at equal distances
     n_seeds: int  # independent repetitions
     seed: int  # the root of all randomness
     first_seed: int = 0  # the number of the first repetition, where others train those before it

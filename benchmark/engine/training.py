@@ -94,7 +94,7 @@ def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Pro
       model: the family, built for the target.
       feed: the training events.
       scorer: the metrics.
-      schedule: how long is trained, and how often.
+      schedule: how many seeds are trained, for how long, and how often they are scored.
     """
     n_steps, n_evaluations, n_seeds, seed, first_seed = schedule
 
