@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from conftest import quick_if
 
 from benchmark.files import archive, checkpoint, identity, results
 from benchmark.run import checks, fitting, one_run
@@ -100,7 +99,7 @@ def undisturbed(config, tmp_path):
 _UNDISTURBED = []
 
 
-@pytest.mark.parametrize("n", [quick_if(False, 1), quick_if(True, N_INTERVALS + 1)])
+@pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.slow), N_INTERVALS + 1])
 def test_a_killed_run_goes_on_to_the_same_results(config, tmp_path, crash_after, capsys, n, undisturbed):
     folder = tmp_path / "out"
     crash_after(n)
@@ -206,7 +205,6 @@ def test_changed_files_of_the_program_are_noticed(config, unfinished, monkeypatc
     assert "another version of the program (its files)" in refused(config, unfinished)
 
 
-@pytest.mark.slow
 def test_other_training_rows_are_noticed(make_config, tmp_path, crash_after):
     rows = np.random.default_rng(0).normal(size=(60, 1))
     np.save(tmp_path / "rows.npy", rows)
@@ -266,7 +264,6 @@ def test_files_of_two_runs_do_not_mix(config, unfinished, tmp_path):
     assert "another run than the files beside it" in refused(config, unfinished)
 
 
-@pytest.mark.slow
 def test_a_finished_run_protects_nothing(config, unfinished):
     """One that was killed between its last file and the end of its checkpoint."""
     place = unfinished / checkpoint.FOLDER
@@ -328,7 +325,9 @@ def test_seeds_that_several_processes_train_go_on_as_well(config, tmp_path, cras
             np.testing.assert_equal(archive.jax.tree.leaves(a), archive.jax.tree.leaves(b))
 
 
-@pytest.mark.parametrize(("n", "reached"), [quick_if(False, 1, {"VAE": 4}), quick_if(True, 4, {"VAE": 8, "RBM": 4})])
+@pytest.mark.parametrize(
+    ("n", "reached"), [pytest.param(1, {"VAE": 4}, marks=pytest.mark.slow), (4, {"VAE": 8, "RBM": 4})]
+)
 def test_an_interrupted_run_writes_what_it_has_and_goes_on(
     config, tmp_path, monkeypatch, capsys, n, reached, undisturbed
 ):

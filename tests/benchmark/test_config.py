@@ -22,7 +22,6 @@ from benchmark.asked import config as configuration
 from benchmark.asked.command_line import parse, read
 from benchmark.asked.config import from_constants
 from benchmark.asked.constants import Constants
-from benchmark.asked.many_runs import MANY_RUNS
 from benchmark.asked.resources import Slurm
 from benchmark.run import one_run
 from core.errors import UserError
@@ -31,7 +30,7 @@ from models import MODELS
 from targets import TARGETS
 
 CONSTANTS = vars(script)
-OF_A_SWEEP = {name.upper() for name in MANY_RUNS}
+OF_A_SWEEP = {"SWEEP", "SWEEP_PICTURES", "LAUNCHER", "SLURM"}
 HERE = Path(script.__file__).parent
 
 

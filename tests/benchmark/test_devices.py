@@ -197,9 +197,11 @@ def test_a_folder_that_jax_was_given_stays(cache_home):
     assert jax.config.jax_compilation_cache_dir == str(cache_home / "own")
 
 
-@pytest.mark.slow
-def test_a_run_keeps_its_programs_only_if_asked_to(tmp_path):
-    args = [*("--models", "RBM", "--num-bins", "5", "--n-steps", "8", "--n-evaluations", "2", "--n-eval-samples", "64")]
+@pytest.mark.parametrize("family", ["HISTOGRAM", pytest.param("RBM", marks=pytest.mark.slow)])
+def test_a_run_keeps_its_programs_only_if_asked_to(family, tmp_path):
+    args = [
+        *("--models", family, "--num-bins", "5", "--n-steps", "8", "--n-evaluations", "2", "--n-eval-samples", "64")
+    ]
     args += [*("--snapshot-percent", "50", "--batch-size", "16", "--parameter-budget", "60", "--out-dir", "out")]
     # A sweep's cell, for which no pictures are drawn.
     args += ["--sweep", "SEED=1", "--no-sweep-pictures"]
@@ -212,7 +214,7 @@ def test_a_run_keeps_its_programs_only_if_asked_to(tmp_path):
         kept = list((tmp_path / "kept" / "classical-generative-benchmarks").rglob("*cache"))
         assert bool(kept) == (choice == "on")
         cell = tmp_path / "out" / "SEED=1"
-        model = checked(cell)["models"]["RBM"]
+        model = checked(cell)["models"][family]
         files = [(cell / name).read_bytes() for name in ("samples.npz", "parameters.npz")]
         found.append((files, model["history"], model["final"]))
         # Nothing is run again where results are.

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import quick_if
 from test_endings import SMALL
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
@@ -94,10 +93,10 @@ def are_gone(pids, seconds):
 @pytest.mark.parametrize(
     ("number", "where"),
     [
-        quick_if(True, signal.SIGTERM, "benchmark.engine.training compile_shared 0"),
-        quick_if(False, signal.SIGINT, "benchmark.engine.training compile_shared 0"),
-        quick_if(False, signal.SIGUSR2, "kinds.real.judging score_cells 0"),
-        quick_if(True, signal.SIGINT, "kinds.real.judging score_cells 0"),
+        (signal.SIGTERM, "benchmark.engine.training compile_shared 0"),
+        pytest.param(signal.SIGINT, "benchmark.engine.training compile_shared 0", marks=pytest.mark.slow),
+        (signal.SIGUSR2, "kinds.real.judging score_cells 0"),
+        (signal.SIGINT, "kinds.real.judging score_cells 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )

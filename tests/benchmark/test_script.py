@@ -214,7 +214,6 @@ def test_the_same_command_gives_the_same_numbers(tmp_path, monkeypatch):
     assert one["models"]["GAN"]["final"]["classifier_accuracy"] is not None
 
 
-@pytest.mark.slow
 def test_soft_decoding_is_marked_and_lands_between_the_cells(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     case = ("1D_TRIMODAL", "--num-bins", "8", "--decode", "soft")
@@ -268,7 +267,6 @@ def test_external_entries_are_scored_alone_without_training(tmp_path, monkeypatc
         assert samples["QCBM"].shape == (1, 300, 1)
 
 
-@pytest.mark.slow
 def test_a_familys_samples_score_the_same_when_they_come_from_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     case = ("2D_MIX_GAUSS", "--num-bins", "0")

@@ -20,7 +20,7 @@ KINDS = {
     "bins": dict(target_type="1D_TRIMODAL", num_bins=9),
     "plane": dict(target_type="2D_GMM", num_bins=0),
 }
-# Each family once, and each kind; `make test-all` takes all.
+# Whose result is known in closed form, one or two of every family that has one; `make test-all` takes all.
 QUICK = [("GMM", "line"), ("GMM", "plane"), ("KMEANS", "line"), ("VBGMM", "plane")]
 
 

@@ -378,10 +378,10 @@ def whole_noise(noise, width, n):
 @pytest.mark.parametrize(
     ("target_type", "num_bins", "algorithm", "k", "learn_sigma"),
     [
-        quick_if(False, "1D_TRIMODAL", 5, "CD", 1, True),
-        quick_if(True, "1D_TRIMODAL", 5, "PCD", 3, True),
-        quick_if(True, "2D_GMM", 0, "CD", 3, False),
-        quick_if(False, "2D_GMM", 0, "PCD", 1, True),
+        pytest.param("1D_TRIMODAL", 5, "CD", 1, True, marks=pytest.mark.slow),
+        ("1D_TRIMODAL", 5, "PCD", 3, True),
+        ("2D_GMM", 0, "CD", 3, False),
+        pytest.param("2D_GMM", 0, "PCD", 1, True, marks=pytest.mark.slow),
     ],
 )
 def test_step_in_parts_is_the_step_at_once(target_type, num_bins, algorithm, k, learn_sigma, make_config, monkeypatch):
