@@ -813,6 +813,13 @@ def test_the_exact_divergence_stands_beside_samples_of_the_same_model_and_cells(
     assert score.exact.tolist() == ([0.5, 0.6] if known else [])
 
 
+def test_what_tells_rows_columns_sizes_and_draws_apart_is_no_setting():
+    apart = {"TARGET_TYPE": ("1D_BETA", "1D_BIMODAL"), "NUM_BINS": (6, 8), "MODELS": (("GAN",), ("VAE",))}
+    plan = plan_of(SWEEP=apart | {"PARAMETER_BUDGET": (60, 70), "SEED": (1, 2), "N_STEPS": (8, 16)})
+    assert sweep_merge.settings_of(plan) == (["N_STEPS"], [])
+    assert sweep_boards.pooled(plan) == "2 budgets × 2 values of SEED × 2 values of N_STEPS"
+
+
 def test_another_setting_has_panels_of_the_families_that_depend_on_it():
     plan = plan_of("--sweep", "RBM.learning_rate=1e-3,1e-2", "N_STEPS=8,16", "SEED=1,2", SWEEP={})
     scores = []
