@@ -57,6 +57,8 @@ def drawn(usual=20):
 
 def pytest_configure(config):
     """One compilation cache for the workers and what they start: what one has compiled, all have."""
+    # Few users set it. Without a buffer nothing is left over that a stream could not write.
+    os.environ.pop("PYTHONUNBUFFERED", None)
     if not hasattr(config, "workerinput"):
         folder = tempfile.TemporaryDirectory(prefix="compiled")
         config.add_cleanup(folder.cleanup)

@@ -1,7 +1,10 @@
 """Streams that stand in the place of the terminal: tolerant ones, ones that a file follows, and ones of whole lines."""
 
+import atexit
 import contextlib
 import io
+import os
+import sys
 from time import monotonic
 from typing import Any, TextIO
 
@@ -104,3 +107,20 @@ class Lines(_Beside):
 
     def flush(self) -> None:
         self._stream.flush()
+
+
+@atexit.register
+def let_go() -> None:
+    """Gives up what the terminal's streams hold and cannot write, such as to a pipe whose reader is gone.
+
+    Python tries once more at its end, complains, and ends with code 120 whatever the run's own is.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except (AttributeError, ValueError):
+            # There is none, or it is closed.
+            pass

@@ -53,7 +53,7 @@ def refused(folder, **variables):
     return errors
 
 
-@pytest.mark.parametrize("shell", ["<&- >&- 2>&-", pytest.param("> /dev/full", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shell", ["<&- >&- 2>&-", "> /dev/full"])
 def test_no_stream_is_needed_nor_a_backend_that_exists_nor_a_home(shell, tmp_path):
     code, said, errors = run(
         tmp_path / "out",
