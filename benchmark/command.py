@@ -33,7 +33,7 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
       run early.
     """
     args = sys.argv[1:] if args is None else args
-    started = one_run.Started.now()
+    started = one_run.Started.now(args)
     console.prepare()
     with console.tolerant_output(), _ended_by_signals(), devices.in_float32(), contextlib.ExitStack() as stack:
         try:
@@ -53,12 +53,13 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
                 devices.use_compilation_cache()
             if command.sweep:
                 return sweep.run(command, args, constants)
+            started = started._replace(fresh=command.fresh)
             job = checks.check(command.config)
             folder = stack.enter_context(locks.held(job.config.out_dir))
             if original is not None:
-                report, code = replay.run(original, job, folder, started, args, fresh=command.fresh)
+                report, code = replay.run(original, job, folder, started)
             else:
-                report, code = one_run.execute(job, folder, started, args, fresh=command.fresh), 0
+                report, code = one_run.execute(job, folder, started), 0
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

@@ -11,9 +11,9 @@ from PIL import Image
 import plotting
 from core.drawing import contours, courses, figures, scales, scenes
 from core.drawing.animation import LAST_FRAME_MS
-from core.drawing.scenes import Curve
+from core.drawing.scenes import Curve, Frame, LossPicture, MetricPicture
 from kinds.real import outlines
-from kinds.real.pictured import TargetPicture
+from kinds.real.pictured import Discriminated, TargetPicture
 from kinds.real.views import family_pictures
 
 NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K"]
@@ -70,6 +70,24 @@ def metric_curves(families, **sizes):
     return {name: {"kld": course_of(**sizes), "wasserstein": course_of(**sizes)} for name in families}
 
 
+AXES = {"kld": "KLD (nats)", "wasserstein": "W₁ (units of x)"}
+
+
+def pictured(floors, externals=None):
+    """The two metrics as axes."""
+    scores = {name: {entry: of.get(name) for entry, of in (externals or {}).items()} for name in AXES}
+    return {name: MetricPicture(label, floors.get(name), scores[name]) for name, label in AXES.items()}
+
+
+def losses(curves, references=None, units=None, of_the_last=None):
+    """Losses of families without more than these."""
+    said = [(each or {}) for each in (references, units, of_the_last)]
+    return {
+        family: LossPicture(fields, said[0].get(family), said[1].get(family, {}), said[2].get(family, ()))
+        for family, fields in curves.items()
+    }
+
+
 def opened(path, inches=None):
     """The picture's pixels; it must be a whole PNG, not empty, and of the size asked for."""
     with Image.open(path) as image:
@@ -121,12 +139,14 @@ def test_colours_are_distinct_and_independent_of_the_selection():
 def test_comparison_and_timeline(tmp_path, kind, n_families):
     target, families = make_target(kind), NAMES[:n_families]
     scores = dict.fromkeys(families, "KLD 0.0021   W₁ 0.013")
-    frames = [(f"t_{i}.png", f"{i} % · step {i} 000", draws(target, families, seed=i), scores) for i in (5, 50, 100)]
+    frames = {
+        f"t_{i}.png": Frame(draws(target, families, seed=i), scores, f"{i} % · step {i} 000") for i in (5, 50, 100)
+    }
     # A frame that scores worse in every way must not be drawn on another canvas.
-    frames[0][2][families[0]][:] = np.nan
-    frames[1][2][families[0]][:] *= 0.01
-    plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, BOMB)
-    sizes = {opened(tmp_path / name).shape for name, *_ in frames}
+    frames["t_5.png"].samples[families[0]][:] = np.nan
+    frames["t_50.png"].samples[families[0]][:] *= 0.01
+    plotting.timeline(tmp_path / "t.gif", target, frames, COLOURS, BOMB)
+    sizes = {opened(tmp_path / name).shape for name in frames}
     assert len(sizes) == 1
     with Image.open(tmp_path / "t.gif") as animation:
         assert animation.n_frames == 3
@@ -136,7 +156,7 @@ def test_comparison_and_timeline(tmp_path, kind, n_families):
             animation.seek(i)
             durations.append(animation.info["duration"])
         last = np.asarray(animation.convert("RGB")).astype(int)
-    still = opened(tmp_path / frames[-1][0]).astype(int)
+    still = opened(tmp_path / [*frames][-1]).astype(int)
     assert np.abs(last - still).mean() < 2
     for colour in ["#FFFFFF", *(COLOURS[family] for family in families)]:
         exact = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
@@ -144,13 +164,13 @@ def test_comparison_and_timeline(tmp_path, kind, n_families):
         assert same.any()
         assert np.abs(last[same] - exact).max() <= 4
     assert durations == [200, 200, LAST_FRAME_MS]
-    assert {path.name for path in tmp_path.iterdir()} == {"t.gif", *(name for name, *_ in frames)}
+    assert {path.name for path in tmp_path.iterdir()} == {"t.gif", *frames}
 
 
 def test_shares_of_held_out_rows_are_not_called_exact(tmp_path, shown):
     target, families = make_target("binned")._replace(empirical=True), NAMES[:1]
-    frames = [("0.png", "100 %", draws(target, families), {"A": "KLD 0.1"})]
-    plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, BOMB)
+    frames = {"0.png": Frame(draws(target, families), {"A": "KLD 0.1"}, "100 %")}
+    plotting.timeline(tmp_path / "t.gif", target, frames, COLOURS, BOMB)
     words = [text for fig in shown for text in texts(fig)]
     assert "target: share of the held-out rows" in words
     assert not any("exact" in text for text in words)
@@ -166,12 +186,12 @@ def test_external_samples_follow_every_family_in_colour():
 
 def test_the_animation_is_small_and_shows_every_frame(tmp_path):
     target, families = make_target("1-D"), NAMES[:3]
-    frames = [(f"{i}.png", f"{i} %", draws(target, families, 5000, i), dict.fromkeys(families, f"KLD 0.0{i}"))
-              for i in range(20)]  # fmt: skip
-    plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, "title")
+    frames = {f"{i}.png": Frame(draws(target, families, 5000, i), dict.fromkeys(families, f"KLD 0.0{i}"), f"{i} %")
+              for i in range(20)}  # fmt: skip
+    plotting.timeline(tmp_path / "t.gif", target, frames, COLOURS, "title")
     assert (tmp_path / "t.gif").stat().st_size < 400_000
     with Image.open(tmp_path / "t.gif") as animation:
-        for i, (name, *_) in enumerate(frames):
+        for i, name in enumerate(frames):
             animation.seek(i)
             pixels = np.asarray(animation.convert("RGB")).astype(int)
             assert np.abs(pixels - opened(tmp_path / name)).mean() < 1
@@ -180,14 +200,14 @@ def test_the_animation_is_small_and_shows_every_frame(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_comparison_hist(tmp_path, kind):
     target = make_target(kind)
-    plotting.comparison_hist(tmp_path / "c.png", target, draws(target, ["A"]), {"A": BOMB}, COLOURS, BOMB)
+    plotting.comparison_hist(tmp_path / "c.png", target, Frame(draws(target, ["A"]), {"A": BOMB}), COLOURS, BOMB)
     opened(tmp_path / "c.png")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
     target = make_target(kind)
-    frames = [(f"{i}.png", f"{i} %", draws(target, ["A"], seed=i), {"A": f"KLD {i}"}) for i in (1, 2)]
+    frames = {f"{i}.png": Frame(draws(target, ["A"], seed=i), {"A": f"KLD {i}"}, f"{i} %") for i in (1, 2)}
     seen = []
     render = figures.render
 
@@ -198,17 +218,17 @@ def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
         return render(fig)
 
     monkeypatch.setattr(figures, "render", look)
-    plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, "title")
-    for (values, words), (_, label, samples, scores) in zip(seen, frames, strict=True):
-        np.testing.assert_allclose(np.ravel(values), np.ravel(outlines.cell_heights(samples["A"], target)[0]))
-        assert any(label in word for word in words)
-        assert any(scores["A"] in word for word in words)
+    plotting.timeline(tmp_path / "t.gif", target, frames, COLOURS, "title")
+    for (values, words), frame in zip(seen, frames.values(), strict=True):
+        np.testing.assert_allclose(np.ravel(values), np.ravel(outlines.cell_heights(frame.samples["A"], target)[0]))
+        assert any(frame.label in word for word in words)
+        assert any(frame.scores["A"] in word for word in words)
 
 
 @pytest.mark.parametrize("n_families", [1, 3, 7, 11])
 def test_metrics_comparison(tmp_path, n_families, shown):
     floors = {"kld": (0.004, 0.002, 0.006), "wasserstein": (0.011, 0.0, 0.02)}
-    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(NAMES[:n_families]), floors, COLOURS, BOMB)
+    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(NAMES[:n_families]), pictured(floors), COLOURS, BOMB)
     opened(tmp_path / "m.png", (12.5, 5.4 if n_families <= 5 else 6.6))
     assert collisions(shown[0]) == []
     for ax in shown[0].axes:
@@ -226,7 +246,7 @@ def test_metrics_comparison_of_odd_values(tmp_path, sizes, values, shown):
     if values.endswith("diverged"):
         kld[: 1 if values.startswith("some") else None, 1:] = np.nan
     floors = {"kld": (0.004, 0.002, 0.006), "wasserstein": (0.0, 0.0, 0.0)}
-    plotting.metrics_comparison(tmp_path / "m.png", curves, floors, COLOURS, "title")
+    plotting.metrics_comparison(tmp_path / "m.png", curves, pictured(floors), COLOURS, "title")
     opened(tmp_path / "m.png")
     if values.endswith("diverged"):
         n_lost = 1 if values.startswith("some") else len(kld)
@@ -246,7 +266,7 @@ def test_metrics_comparison_shows_external_scores_as_levels(tmp_path, shown):
                  "nobody's": {"kld": None}}  # fmt: skip
     colours = scenes.family_colours(["A"], list(externals))
     floors = {"kld": (0.004, 0.002, 0.006)}
-    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(["A"]), floors, colours, "title", externals=externals)
+    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(["A"]), pictured(floors, externals), colours, "title")
     opened(tmp_path / "m.png", (12.5, 5.4))
     left, right = shown[0].axes
     assert level_lines(left) == {colours["mine"]: 5.0, colours["yours"]: left.get_ylim()[0]}
@@ -260,7 +280,7 @@ def test_metrics_comparison_shows_external_scores_as_levels(tmp_path, shown):
 def test_the_dashboard_marks_who_loses_to_a_rival(tmp_path, shown):
     curves = metric_curves(NAMES)
     remarks = dict.fromkeys(NAMES[:7], "▼ loses to HISTOGRAM")
-    plotting.metrics_comparison(tmp_path / "m.png", curves, {}, COLOURS, "title", remarks=remarks)
+    plotting.metrics_comparison(tmp_path / "m.png", curves, pictured({}), COLOURS, "title", remarks=remarks)
     words = texts(shown[0])
     assert "A ▼ loses to HISTOGRAM" in words
     assert "H" in words
@@ -300,7 +320,7 @@ def test_numbers_on_log_axes():
 def test_a_median_of_diverged_seeds_leaves_the_panel(tmp_path, shown):
     curves = metric_curves(["A"], n_seeds=3)
     curves["A"]["kld"].values[:2, 5:] = np.nan
-    plotting.metrics_comparison(tmp_path / "m.png", curves, {}, COLOURS, "title")
+    plotting.metrics_comparison(tmp_path / "m.png", curves, pictured({}), COLOURS, "title")
     left, right = shown[0].axes
     y = left.lines[0].get_ydata()
     assert (y[:5] < left.get_ylim()[1]).all()
@@ -354,7 +374,7 @@ def test_contours_enclose_the_shares_they_name():
 def test_what_a_panel_cannot_show_is_said(tmp_path, shown):
     target = make_target("1-D")
     samples = {"A": np.full((100, 1), 0.05), "B": np.full((100, 1), 50.0), "C": np.full((100, 1), np.nan)}
-    plotting.comparison_hist(tmp_path / "c.png", target, samples, {}, COLOURS, "title")
+    plotting.comparison_hist(tmp_path / "c.png", target, Frame(samples, {}), COLOURS, "title")
     words = " ".join(texts(shown[0]))
     assert "peak 8.3 cut" in words
     assert words.count("no sample inside the box") == 1
@@ -371,14 +391,16 @@ def test_loss_curves(tmp_path, n_families, shown):
     for fields in curves.values():
         for curve in fields.values():
             curve.values[:, 0] = np.nan  # nothing has been reported before the first step
-    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {"A": (0.5, "entropy of the target")}, BOMB)
+    plotting.loss_curves(
+        tmp_path / "l.png", losses(curves, references={"A": (0.5, "entropy of the target")}), COLOURS, BOMB
+    )
     opened(tmp_path / "l.png")
     assert not any("diverged" in text for text in texts(shown[0]))
 
 
 def test_loss_curves_say_what_is_not_in_nats(tmp_path, shown):
     curves = {"A": {"loss": course_of(), "a_b": course_of()}, "B": {"loss": course_of()}}
-    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, "title", units={"A": {"a_b": "squared distance"}})
+    plotting.loss_curves(tmp_path / "l.png", losses(curves, units={"A": {"a_b": "squared distance"}}), COLOURS, "title")
     words = texts(shown[0])
     assert words.count("nats, mean over the interval") == 2
     assert words.count("loss") == 2
@@ -389,7 +411,7 @@ def test_loss_curves_say_what_is_not_in_nats(tmp_path, shown):
 def test_losses_of_an_intervals_end_are_no_means(tmp_path, shown):
     curves = {name: {"loss": course_of(), "inertia": course_of()} for name in "ABC"}
     ends = {"A": ("loss", "inertia"), "B": ("inertia",)}
-    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, "title", of_the_last=ends)
+    plotting.loss_curves(tmp_path / "l.png", losses(curves, of_the_last=ends), COLOURS, "title")
     assert [ax.get_ylabel() for ax in shown[0].axes[:3]] == [
         "nats, end of the interval",
         "nats, mean over the interval",
@@ -399,7 +421,7 @@ def test_losses_of_an_intervals_end_are_no_means(tmp_path, shown):
 
 def test_what_is_not_trained_has_no_losses(tmp_path, shown):
     curves = {"A": {"loss": course_of()}, "B": {}}
-    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, "title", units={"A": {"loss": "a unit"}})
+    plotting.loss_curves(tmp_path / "l.png", losses(curves, units={"A": {"loss": "a unit"}}), COLOURS, "title")
     words = texts(shown[0])
     assert words.count("nothing to train") == 1
     assert words.count("loss (a unit)") == 1
@@ -411,7 +433,7 @@ def test_loss_curves_note_diverged_seeds(tmp_path, shown):
     curves = {"A": {"loss": course_of()}, "B": {"loss": course_of()}}
     curves["A"]["loss"].values[0, 4:] = np.nan
     curves["B"]["loss"].values[:] = np.nan
-    plotting.loss_curves(tmp_path / "l.png", curves, COLOURS, {}, BOMB)
+    plotting.loss_curves(tmp_path / "l.png", losses(curves), COLOURS, BOMB)
     assert "1 of 3 seeds diverged" in texts(shown[0])
     assert "3 of 3 seeds diverged" in texts(shown[0])
     assert [[text.get_text() for text in ax.texts].count("diverged") for ax in shown[0].axes] == [0, 1]
@@ -424,13 +446,15 @@ def test_what_runs_away_does_not_flatten_the_rest(tmp_path, n_lost, shown):
     curve.values[:n_lost, 1:4] = [1.0, 1e20, -1e35]
     curve.values[:n_lost, 4:] = np.nan
     others = course_of(seed=1)
-    plotting.loss_curves(tmp_path / "l.png", {"A": {"loss": curve}}, COLOURS, {"A": (0.5, "reference")}, "title")
+    plotting.loss_curves(
+        tmp_path / "l.png", losses({"A": {"loss": curve}}, references={"A": (0.5, "reference")}), COLOURS, "title"
+    )
     low, high = shown[0].axes[0].get_ylim()
     assert -5 < low < 0.01
     assert 1 < high < 5
     opened(tmp_path / "l.png")
     curves = {"A": {"kld": others, "wasserstein": curve._replace(values=np.abs(curve.values))}}
-    plotting.metrics_comparison(tmp_path / "m.png", curves, {}, COLOURS, "title")
+    plotting.metrics_comparison(tmp_path / "m.png", curves, pictured({}), COLOURS, "title")
     low, high = shown[1].axes[1].get_ylim()
     assert low < scales.steady(curve).min()
     assert 1 < high < 300
@@ -445,13 +469,20 @@ def test_a_family_that_has_diverged_is_named_where_its_data_would_be(tmp_path, k
     target = make_target(kind)
     nothing = np.full([len(axis) for axis in target.axes], np.nan)
     curves = {"d_real": course_of(), "d_fake": course_of()}
-    family_pictures.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, nothing, target, COLOURS["A"], BOMB)
+    family_pictures.discriminator(tmp_path / "d.png", Discriminated(curves, 0.45, nothing), target, COLOURS["A"], BOMB)
     for energy in (np.zeros_like(nothing), None):
-        family_pictures.energy_landscape(tmp_path / "e.png", target.axes, nothing, energy, target, COLOURS["A"], BOMB)
+        family_pictures.energy_landscape(
+            tmp_path / "e.png", nothing, target._replace(energy=energy), COLOURS["A"], BOMB
+        )
     samples = draws(target, ["A", "B"])
     samples["A"][:] = np.nan
-    plotting.comparison_hist(tmp_path / "c.png", target, samples, {"A": "3 of 4 seeds diverged"}, COLOURS, BOMB,
-                             remarks={"B": "1 of 4 seeds diverged"})  # fmt: skip
+    plotting.comparison_hist(
+        tmp_path / "c.png",
+        target,
+        Frame(samples, {"A": "3 of 4 seeds diverged"}, remarks={"B": "1 of 4 seeds diverged"}),
+        COLOURS,
+        BOMB,
+    )
     for fig, places in zip(shown, ([0, 1], [1, 0], [1], [0, 1, 0]), strict=True):
         said = [[text.get_text() for text in ax.texts].count("diverged") for ax in fig.axes]
         assert said == (places[: len(said)] if fig is not shown[1] or target.dim == 2 else [1])
@@ -473,11 +504,11 @@ def test_a_latent_sweep_of_what_has_diverged(tmp_path, shown):
 
 def test_a_frame_says_from_when_on_nothing_was_drawn(tmp_path, monkeypatch):
     target = make_target("1-D")
-    frames = [("1.png", "1 %", draws(target, ["A"]), {}), ("2.png", "2 %", {"A": np.full((500, 1), np.nan)}, {})]
+    frames = {"1.png": Frame(draws(target, ["A"]), {}), "2.png": Frame({"A": np.full((500, 1), np.nan)}, {})}
     said = []
     render = figures.render
     monkeypatch.setattr(figures, "render", lambda fig: (said.append("diverged" in texts(fig)), render(fig))[1])
-    plotting.timeline(tmp_path, "t.gif", frames, target, COLOURS, "title")
+    plotting.timeline(tmp_path / "t.gif", target, frames, COLOURS, "title")
     assert said == [False, True]
 
 
@@ -486,7 +517,7 @@ def test_discriminator(tmp_path, kind):
     target = make_target(kind)
     d_map = np.random.default_rng(0).uniform(0.2, 0.8, [len(axis) for axis in target.axes])
     curves = {"d_real": course_of(), "d_fake": course_of()}
-    family_pictures.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, d_map, target, COLOURS["A"], BOMB)
+    family_pictures.discriminator(tmp_path / "d.png", Discriminated(curves, 0.45, d_map), target, COLOURS["A"], BOMB)
     opened(tmp_path / "d.png", (12.5, 5.4))
 
 
@@ -495,7 +526,7 @@ def test_discriminator_lines_can_be_told_from_the_equilibrium(tmp_path, shown, r
     target = make_target("1-D")
     curves = {f"d_{name}": Curve(np.arange(1, 12), np.full((3, 11), d)) for name, d in (("real", real), ("fake", fake))}
     d_map = np.full(200, 0.45)
-    family_pictures.discriminator(tmp_path / "d.png", curves, 0.45, target.axes, d_map, target, COLOURS["A"], "title")
+    family_pictures.discriminator(tmp_path / "d.png", Discriminated(curves, 0.45, d_map), target, COLOURS["A"], "title")
     low, high = shown[0].axes[0].get_ylim()
     least, most = np.nanmin([0.45, real, fake]), np.nanmax([0.45, real, fake])
     assert low < least <= most < high
@@ -512,8 +543,8 @@ def test_energy_landscape(tmp_path, kind, exact, shown):
     target_energy = None if exact == "none" else energy * 0.8 + 1
     if exact.startswith("infinite"):
         target_energy[:4] = np.inf
-    arguments = (target.axes, energy, target_energy, target, COLOURS["A"], BOMB)
-    family_pictures.energy_landscape(tmp_path / "e.png", *arguments)
+    target = target._replace(energy=target_energy)
+    family_pictures.energy_landscape(tmp_path / "e.png", energy, target, COLOURS["A"], BOMB)
     opened(tmp_path / "e.png")
     assert any("cut 12 nats" in text for text in texts(shown[0]))
 
@@ -536,7 +567,7 @@ def test_a_failed_write_leaves_the_old_picture_and_no_temporary_file(tmp_path, m
 
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(OSError, match="disk full"):
-        plotting.metrics_comparison(path, metric_curves(["A"]), {}, COLOURS, "title")
+        plotting.metrics_comparison(path, metric_curves(["A"]), pictured({}), COLOURS, "title")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -560,7 +591,7 @@ def test_texts_neither_collide_nor_leave_the_picture(tmp_path, kind, n_families,
     scores = dict.fromkeys(families, "KLD 0.0021   sliced W₁ 0.0134")
     samples = draws(target, families)
     samples["A"] *= 0.01
-    plotting.comparison_hist(tmp_path / "c.png", target, samples, scores, COLOURS, "a title of some words " * 6)
+    plotting.comparison_hist(tmp_path / "c.png", target, Frame(samples, scores), COLOURS, "a title of some words " * 6)
     assert collisions(shown[0]) == []
     # The title keeps its distance, which a layout of square panels only has once it is settled.
     names = [ax._left_title.get_window_extent().y1 for ax in shown[0].axes]
@@ -580,10 +611,12 @@ def test_the_floor_stands_where_scores_stand(tmp_path, kind, n_families, externa
     samples = draws(target, families)
     samples["A"] *= 0.01
     heights = dict.fromkeys(external, target.masses.ravel())
-    plotting.comparison_hist(tmp_path / "c.png", target, samples, scores, colours, "title", floors_text=floor,
-                             heights=heights)  # fmt: skip
-    plotting.timeline(tmp_path, "t.gif", [("f.png", "5 %", samples, scores)], target, colours, "title",
-                      floors_text=floor)  # fmt: skip
+    plotting.comparison_hist(
+        tmp_path / "c.png", target, Frame(samples, scores, heights=heights), colours, "title", floors_text=floor
+    )
+    plotting.timeline(
+        tmp_path / "t.gif", target, {"f.png": Frame(samples, scores, "5 %")}, colours, "title", floors_text=floor
+    )
     for fig, n_panels in zip(shown, (1 + len(families) + len(external), 1 + len(families)), strict=True):
         assert len(fig.axes) == n_panels
         assert collisions(fig) == []
@@ -600,8 +633,13 @@ def test_known_masses_are_drawn_as_they_are(tmp_path, kind, shown):
     masses = np.random.default_rng(0).dirichlet(np.ones(target.masses.size))
     samples = draws(target, ["A"])
     # What lies outside the box comes after the cells.
-    plotting.comparison_hist(tmp_path / "c.png", target, samples, {"B": "KLD 1.2"}, COLOURS, "title",
-                             heights={"B": np.append(0.9 * masses, 0.1)})  # fmt: skip
+    plotting.comparison_hist(
+        tmp_path / "c.png",
+        target,
+        Frame(samples, {"B": "KLD 1.2"}, heights={"B": np.append(0.9 * masses, 0.1)}),
+        COLOURS,
+        "title",
+    )
     last = shown[0].axes[-1]
     values = last.patches[0].get_data().values if target.dim == 1 else last.collections[0].get_array().T
     area = 1.0 if target.binned else np.prod([edges[1] - edges[0] for edges in target.edges])
@@ -615,8 +653,14 @@ def test_known_masses_are_drawn_as_they_are(tmp_path, kind, shown):
 @pytest.mark.parametrize("kind", ["binned", "2-D"])
 def test_known_masses_need_no_samples_beside_them(tmp_path, kind, shown):
     target = make_target(kind)
-    plotting.comparison_hist(tmp_path / "c.png", target, {}, {}, COLOURS, "title", floors_text="floor: KLD 0.0019",
-                             heights={"B": target.masses})  # fmt: skip
+    plotting.comparison_hist(
+        tmp_path / "c.png",
+        target,
+        Frame({}, {}, heights={"B": target.masses}),
+        COLOURS,
+        "title",
+        floors_text="floor: KLD 0.0019",
+    )
     opened(tmp_path / "c.png")
     assert [ax._left_title.get_text() for ax in shown[0].axes] == ["target: TARGET", "B"]
     assert not any("samples" in text for text in texts(shown[0]))
@@ -629,7 +673,7 @@ def test_the_dashboard_has_room_for_every_name(tmp_path, n_families, shown):
     for metrics in curves.values():
         metrics["kld"].values[0, 5:] = np.nan
     colours = scenes.family_colours(list(curves))
-    plotting.metrics_comparison(tmp_path / "m.png", curves, {"kld": (0.004, 0.002, 0.006)}, colours, "title")
+    plotting.metrics_comparison(tmp_path / "m.png", curves, pictured({"kld": (0.004, 0.002, 0.006)}), colours, "title")
     assert collisions(shown[0]) == []
     lowest = min(ax.get_tightbbox().y0 for ax in shown[0].axes)
     assert shown[0].legends[0].get_window_extent().y1 <= lowest + 1
@@ -646,7 +690,7 @@ def test_titles_break_between_their_parts(tmp_path, shown):
 
 def test_long_titles_are_broken_and_stay_inside(tmp_path, shown):
     title = "a rather long title of many words " * 8
-    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(["A"]), {}, COLOURS, title)
+    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(["A"]), pictured({}), COLOURS, title)
     fig = shown[0]
     box = fig._suptitle.get_window_extent()
     assert box.x0 >= 0
@@ -655,7 +699,7 @@ def test_long_titles_are_broken_and_stay_inside(tmp_path, shown):
 
 
 def contour_words(tmp_path, shown, target):
-    plotting.comparison_hist(tmp_path / "c.png", target, draws(target, ["A"]), {"A": "KLD 1"}, COLOURS, "title")
+    plotting.comparison_hist(tmp_path / "c.png", target, Frame(draws(target, ["A"]), {"A": "KLD 1"}), COLOURS, "title")
     assert collisions(shown[-1]) == []
     return [text for text in texts(shown[-1]) if text.startswith("contour")]
 
@@ -685,7 +729,7 @@ def test_a_flat_plane_takes_less_room(tmp_path, shown, n, second_line):
     flat = square._replace(box=np.array([[-3.0, 3.0], [-2.0, 2.0]]))
     for target in (square, flat):
         samples = draws(target, NAMES[:4], n)
-        plotting.comparison_hist(tmp_path / "c.png", target, samples, {}, COLOURS, "title")
+        plotting.comparison_hist(tmp_path / "c.png", target, Frame(samples, {}), COLOURS, "title")
         assert collisions(shown[-1]) == []
     # Of so few points the fullest cell is cut, and a second line in each head says so.
     assert any("cut" in text for text in texts(shown[-1])) == bool(second_line)

@@ -80,18 +80,14 @@ def _comparison(folder: Path, shown: Shown) -> Drawing:
         e.name: " · ".join(filter(None, (_lost_of(e) if _has_median(e) else "", shown.worse.get(e.name))))
         for e in entries
     }
-    args = (
-        folder / HISTOGRAM,
-        shown.scene,
-        {e.name: e.samples[shown.seeds.get(e.name, 0)] for e in entries if e.samples is not None},
-        {entry.name: _head(entry, outcome) for entry in entries},
-        shown.colours,
-        shown.heading + how,
+    frame = scenes.Frame(
+        samples={e.name: e.samples[shown.seeds.get(e.name, 0)] for e in entries if e.samples is not None},
+        scores={entry.name: _head(entry, outcome) for entry in entries},
+        heights={entry.name: entry.masses for entry in shown.external if entry.masses is not None},
+        remarks=remarks,
     )
-    heights = {entry.name: entry.masses for entry in shown.external if entry.masses is not None}
-    return Drawing(
-        "plotting.comparison_hist", args, {"floors_text": shown.floors_text, "heights": heights, "remarks": remarks}
-    )
+    args = folder / HISTOGRAM, shown.scene, frame, shown.colours, shown.heading + how
+    return Drawing("plotting.comparison_hist", args, {"floors_text": shown.floors_text})
 
 
 def _sensitivity(folder: Path, shown: Shown, grid: Any) -> Drawing:
@@ -110,16 +106,15 @@ def _sensitivity(folder: Path, shown: Shown, grid: Any) -> Drawing:
 def _dashboard(folder: Path, shown: Shown) -> Drawing:
     judge = shown.outcome.judge
     curves = {run.model.name: shown.curves(run, judge.floors) for run in shown.outcome.runs}
-    externals = {
-        shown.labels[entry.name]: {name: shown.value_of(entry, name) for name in judge.floors}
-        for entry in shown.external
-    }
-    args = folder / DASHBOARD, curves, shown.floors, shown.colours, shown.heading
-    return Drawing(
-        "plotting.metrics_comparison",
-        args,
-        {"labels": judge.labels, "externals": externals, "remarks": shown.worse},
-    )
+    metrics = {name: _metric(shown, name) for name in judge.floors}
+    args = folder / DASHBOARD, curves, metrics, shown.colours, shown.heading
+    return Drawing("plotting.metrics_comparison", args, {"remarks": shown.worse})
+
+
+def _metric(shown: Shown, name: str) -> scenes.MetricPicture:
+    """One metric as an axis, with the floor and what samples from elsewhere score."""
+    externals = {shown.labels[entry.name]: shown.value_of(entry, name) for entry in shown.external}
+    return scenes.MetricPicture(shown.outcome.judge.labels[name], shown.floors.get(name), externals)
 
 
 def _costs(folder: Path, shown: Shown) -> Drawing:
@@ -136,15 +131,13 @@ def _costs(folder: Path, shown: Shown) -> Drawing:
             course=shown.curves(run, [main])[main],
             n_steps=n_steps,
         )
-    levels = {shown.labels[e.name]: shown.value_of(e, main) for e in shown.external}
-    args = folder / COSTS, points, levels, shown.floors.get(main), shown.colours, shown.heading
-    label = shown.outcome.judge.labels[main]
-    return Drawing(f"{_VIEWS}.scorecards.cost_quality", args, {"label": label, "remarks": shown.worse})
+    args = folder / COSTS, points, _metric(shown, main), shown.colours, shown.heading
+    return Drawing(f"{_VIEWS}.scorecards.cost_quality", args, {"remarks": shown.worse})
 
 
 def _timeline(folder: Path, shown: Shown) -> list[Drawing]:
     config, runs = shown.outcome.config, shown.outcome.runs
-    frames = []
+    frames = {}
     for percent, step in _reached(config, runs).items():
         samples, scores = {}, {}
         for run in runs:
@@ -155,10 +148,10 @@ def _timeline(folder: Path, shown: Shown) -> list[Drawing]:
             if lost is not None and lost <= evaluation.step:
                 scores[name] = lost_at(lost)
         label = f"{percent} % · step {step:,}".replace(",", " ")
-        frames.append((timeline_name(percent), label, samples, scores))
+        frames[timeline_name(percent)] = scenes.Frame(samples, scores, label)
     if not frames:
         return []
-    args = folder, TIMELINE_GIF, frames, shown.scene, shown.colours, shown.heading + shown.middle
+    args = folder / TIMELINE_GIF, shown.scene, frames, shown.colours, shown.heading + shown.middle
     return [Drawing("plotting.timeline", args, {"floors_text": shown.floors_text})]
 
 
@@ -168,17 +161,14 @@ def _losses(folder: Path, shown: Shown) -> Drawing:
     for parts in views_of(runs, shown.kind).values():
         for run, view in parts:
             in_views[run.model.name] |= set(view.info_fields)
-    losses = {
-        run.model.name: shown.curves(
-            run, [f for f in run.evaluations[-1].info or () if f not in in_views[run.model.name]]
+    losses = {}
+    for run in runs:
+        model = run.model
+        fields = [f for f in run.evaluations[-1].info or () if f not in in_views[model.name]]
+        losses[model.name] = scenes.LossPicture(
+            shown.curves(run, fields), model.loss_reference, model.info_units, model.last_fields
         )
-        for run in runs
-    }
-    references = {run.model.name: run.model.loss_reference for run in runs if run.model.loss_reference}
-    units = {run.model.name: run.model.info_units for run in runs}
-    ends = {run.model.name: run.model.last_fields for run in runs}
-    args = folder / LOSSES, losses, shown.colours, references, shown.heading
-    return Drawing("plotting.loss_curves", args, {"units": units, "of_the_last": ends})
+    return Drawing("plotting.loss_curves", (folder / LOSSES, losses, shown.colours, shown.heading), {})
 
 
 def _reached(config: Any, runs: Sequence[Run]) -> dict[int, int]:

@@ -28,15 +28,19 @@ from kinds.registry import kind_of
 
 
 class Started(NamedTuple):
-    """When a run began."""
+    """When and by which command a run began."""
 
     clock: float  # seconds, of time.perf_counter
     utc: str
+    args: Sequence[str]  # the command line, for the record
+    fresh: bool = False  # whether to start over where an unfinished run could be continued
+    # The folder of all that the program writes, which a checkout does not count as a change; None: the run's own.
+    root: Path | None = None
 
     @classmethod
-    def now(cls) -> "Started":
+    def now(cls, args: Sequence[str]) -> "Started":
         """This moment."""
-        return cls(time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+        return cls(time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), args)
 
 
 class Trained(NamedTuple):
@@ -63,11 +67,8 @@ def execute(
     job: Job,
     folder: Path,
     started: Started,
-    args: Sequence[str],
     *,
-    fresh: bool = False,
     with_pictures: bool = True,
-    root: Path | None = None,
     trained: Trained | None = None,
     further: Mapping[str, Callable[[Mapping[str, Any], Path], bytes]] | None = None,
 ) -> Mapping[str, Any]:
@@ -76,11 +77,8 @@ def execute(
     Args:
       job: from `check`.
       folder: where to write; it exists, and no other process is in it.
-      started: when this process began with it.
-      args: the command line, for the record.
-      fresh: whether to start over where an unfinished run could be continued.
+      started: when this process began with it, and how.
       with_pictures: False leaves the pictures out.
-      root: the folder of all that the program writes, which a checkout does not count as a change; None: `folder`.
       trained: what other processes have trained of this run, all its seeds; None: nothing.
       further: more files to write: name -> what makes its content out of the report and the folder of the other files.
 
@@ -93,13 +91,13 @@ def execute(
       OutputError: the results cannot be written; nothing has changed but that progress may have been kept.
     """
     config, target, models, _, fingerprints = job
-    progress = checkpoint.open_in(folder, job, fresh=fresh)
+    progress = checkpoint.open_in(folder, job, fresh=started.fresh)
     if trained is None:
         # Where several processes train, another one may be writing.
         storage.remove_leftovers(folder)
     drawing = studio.Studio() if with_pictures else None
     begun = progress.started if progress.resumed else started.utc
-    origin = results.provenance(args, root or folder, begun, fingerprints)
+    origin = results.provenance(started.args, started.root or folder, begun, fingerprints)
     console.say(f"device: {origin['device']}{devices.precision_note()}")
     keep_compiled(config)
     if progress.resumed:

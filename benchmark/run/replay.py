@@ -76,9 +76,6 @@ def run(
     job: checks.Job,
     folder: Path,
     started: one_run.Started,
-    args: Sequence[str],
-    *,
-    fresh: bool = False,
 ) -> tuple[Mapping[str, Any], int]:
     """Runs it again and says how the two compare.
 
@@ -86,9 +83,7 @@ def run(
       original: from `opened`.
       job: its configuration, from `checks.check`.
       folder: where to write; it exists.
-      started: when the run began.
-      args: the command line, for the record.
-      fresh: as for `one_run.execute`.
+      started: when the run began, and how.
 
     Returns:
       The content of its metrics.json, and the exit code: 0, or 1 where a number or an array is another one.
@@ -98,8 +93,8 @@ def run(
         console.say("SWEEP of the config block is left out: a replay runs what the file records")
     # Pictures are drawn if they were.
     with_pictures = any(name.endswith(".png") for name in original.report["files"])
-    how = {"fresh": fresh, "with_pictures": with_pictures, "further": {FILE: functools.partial(_content, original)}}
-    report = one_run.execute(job, folder, started, args, **how)
+    further = {FILE: functools.partial(_content, original)}
+    report = one_run.execute(job, folder, started, with_pictures=with_pictures, further=further)
     found = json.loads((folder / FILE).read_bytes())
     tables.replay_tables(found)
     return report, 0 if found["same"] else 1

@@ -150,7 +150,7 @@ def run_cell(cell: Cell, args: Sequence[str], *, with_pictures: bool) -> Mapping
     report = sweep_merge.read(cell)
     if report is not None:
         return report
-    started = one_run.Started.now()
+    started = one_run.Started.now(args)
     with contextlib.ExitStack() as stack:
         with naming(cell.name):
             job = checks.check(cell.config)
@@ -166,7 +166,7 @@ def run_cell(cell: Cell, args: Sequence[str], *, with_pictures: bool) -> Mapping
                 _train_part(cell, job, folder, seeds)
             trained = parts.join(folder, job)
             parts.unclaim(folder)
-        return _finish(cell, job, folder, started, args, with_pictures=with_pictures, trained=trained)
+        return _finish(cell, job, folder, started, with_pictures=with_pictures, trained=trained)
 
 
 def run_seeds(
@@ -190,7 +190,7 @@ def run_seeds(
     report = sweep_merge.read(cell)
     if report is not None:
         return report
-    started = one_run.Started.now()
+    started = one_run.Started.now(args)
     with naming(cell.name):
         job = checks.check(cell.config)
         folder = storage.open_folder(cell.config.out_dir)
@@ -210,7 +210,7 @@ def run_seeds(
                 stack.enter_context(locks.held(cell.config.out_dir))
             stack.enter_context(console.copied_to(folder / LOG_FILE))
             trained = parts.join(folder, job)
-            return _finish(cell, job, folder, started, args, with_pictures=with_pictures, trained=trained)
+            return _finish(cell, job, folder, started, with_pictures=with_pictures, trained=trained)
 
 
 def _train_part(cell: Cell, job: checks.Job, folder: Path, seeds: range) -> None:
@@ -225,16 +225,16 @@ def _finish(
     job: checks.Job,
     folder: Path,
     started: one_run.Started,
-    args: Sequence[str],
     *,
     with_pictures: bool,
     trained: one_run.Trained | None,
 ) -> Mapping[str, Any]:
     """Trains a cell's seeds, unless others have, and writes its results; its parts have then done their service."""
+    started = started._replace(root=folder.parent)
     if trained is not None:
         # What its parts took is counted with them.
-        started = one_run.Started(time.perf_counter(), started.utc)
-    one_run.execute(job, folder, started, args, with_pictures=with_pictures, root=folder.parent, trained=trained)
+        started = started._replace(clock=time.perf_counter())
+    one_run.execute(job, folder, started, with_pictures=with_pictures, trained=trained)
     report = sweep_merge.read(cell)
     if report is None:
         raise UserError(f"its results in {str(folder)!r} are not whole: something else has written or removed them")

@@ -61,6 +61,12 @@ def read(cell: Cell) -> dict[str, Any] | None:
     return report
 
 
+def _notes(plan: Plan, setting: str, board: leaderboard.Board) -> list[str]:
+    """What a reader of a picture against a setting has to know."""
+    others = pooled(plan, without=setting)
+    return [*([f"medians also over {others}"] if others else []), *board.key]
+
+
 def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
     """Writes `leaderboard.csv`, and as pictures the leaderboard and, of several budgets, what they bring.
 
@@ -90,18 +96,17 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
             words = "parameters" if of_budget else setting
             name = SCALING_FILE if of_budget else _PICTURE_OF.format(setting)
             leaderboard.budget_scaling(folder / name, panels, colours, f"{board.metric} against {words}{shared}",
-                                       setting="" if of_budget else setting, note=pooled(plan, without=setting),
-                                       key=board.key)  # fmt: skip
+                                       setting="" if of_budget else setting,
+                                       notes=_notes(plan, setting, board))  # fmt: skip
             files.append(name)
     for family, picture, view in _VIEWS:
         setting = f"{family}.{view.setting}"
         shown = tradeoffs_of(plan, reports, family, view) if len(plan.swept.get(setting, ())) > 1 else []
         if shown:
-            labels = view.labels
-            bound = f"{view.x} + {view.y} = entropy of the target, the least there can be"
+            labels = (*view.labels, f"{view.x} + {view.y} = entropy of the target, the least there can be")
             title = f"{family} · {labels[1].partition(' (')[0]} and {labels[2].partition(' (')[0]}{shared}"
-            note = pooled(plan, without=setting)
-            tradeoff.tradeoff(folder / picture, shown, labels, bound, colours[family], title, note=note, key=board.key)
+            notes = _notes(plan, setting, board)
+            tradeoff.tradeoff(folder / picture, shown, labels, colours[family], title, notes)
             files.append(picture)
     for name in {name for name in earlier if is_merged(name)} - set(files):
         (folder / name).unlink(missing_ok=True)

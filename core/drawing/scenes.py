@@ -43,6 +43,37 @@ class Contribution(NamedTuple):
     seed: int = 0  # which one it is
 
 
+class Frame(NamedTuple):
+    """What every family shows beside the target at one moment, with what stands over its panel."""
+
+    samples: Mapping[str, np.ndarray]  # [n, D] in units of x; all NaN of a model that has diverged
+    scores: Mapping[str, str]  # one ready line for the panel's head
+    label: str = ""  # what the title ends with, such as "5 % · step 1 000"
+    # Whatever is known as probabilities instead of samples, [K]: the mass of every cell in the order of the target's;
+    # overflow behind them is not drawn. These panels come last.
+    heights: Mapping[str, np.ndarray] = {}
+    remarks: Mapping[str, str] = {}  # what stands under the scores, such as "1 of 4 seeds diverged"
+
+
+class MetricPicture(NamedTuple):
+    """One metric as an axis: its name, and the levels on it that are no family's."""
+
+    label: str  # with its unit, such as "KLD (nats)"
+    floor: (
+        tuple[float, float, float] | None
+    )  # mean, low and high that samples of the target itself score; None: unknown
+    externals: Mapping[str, float | None] = {}  # what samples from elsewhere score; None: they have no score
+
+
+class LossPicture(NamedTuple):
+    """What one family minimises and reports."""
+
+    curves: Mapping[str, Curve]  # by field of its Info; empty where it is not trained
+    reference: tuple[float, str] | None = None  # a value to compare `loss` with, and what it is
+    units: Mapping[str, str] = {}  # of the fields that are not in nats
+    of_the_last: Collection[str] = ()  # fields of an interval's last step, where the others are means over it
+
+
 class CostPicture(NamedTuple):
     """What a family's training takes and what it comes to, all seeds."""
 

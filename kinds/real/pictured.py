@@ -1,8 +1,19 @@
 """What pictures show of a target on a line or in a plane, as plain arrays that can be sent to another process."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+
+from core.drawing.scenes import Curve
+
+
+class Discriminated(NamedTuple):
+    """What a discriminator says."""
+
+    curves: Mapping[str, Curve]  # `d_real` and `d_fake`, the mean D on target rows and on generated ones
+    equilibrium: float  # what D says everywhere once the generator equals the target
+    d_map: np.ndarray  # [G] or [Gx, Gy], D(x); all NaN of a model that has diverged
 
 
 class TargetPicture(NamedTuple):

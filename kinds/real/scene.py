@@ -8,7 +8,7 @@ import numpy as np
 from core.drawing.scenes import Curve
 from kinds.contract import Judge, Showing, Target
 from kinds.real.cells import row_masses, score_cells
-from kinds.real.pictured import TargetPicture
+from kinds.real.pictured import Discriminated, TargetPicture
 from kinds.real.truth import points_of
 
 _VIEWS = "kinds.real.views"
@@ -68,12 +68,13 @@ def _latent_sweep(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve],
 
 
 def _discriminator(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: TargetPicture, colour: str):
-    return curves, float(arrays["equilibrium"]), scene.axes, _on_axes(arrays["d"], scene), scene, colour
+    said = Discriminated(curves, float(arrays["equilibrium"]), _on_axes(arrays["d"], scene))
+    return said, scene, colour
 
 
 def _energy(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: TargetPicture, colour: str):
     del curves
-    return scene.axes, _on_axes(arrays["energy"], scene), scene.energy, scene, colour
+    return _on_axes(arrays["energy"], scene), scene, colour
 
 
 def _on_axes(values: np.ndarray, scene: TargetPicture) -> np.ndarray:

@@ -70,10 +70,10 @@ def crash_after(monkeypatch):
     return arrange
 
 
-def execute(config, folder, **more):
+def execute(config, folder, fresh=False):
     folder.mkdir(exist_ok=True)
     job = checks.check(config)
-    one_run.execute(job, folder, one_run.Started.now(), [], with_pictures=False, **more)
+    one_run.execute(job, folder, one_run.Started.now([])._replace(fresh=fresh), with_pictures=False)
 
 
 def contents(folder):

@@ -176,7 +176,7 @@ def test_numbers_are_short():
 def test_budget_scaling(tmp_path, n_panels, n_names, external, shown):
     panels = [panel_of(row, NAMES[:n_names], external) for row in ROWS[-n_panels:]]
     leaderboard.budget_scaling(
-        tmp_path / "b.png", panels, COLOURS, "KLD against parameters · 20000 steps", note="2 SEED"
+        tmp_path / "b.png", panels, COLOURS, "KLD against parameters · 20000 steps", notes=["medians also over 2 SEED"]
     )
     opened(tmp_path / "b.png")
     fig = shown[0]

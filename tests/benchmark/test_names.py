@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import test_plotting
 from test_leaderboard import board_of, clashes
-from test_plotting import collisions, draws, make_target, metric_curves, opened, texts
+from test_plotting import collisions, draws, make_target, metric_curves, opened, pictured, texts
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import plotting
@@ -19,7 +19,7 @@ from benchmark.files import results
 from benchmark.pictures.views import leaderboard, scorecards
 from core import storage
 from core.drawing import figures, lettering, scenes
-from core.drawing.scenes import CostPicture
+from core.drawing.scenes import CostPicture, Frame, MetricPicture
 from core.errors import UserError
 
 no_warnings, shown = test_plotting.no_warnings, test_plotting.shown
@@ -48,10 +48,12 @@ def test_every_picture_survives_every_name(tmp_path, names, shown):
     """Nothing overlaps or leaves the picture, nobody is warned, and every name is there."""
     colours = scenes.family_colours(["A"], names)
     scores = {name: {"kld": 0.01 * (j + 1), "wasserstein": 0.02} for j, name in enumerate(names)}
-    plotting.metrics_comparison(tmp_path / "0.png", metric_curves(["A"]), FLOORS, colours, "title", externals=scores)
+    plotting.metrics_comparison(tmp_path / "0.png", metric_curves(["A"]), pictured(FLOORS, scores), colours, "title")
     points = {"A": CostPicture(1.0, 1e9, np.array([0.1, 0.2]))}
     levels = {name: each["kld"] for name, each in scores.items()}
-    scorecards.cost_quality(tmp_path / "1.png", points, levels, FLOORS["kld"], colours, "title")
+    scorecards.cost_quality(
+        tmp_path / "1.png", points, MetricPicture("KLD (nats)", FLOORS["kld"], levels), colours, "title"
+    )
     klds = {name: np.full((1, 2, 2), 0.01 * (j + 1)) for j, name in enumerate(["A", *names])}
     settings = (np.array([10, 20]), np.array([1e-10, 1e-6]))
     grid = scenes.Sensitivity(*settings, klds, np.full((3, 2, 2), 0.004), (20, 1e-10), names)
@@ -62,8 +64,15 @@ def test_every_picture_survives_every_name(tmp_path, names, shown):
 
     target = make_target("binned")
     some = names[:3]
-    plotting.comparison_hist(tmp_path / "3.png", target, draws(target, ["A", *some]), dict.fromkeys(some, "KLD 1"),
-                             colours, "title", heights=dict.fromkeys(names[3:], target.masses))  # fmt: skip
+    plotting.comparison_hist(
+        tmp_path / "3.png",
+        target,
+        Frame(
+            draws(target, ["A", *some]), dict.fromkeys(some, "KLD 1"), heights=dict.fromkeys(names[3:], target.masses)
+        ),
+        colours,
+        "title",
+    )
     heads = [ax._left_title.get_text() for ax in shown[3].axes[2:]]
     assert [head[:4] for head in heads] == [lettering.drawable(name, weight="bold")[:4] for name in names]
     board = board_of(2, ["A", *names], names)._replace(rows=[names[0], "1D_BETA, 20 bins, " + "x" * 300], key=names)
@@ -90,7 +99,7 @@ def test_a_legend_longer_than_its_picture_makes_room(tmp_path, shown):
     names = [f"a circuit of many qubits, number {i}" for i in range(40)]
     colours = scenes.family_colours(["A"], names)
     scores = {name: {"kld": 0.01, "wasserstein": 0.02} for name in names}
-    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(["A"]), FLOORS, colours, "title", externals=scores)
+    plotting.metrics_comparison(tmp_path / "m.png", metric_curves(["A"]), pictured(FLOORS, scores), colours, "title")
     fig = shown[0]
     assert collisions(fig) == []
     assert fig.legends[0].get_window_extent().y1 <= min(ax.get_tightbbox().y0 for ax in fig.axes) + 1

@@ -39,7 +39,7 @@ def train(job, folder, *ranges):
 
 def execute(job, folder, trained=None):
     folder.mkdir(exist_ok=True)
-    one_run.execute(job, folder, one_run.Started.now(), [], with_pictures=False, trained=trained)
+    one_run.execute(job, folder, one_run.Started.now([]), with_pictures=False, trained=trained)
     arrays = {}
     for name in (results.SAMPLES_FILE, results.PARAMETERS_FILE):
         with np.load(folder / name) as file:

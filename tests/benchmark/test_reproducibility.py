@@ -55,7 +55,7 @@ def run(folder, monkeypatch):
             place.mkdir()
             words = [*SMALL.split(), *more.split(), "--out-dir", name]
             job = checks.check(command_line.parse(vars(script), words, ""))
-            one_run.execute(job, place, one_run.Started.now(), words, with_pictures=False)
+            one_run.execute(job, place, one_run.Started.now(words), with_pictures=False)
         arrays = []
         for file in (results.SAMPLES_FILE, results.PARAMETERS_FILE):
             with np.load(place / file) as content:
@@ -138,7 +138,7 @@ def test_another_version_comes_as_near_as_is_promised(folder, monkeypatch):
     place.mkdir()
     words = [*reference.WORDS, "--out-dir", "versions"]
     job = checks.check(command_line.parse(vars(script), words, ""))
-    one_run.execute(job, place, one_run.Started.now(), words, with_pictures=False)
+    one_run.execute(job, place, one_run.Started.now(words), with_pictures=False)
     found, expected = reference.numbers(place), json.loads(reference.FILE.read_text())
     assert set(found["target"]) == set(expected["target"])
     for name, value in expected["target"].items():

@@ -7,7 +7,7 @@ from test_plotting import collisions, course_of, level_lines, opened, texts
 
 from benchmark.pictures.views import scorecards
 from core.drawing import figures, scenes
-from core.drawing.scenes import CostPicture, Curve, Sensitivity
+from core.drawing.scenes import CostPicture, Curve, MetricPicture, Sensitivity
 
 no_warnings, shown = test_plotting.no_warnings, test_plotting.shown
 NAMES, EXTERNAL = ["GAN", "VAE", "RBM"], ["my-QCBM-300", "another-circuit-born-machine"]
@@ -34,7 +34,13 @@ def ends_of(ax, name):
 
 
 def draw_costs(tmp_path, points, externals=None, floor=FLOOR):
-    scorecards.cost_quality(tmp_path / "c.png", points, externals or {}, floor, COLOURS, "title of a run · 4 seeds")
+    scorecards.cost_quality(
+        tmp_path / "c.png",
+        points,
+        MetricPicture("KLD (nats)", floor, externals or {}),
+        COLOURS,
+        "title of a run · 4 seeds",
+    )
     return opened(tmp_path / "c.png")
 
 
@@ -82,7 +88,9 @@ def test_many_families_have_room(tmp_path, n_families, shown):
     colours = scenes.family_colours(names)
     points = {name: cost_of(10.0 * 1.3**i, 1e12 / 1.5**i) for i, name in enumerate(names)}
     remarks = dict.fromkeys(names[:5], "▼ loses to HISTOGRAM")
-    scorecards.cost_quality(tmp_path / "c.png", points, {}, FLOOR, colours, "title", remarks=remarks)
+    scorecards.cost_quality(
+        tmp_path / "c.png", points, MetricPicture("KLD (nats)", FLOOR, {}), colours, "title", remarks=remarks
+    )
     for cells in ((10, 30, 100), (20,)):
         grid = sensitivity(cells=cells, chosen=(cells[0], 1e-10))
         values = grid.families["GAN"]
@@ -139,7 +147,14 @@ def test_diverged_seeds_are_counted_and_diverged_families_named(tmp_path, shown)
 
 def test_who_loses_to_a_rival_is_marked_beside_its_cost(tmp_path, shown):
     remarks = {"VAE": "▼ loses to HISTOGRAM", EXTERNAL[0]: "▼ loses to HISTOGRAM and KDE"}
-    scorecards.cost_quality(tmp_path / "c.png", costs(), {EXTERNAL[0]: 9.0}, FLOOR, COLOURS, "title", remarks=remarks)
+    scorecards.cost_quality(
+        tmp_path / "c.png",
+        costs(),
+        MetricPicture("KLD (nats)", FLOOR, {EXTERNAL[0]: 9.0}),
+        COLOURS,
+        "title",
+        remarks=remarks,
+    )
     assert {"GAN", "VAE ▼ loses to HISTOGRAM"} <= set(texts(shown[0]))
     assert f"{EXTERNAL[0]} (cost unknown) ▼ loses to HISTOGRAM and KDE" in texts(shown[0])
     assert collisions(shown[0]) == []

@@ -72,10 +72,10 @@ def executed(here, monkeypatch):
     """Stands in for training and drawing: results are there at once. Gives the folders of those that ran, in order."""
     folders = []
 
-    def execute(job, folder, started, args, *, with_pictures, root, trained):
-        del started, args, trained
+    def execute(job, folder, started, *, with_pictures, trained):
+        del trained
         folders.append(folder.name)
-        assert folder.parent == root
+        assert folder.parent == started.root
         files = [results.METRICS_FILE] + ["picture.png"] * with_pictures
         report = made_report(job.config, files=files, klds=[0.01, 0.03, np.nan])
         # That one last: where it is, all is.

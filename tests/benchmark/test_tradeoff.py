@@ -60,7 +60,7 @@ def test_a_point_is_what_two_fields_have_come_to(tmp_path, shown):
     assert any("entropy of the target" in text for text in texts(fig))
     # What has no bound has no line: here a family without an exact divergence.
     for panel in panels:
-        tradeoff.tradeoff(tmp_path / "t.png", [panel._replace(bound=None)], view.labels, "no", "#0072B2", "title")
+        tradeoff.tradeoff(tmp_path / "t.png", [panel._replace(bound=None)], (*view.labels, "no"), "#0072B2", "title")
         assert not any(text == "no" for text in texts(shown[-1]))
 
 
@@ -74,7 +74,7 @@ def test_lost_seeds_are_said_and_not_drawn(tmp_path, shown):
     points = [np.array([1.0, 1.1]), nan, np.array([0.5, np.nan])]
     panel = tradeoff.Panel("1D_BETA", BETAS, points, points, None)
     gone = tradeoff.Panel("2D_GMM", BETAS, [nan] * 3, [nan] * 3, 1.0)
-    tradeoff.tradeoff(tmp_path / "t.png", [panel, gone], ("β", "rate", "distortion"), "bound", "#0072B2", "title")
+    tradeoff.tradeoff(tmp_path / "t.png", [panel, gone], ("β", "rate", "distortion", "bound"), "#0072B2", "title")
     said = texts(shown[-1])
     assert "diverged: β = 1" in said
     assert "diverged" in said

@@ -22,7 +22,7 @@ def test_an_unknown_divergence_is_a_word_with_its_reason(here, monkeypatch, caps
     words = [*WORDS.split(), "--out-dir", "out"]
     (here / "out").mkdir()
     job = checks.check(command_line.parse(vars(script), words, ""))
-    one_run.execute(job, here / "out", one_run.Started.now(), words, with_pictures=False)
+    one_run.execute(job, here / "out", one_run.Started.now(words), with_pictures=False)
     model = checked(here / "out")["models"]["GMM"]
     assert model["final"]["kl_exact"]["seeds"] == [None, None]
     assert all("of the target's mass" in why for why in model["kl_exact_unknown"])

@@ -5,7 +5,7 @@ hold here too.
 """
 
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,7 @@ def budget_scaling(
     title: str,
     *,
     setting: str = "",
-    note: str = "",
-    key: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> None:
     """Draws the main metric against the parameters on log scales, or against another setting; a panel a target.
 
@@ -120,8 +119,7 @@ def budget_scaling(
     Args:
       setting: what the courses' x is, if it is not parameters: then nothing is fitted, and what comes from elsewhere
         stands at no value.
-      note: what else the seeds of a budget differ in, such as "2 values of SEED".
-      key: what short names of targets stand for.
+      notes: what a reader has to know, such as what short names of targets stand for.
     """
     n = len(panels)
     columns = n if n <= 3 else 2 if n == 4 else 3 if n <= 6 else 4
@@ -171,10 +169,11 @@ def budget_scaling(
             course = panel.courses[name]
             ax.plot(course.x, np.clip(course.exact_medians, *limits), "D", color=colours[name], mfc="white", mew=1.5,
                     ms=6, zorder=3.4, clip_on=False)  # fmt: skip
-        _head(ax, panel.row, laws, exact[i], colours, heads[i // columns], beside)
+        legend = [(colours[name], law, f"{name}: {_said(law, name in exact[i])}") for name, law in laws.items()]
+        _head(ax, panel.row, legend, heads[i // columns], beside)
 
     of = "value" if setting else "budget"
-    heading = [f"dots: median over the seeds of a {of}{f', also over {note}' if note else ''}"]
+    heading = [f"dots: median over the seeds of a {of}"]
     heading.append("bars and bands: their range")
     if any(fitted):
         metric = panels[0].label.split(" (")[0]
@@ -183,7 +182,7 @@ def budget_scaling(
         heading.append("hollow, and exact a: the exact KL, which has no floor")
     if too_few:
         heading.append("an exponent needs four budgets")
-    figures.figure_legend(fig, _entries(panels, colours, sized=not setting), " · ".join([*heading, *key]))
+    figures.figure_legend(fig, _entries(panels, colours, sized=not setting), " · ".join([*heading, *notes]))
     figures.save(fig, path)
 
 
@@ -258,32 +257,40 @@ def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) 
 def _head(
     ax: Axes,
     row: str,
-    laws: Mapping[str, PowerLaw | str],
-    exact: Collection[str],
-    colours: Mapping[str, str],
+    laws: Sequence[tuple[str, PowerLaw | str, str]],
     lines: int,
     columns: int,
 ) -> None:
-    """A target's name, and under it the exponents, or why there is none; `lines` stay free in all panels of a row."""
+    """A target's name, and under it the exponents, or why there is none.
+
+    Args:
+      ax: the panel.
+      row: the target.
+      laws: colour, law and words of every family.
+      lines: how many stay free for them in all panels of a row.
+      columns: how many stand in one line.
+    """
     name = _head_lines(row)
     ax.set_title(name, loc="left", color=TARGET_COLOUR, fontweight="bold", pad=7 + 14 * lines)
     if laws:
         handles = [
-            Line2D([], [], color=colours[family], ls="none" if isinstance(law, str) else _FIT_DASH, lw=1.8,
+            Line2D([], [], color=colour, ls="none" if isinstance(law, str) else _FIT_DASH, lw=1.8,
                    marker="o" if isinstance(law, str) else "", ms=5)
-            for family, law in laws.items()
+            for colour, law, _ in laws
         ]  # fmt: skip
-        texts = [
-            f"{family}: no exponent, {'exact KL: ' if family in exact else ''}{law}"
-            if isinstance(law, str)
-            else f"{family}: {'exact ' if family in exact else ''}a = {_with_error(law.slope, law.error)}, "
-            f"{len(law.n_params)} of {law.n_budgets} budgets"
-            for family, law in laws.items()
-        ]
-        legend = ax.legend(handles, texts, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=9.5,
+        words = [said for *_, said in laws]
+        legend = ax.legend(handles, words, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=9.5,
                            borderaxespad=0.15, borderpad=0.1, labelspacing=0.25, handlelength=1.8)  # fmt: skip
         # The title above it keeps its place.
         legend.set_in_layout(False)
+
+
+def _said(law: PowerLaw | str, exact: bool) -> str:
+    """A law in words, or why there is none; `exact`: it is of the exact divergence."""
+    if isinstance(law, str):
+        return f"no exponent, {'exact KL: ' if exact else ''}{law}"
+    budgets = f"{len(law.n_params)} of {law.n_budgets} budgets"
+    return f"{'exact ' if exact else ''}a = {_with_error(law.slope, law.error)}, {budgets}"
 
 
 def _head_lines(row: str) -> str:

@@ -18,7 +18,7 @@ from matplotlib.transforms import ScaledTranslation
 from core.drawing import figures, scales, scenes
 from core.drawing.courses import course
 from core.drawing.figures import FLOOR_COLOUR, TARGET_COLOUR
-from core.drawing.scenes import CostPicture, Curve, Sensitivity
+from core.drawing.scenes import CostPicture, Curve, MetricPicture, Sensitivity
 
 _SECONDS, _OPERATIONS = "training wall time / number of seeds (s)", "floating-point operations per seed"
 _WORDS = {_SECONDS: "time", _OPERATIONS: "operations"}
@@ -29,12 +29,10 @@ _MARK = {"color": TARGET_COLOUR, "ls": (0, (1, 2)), "lw": 1.4, "zorder": 1.8}
 def cost_quality(
     path: str | Path,
     points: Mapping[str, CostPicture],
-    externals: Mapping[str, float | None],
-    floor: tuple[float, float, float] | None,
+    metric: MetricPicture,
     colours: Mapping[str, str],
     title: str,
     *,
-    label: str = "KLD (nats)",
     remarks: Mapping[str, str] | None = None,
 ) -> None:
     """Draws the main metric against the time (left) and the operations (right) that it took, on log scales.
@@ -43,11 +41,10 @@ def cost_quality(
 
     Args:
       points: per family its costs and its scores.
-      externals: per set of samples from elsewhere its score, None where it has none. What they cost is unknown.
-      floor: the mean, low and high that samples of the target itself score; None: unknown.
-      label: what the axis of the score says, such as "KLD (nats)".
+      metric: the axis of the score. What samples from elsewhere cost is unknown.
       remarks: what the legend says behind a name, such as "▼ loses to HISTOGRAM".
     """
+    label, floor, externals = metric
     remarks, of_score = remarks or {}, label.split(" (")[0]
     # Who has diverged altogether has a cost, but no place on the other axis.
     drawn = {family: cost for family, cost in points.items() if np.isfinite(cost.score).any()}

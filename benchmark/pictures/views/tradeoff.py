@@ -29,27 +29,22 @@ class Panel(NamedTuple):
 def tradeoff(
     path: str | Path,
     panels: Sequence[Panel],
-    labels: tuple[str, str, str],
-    bound_label: str,
+    labels: tuple[str, str, str, str],
     colour: str,
     title: str,
-    *,
-    note: str = "",
-    key: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> None:
     """Draws one quantity against the other, a panel a target and a labelled point a value of the setting.
 
     Args:
       path: the file.
       panels: what to draw.
-      labels: what the setting, x and y are called.
-      bound_label: what the line x + y = bound is.
+      labels: what the setting, x, y and the line x + y = bound are called.
       colour: the family's.
       title: of the picture.
-      note: what else the seeds of a point differ in, such as "2 values of SEED".
-      key: what short names of targets stand for.
+      notes: what a reader has to know, such as what short names of targets stand for.
     """
-    setting, x_label, y_label = labels
+    setting, x_label, y_label, bound_label = labels
     fig, axes, _ = figures.grid(len(panels), 4.4, title, True)
     entries: dict[str, Line2D] = {
         f"{setting}, median over seeds and range": Line2D([], [], color=colour, marker="o", ms=8)
@@ -79,8 +74,7 @@ def tradeoff(
         figures.header(ax, panel.row, remark, TARGET_COLOUR)
         ax.set(xlabel=x_label, ylabel=y_label)
         scales.round_ticks(ax.xaxis, ax.yaxis)
-    heading = " · ".join([*([f"also over {note}"] if note else []), *key])
-    figures.figure_legend(fig, entries, heading or None)
+    figures.figure_legend(fig, entries, " · ".join(notes) or None)
     figures.save(fig, path)
 
 

@@ -3,7 +3,7 @@
 Drawn from arrays alone, with the conventions of `plotting` for `path`, `title` and the look; `colour` is the family's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from core.drawing import figures, scales
 from core.drawing.courses import course
 from core.drawing.figures import DENSITY_MAP, DIVERGED, TARGET_COLOUR
-from core.drawing.scenes import Curve
 from kinds.real.outlines import draw_contours, line_or_steps, outline_of, target_contour
-from kinds.real.pictured import TargetPicture
+from kinds.real.pictured import Discriminated, TargetPicture
 
 ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape shows
 
@@ -64,10 +63,7 @@ def latent_sweep(
 @figures.styled
 def discriminator(
     path: str | Path,
-    curves: Mapping[str, Curve],
-    equilibrium: float,
-    axes: list[np.ndarray],
-    d_map: np.ndarray,
+    said: Discriminated,
     target: TargetPicture,
     colour: str,
     title: str,
@@ -75,12 +71,11 @@ def discriminator(
     """Draws what a discriminator says: its means over training (left) and D(x) over data space at the end (right).
 
     Args:
-      curves: `d_real` and `d_fake`, the mean D on target rows and on generated ones.
-      equilibrium: what D says everywhere once the generator equals the target.
-      axes: per coordinate the points of d_map.
-      d_map: [G] or [Gx, Gy], D(x); all NaN of a model that has diverged.
+      said: what to draw; D(x) at the points of the target's axes.
       target: drawn in pale under D(x), or as contours over it.
     """
+    curves, equilibrium, d_map = said
+    axes = target.axes
     fig = figures.new(12.5, 5.4, title)
     left, right = fig.subplots(1, 2)
     line = {"color": "#606060", "ls": "--", "lw": 1.6, "zorder": 4}
@@ -134,9 +129,7 @@ def discriminator(
 @figures.styled
 def energy_landscape(
     path: str | Path,
-    axes: list[np.ndarray],
     energy: np.ndarray,
-    target_energy: np.ndarray | None,
     target: TargetPicture,
     colour: str,
     title: str,
@@ -144,11 +137,10 @@ def energy_landscape(
     """Draws a model's energy −ln q against the target's −ln p, both normalised, in nats.
 
     Args:
-      axes: per coordinate the points of the energies.
-      energy: [G] or [Gx, Gy], −ln q; all NaN of a model that has diverged.
-      target_energy: the same of the target; it may hold +∞, or be None.
-      target: gives the box and the bins.
+      energy: [G] or [Gx, Gy], −ln q at the points of the target's axes; all NaN of a model that has diverged.
+      target: gives these axes, the box, the bins, and its own energy, which may hold +∞ or be unknown.
     """
+    axes, target_energy = target.axes, target.energy
     energy = np.asarray(energy, np.float64)
     lost = np.isnan(energy).all()
     both = [energy] if target_energy is None else [energy, np.asarray(target_energy, np.float64)]
