@@ -20,6 +20,7 @@ from studies.speed import (
     scaling,
     scaling_points,
     scaling_worker,
+    versions,
     worker,
 )
 from studies.speed.work import WORKS
@@ -102,7 +103,7 @@ def test_table_and_picture_have_the_same_digits(tmp_path, monkeypatch):
     assert said[2] == ["11.5"] * 6 + ["not in this work:\nsee the roofline"]
 
 
-@pytest.mark.parametrize("of", [compare, em, roofline, scaling])
+@pytest.mark.parametrize("of", [compare, em, roofline, scaling, versions])
 def test_the_tables_of_the_docs_are_those_of_the_results(of):
     folder = Path(of.__file__).parent
     name = {"studies.speed.compare": "results"}.get(of.__name__, of.__name__.rpartition(".")[2])
