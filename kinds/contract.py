@@ -69,6 +69,14 @@ class Scorer(NamedTuple):
     soft: bool  # decode expected events instead of drawn ones
     metrics: tuple[str, ...]
     score: Callable[[np.ndarray], Mapping[str, float]]  # x [n, D], finite, on the host -> metric name -> value
+    # x [n, D], finite -> the little that pictures need of a sample, as floating-point numbers: a snapshot is no more.
+    keep: Callable[[np.ndarray], np.ndarray] = lambda x: x
+
+    def kept(self, x: np.ndarray) -> np.ndarray:
+        """What pictures need of a sample [n, D]; all NaN where the sample is not finite."""
+        if np.isfinite(x).all():
+            return self.keep(x)
+        return np.full_like(self.keep(np.zeros_like(x)), np.nan)
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ class Showing(NamedTuple):
     arguments: Callable[..., tuple] | None = None
     # Which of that one's arrays nothing is shown of where training has diverged.
     of_model: str = ""
-    # Name -> (x [n, D], target, judge, config) -> another score that the contributions have the course of.
+    # Name -> (what `Scorer.keep` gives, judge) -> another score that the contributions have the course of.
     further: Mapping[str, Callable[..., float]] = {}
 
 

@@ -13,6 +13,7 @@ from core.drawing import contours, courses, figures, scales, scenes
 from core.drawing.animation import LAST_FRAME_MS
 from core.drawing.scenes import Curve, Frame, LossPicture, MetricPicture
 from kinds.real import outlines
+from kinds.real.cells import Cells, row_masses
 from kinds.real.pictured import Discriminated, TargetPicture
 from kinds.real.views import family_pictures
 
@@ -58,6 +59,17 @@ def make_target(kind):
 def draws(target, families, n=500, seed=0):
     rng = np.random.default_rng(seed)
     return {name: rng.normal(size=(n, target.dim)) for name in families}
+
+
+def shares_of(x, target):
+    """The shares of a sample in the target's cells, and behind them those outside; all NaN of one that is."""
+    box = np.array([[edges[0], edges[-1]] for edges in target.edges])
+    cells = Cells(box, len(target.edges[0]) - 1, target.closed)
+    return np.full(cells.n_cells, np.nan) if np.isnan(x).all() else row_masses(x, cells)
+
+
+def frame_of(target, samples, *args, **more):
+    return Frame({name: shares_of(x, target) for name, x in samples.items()}, *args, **more)
 
 
 def course_of(n_seeds=3, n_evaluations=11, seed=0):
@@ -139,12 +151,11 @@ def test_colours_are_distinct_and_independent_of_the_selection():
 def test_comparison_and_timeline(tmp_path, kind, n_families):
     target, families = make_target(kind), NAMES[:n_families]
     scores = dict.fromkeys(families, "KLD 0.0021   W₁ 0.013")
-    frames = {
-        f"t_{i}.png": Frame(draws(target, families, seed=i), scores, f"{i} % · step {i} 000") for i in (5, 50, 100)
-    }
+    samples = {i: draws(target, families, seed=i) for i in (5, 50, 100)}
     # A frame that scores worse in every way must not be drawn on another canvas.
-    frames["t_5.png"].samples[families[0]][:] = np.nan
-    frames["t_50.png"].samples[families[0]][:] *= 0.01
+    samples[5][families[0]][:] = np.nan
+    samples[50][families[0]][:] *= 0.01
+    frames = {f"t_{i}.png": frame_of(target, x, scores, f"{i} % · step {i} 000") for i, x in samples.items()}
     plotting.timeline(tmp_path / "t.gif", target, frames, COLOURS, BOMB)
     sizes = {opened(tmp_path / name).shape for name in frames}
     assert len(sizes) == 1
@@ -169,7 +180,7 @@ def test_comparison_and_timeline(tmp_path, kind, n_families):
 
 def test_shares_of_held_out_rows_are_not_called_exact(tmp_path, shown):
     target, families = make_target("binned")._replace(empirical=True), NAMES[:1]
-    frames = {"0.png": Frame(draws(target, families), {"A": "KLD 0.1"}, "100 %")}
+    frames = {"0.png": frame_of(target, draws(target, families), {"A": "KLD 0.1"}, "100 %")}
     plotting.timeline(tmp_path / "t.gif", target, frames, COLOURS, BOMB)
     words = [text for fig in shown for text in texts(fig)]
     assert "target: share of the held-out rows" in words
@@ -186,8 +197,10 @@ def test_external_samples_follow_every_family_in_colour():
 
 def test_the_animation_is_small_and_shows_every_frame(tmp_path):
     target, families = make_target("1-D"), NAMES[:3]
-    frames = {f"{i}.png": Frame(draws(target, families, 5000, i), dict.fromkeys(families, f"KLD 0.0{i}"), f"{i} %")
-              for i in range(20)}  # fmt: skip
+    frames = {}
+    for i in range(20):
+        scores = dict.fromkeys(families, f"KLD 0.0{i}")
+        frames[f"{i}.png"] = frame_of(target, draws(target, families, 5000, i), scores, f"{i} %")
     plotting.timeline(tmp_path / "t.gif", target, frames, COLOURS, "title")
     assert (tmp_path / "t.gif").stat().st_size < 400_000
     with Image.open(tmp_path / "t.gif") as animation:
@@ -200,14 +213,16 @@ def test_the_animation_is_small_and_shows_every_frame(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_comparison_hist(tmp_path, kind):
     target = make_target(kind)
-    plotting.comparison_hist(tmp_path / "c.png", target, Frame(draws(target, ["A"]), {"A": BOMB}), COLOURS, BOMB)
+    plotting.comparison_hist(
+        tmp_path / "c.png", target, frame_of(target, draws(target, ["A"]), {"A": BOMB}), COLOURS, BOMB
+    )
     opened(tmp_path / "c.png")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
     target = make_target(kind)
-    frames = {f"{i}.png": Frame(draws(target, ["A"], seed=i), {"A": f"KLD {i}"}, f"{i} %") for i in (1, 2)}
+    frames = {f"{i}.png": frame_of(target, draws(target, ["A"], seed=i), {"A": f"KLD {i}"}, f"{i} %") for i in (1, 2)}
     seen = []
     render = figures.render
 
@@ -220,7 +235,7 @@ def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(figures, "render", look)
     plotting.timeline(tmp_path / "t.gif", target, frames, COLOURS, "title")
     for (values, words), frame in zip(seen, frames.values(), strict=True):
-        np.testing.assert_allclose(np.ravel(values), np.ravel(outlines.cell_heights(frame.samples["A"], target)[0]))
+        np.testing.assert_allclose(np.ravel(values), np.ravel(outlines.known_heights(frame.samples["A"], target)[0]))
         assert any(frame.label in word for word in words)
         assert any(frame.scores["A"] in word for word in words)
 
@@ -349,7 +364,7 @@ def test_open_cells_integrate_to_the_share_inside(kind):
     target = make_target(kind)
     samples = np.random.default_rng(0).normal(0, 2, (4000, target.dim))
     samples[:100] = np.nan
-    heights, inside = outlines.cell_heights(samples, target)
+    heights, inside = outlines.known_heights(shares_of(samples, target), target)
     area = np.prod([edges[1] - edges[0] for edges in target.edges])
     expected = np.mean(((samples >= -3) & (samples < 3)).all(axis=1))
     assert heights.sum() * area == pytest.approx(expected, abs=1e-12)
@@ -360,7 +375,8 @@ def test_open_cells_integrate_to_the_share_inside(kind):
 
 def test_closed_cells_lose_nothing():
     target = make_target("binned")
-    heights, inside = outlines.cell_heights(np.array([[-1e9], [-3.0], [2.999], [3.0], [np.inf]]), target)
+    ends = np.array([[-1e9], [-3.0], [2.999], [3.0], [np.inf]])
+    heights, inside = outlines.known_heights(shares_of(ends, target), target)
     assert inside == 1
     np.testing.assert_allclose(heights, [0.4, *[0] * 18, 0.6])
 
@@ -374,7 +390,7 @@ def test_contours_enclose_the_shares_they_name():
 def test_what_a_panel_cannot_show_is_said(tmp_path, shown):
     target = make_target("1-D")
     samples = {"A": np.full((100, 1), 0.05), "B": np.full((100, 1), 50.0), "C": np.full((100, 1), np.nan)}
-    plotting.comparison_hist(tmp_path / "c.png", target, Frame(samples, {}), COLOURS, "title")
+    plotting.comparison_hist(tmp_path / "c.png", target, frame_of(target, samples, {}), COLOURS, "title")
     words = " ".join(texts(shown[0]))
     assert "peak 8.3 cut" in words
     assert words.count("no sample inside the box") == 1
@@ -479,7 +495,7 @@ def test_a_family_that_has_diverged_is_named_where_its_data_would_be(tmp_path, k
     plotting.comparison_hist(
         tmp_path / "c.png",
         target,
-        Frame(samples, {"A": "3 of 4 seeds diverged"}, remarks={"B": "1 of 4 seeds diverged"}),
+        frame_of(target, samples, {"A": "3 of 4 seeds diverged"}, remarks={"B": "1 of 4 seeds diverged"}),
         COLOURS,
         BOMB,
     )
@@ -504,7 +520,10 @@ def test_a_latent_sweep_of_what_has_diverged(tmp_path, shown):
 
 def test_a_frame_says_from_when_on_nothing_was_drawn(tmp_path, monkeypatch):
     target = make_target("1-D")
-    frames = {"1.png": Frame(draws(target, ["A"]), {}), "2.png": Frame({"A": np.full((500, 1), np.nan)}, {})}
+    frames = {
+        "1.png": frame_of(target, draws(target, ["A"]), {}),
+        "2.png": frame_of(target, {"A": np.full((500, 1), np.nan)}, {}),
+    }
     said = []
     render = figures.render
     monkeypatch.setattr(figures, "render", lambda fig: (said.append("diverged" in texts(fig)), render(fig))[1])
@@ -591,7 +610,9 @@ def test_texts_neither_collide_nor_leave_the_picture(tmp_path, kind, n_families,
     scores = dict.fromkeys(families, "KLD 0.0021   sliced W₁ 0.0134")
     samples = draws(target, families)
     samples["A"] *= 0.01
-    plotting.comparison_hist(tmp_path / "c.png", target, Frame(samples, scores), COLOURS, "a title of some words " * 6)
+    plotting.comparison_hist(
+        tmp_path / "c.png", target, frame_of(target, samples, scores), COLOURS, "a title of some words " * 6
+    )
     assert collisions(shown[0]) == []
     # The title keeps its distance, which a layout of square panels only has once it is settled.
     names = [ax._left_title.get_window_extent().y1 for ax in shown[0].axes]
@@ -612,10 +633,20 @@ def test_the_floor_stands_where_scores_stand(tmp_path, kind, n_families, externa
     samples["A"] *= 0.01
     heights = dict.fromkeys(external, target.masses.ravel())
     plotting.comparison_hist(
-        tmp_path / "c.png", target, Frame(samples, scores, heights=heights), colours, "title", floors_text=floor
+        tmp_path / "c.png",
+        target,
+        frame_of(target, samples, scores, heights=heights),
+        colours,
+        "title",
+        floors_text=floor,
     )
     plotting.timeline(
-        tmp_path / "t.gif", target, {"f.png": Frame(samples, scores, "5 %")}, colours, "title", floors_text=floor
+        tmp_path / "t.gif",
+        target,
+        {"f.png": frame_of(target, samples, scores, "5 %")},
+        colours,
+        "title",
+        floors_text=floor,
     )
     for fig, n_panels in zip(shown, (1 + len(families) + len(external), 1 + len(families)), strict=True):
         assert len(fig.axes) == n_panels
@@ -636,7 +667,7 @@ def test_known_masses_are_drawn_as_they_are(tmp_path, kind, shown):
     plotting.comparison_hist(
         tmp_path / "c.png",
         target,
-        Frame(samples, {"B": "KLD 1.2"}, heights={"B": np.append(0.9 * masses, 0.1)}),
+        frame_of(target, samples, {"B": "KLD 1.2"}, heights={"B": np.append(0.9 * masses, 0.1)}),
         COLOURS,
         "title",
     )
@@ -656,7 +687,7 @@ def test_known_masses_need_no_samples_beside_them(tmp_path, kind, shown):
     plotting.comparison_hist(
         tmp_path / "c.png",
         target,
-        Frame({}, {}, heights={"B": target.masses}),
+        frame_of(target, {}, {}, heights={"B": target.masses}),
         COLOURS,
         "title",
         floors_text="floor: KLD 0.0019",
@@ -699,7 +730,9 @@ def test_long_titles_are_broken_and_stay_inside(tmp_path, shown):
 
 
 def contour_words(tmp_path, shown, target):
-    plotting.comparison_hist(tmp_path / "c.png", target, Frame(draws(target, ["A"]), {"A": "KLD 1"}), COLOURS, "title")
+    plotting.comparison_hist(
+        tmp_path / "c.png", target, frame_of(target, draws(target, ["A"]), {"A": "KLD 1"}), COLOURS, "title"
+    )
     assert collisions(shown[-1]) == []
     return [text for text in texts(shown[-1]) if text.startswith("contour")]
 
@@ -729,7 +762,7 @@ def test_a_flat_plane_takes_less_room(tmp_path, shown, n, second_line):
     flat = square._replace(box=np.array([[-3.0, 3.0], [-2.0, 2.0]]))
     for target in (square, flat):
         samples = draws(target, NAMES[:4], n)
-        plotting.comparison_hist(tmp_path / "c.png", target, Frame(samples, {}), COLOURS, "title")
+        plotting.comparison_hist(tmp_path / "c.png", target, frame_of(target, samples, {}), COLOURS, "title")
         assert collisions(shown[-1]) == []
     # Of so few points the fullest cell is cut, and a second line in each head says so.
     assert any("cut" in text for text in texts(shown[-1])) == bool(second_line)

@@ -58,7 +58,9 @@ class Evaluation(NamedTuple):
     metrics: Mapping[str, np.ndarray]  # name -> [S] float64, NaN for a diverged seed
     info: Mapping[str, np.ndarray] | None  # name -> [S], the interval's mean, or what its last step has of a model's
     # `last_fields`; NaN if the seed diverged; None at step 0
-    samples: np.ndarray | None  # [S, n, D], kept for snapshots; NaN for a diverged seed
+    # Of the last one [S, n, D]; of a snapshot what `Scorer.keep` leaves of each seed's, [S, ...]; None of any other.
+    # NaN for a diverged seed.
+    samples: np.ndarray | None
 
 
 class Cost(NamedTuple):

@@ -52,7 +52,7 @@ def _contribution(
         arrays={key: np.asarray(value) for key, value in jax.device_get(arrays).items()},
         curves=shown.curves(run, view.info_fields),
         scores=shown.curves(run, outcome.judge.floors)
-        | {name: _further(score, run, outcome) for name, score in further.items()},
+        | {name: _further(score, run, shown) for name, score in further.items()},
         colour=shown.colours[run.model.name],
         diverged=run.diverged_at_step[seed] is not None,
         seed=seed,
@@ -77,11 +77,11 @@ def view_rows(config: Any, target: Target) -> jax.Array:
     return jax.jit(lambda key: target.codec.encode(target.sample(key, scenes.N_VIEW_ROWS)))(key)
 
 
-def _further(score: Callable[..., float], run: Run, outcome: Outcome) -> scenes.Curve:
-    """Another score of all samples that have been kept."""
+def _further(score: Callable[..., float], run: Run, shown: Shown) -> scenes.Curve:
+    """Another score of all snapshots."""
     kept = [evaluation for evaluation in run.evaluations if evaluation.samples is not None]
     values = [
-        [score(rows, outcome.target, outcome.judge, outcome.config) for rows in evaluation.samples]
+        [score(shown.snapshot(run, evaluation, seed), shown.outcome.judge) for seed in range(len(evaluation.samples))]
         for evaluation in kept
     ]
     return scenes.Curve(np.array([evaluation.step for evaluation in kept]), np.array(values).T)
@@ -90,7 +90,7 @@ def _further(score: Callable[..., float], run: Run, outcome: Outcome) -> scenes.
 def _further_floor(score: Callable[..., float], outcome: Outcome) -> tuple[float, ...]:
     """The same of samples of the target itself."""
     judge, n = outcome.judge, outcome.kind.n_floor_draws
-    return tuple(floor_of([score(judge.perfect(i)[0], outcome.target, judge, outcome.config) for i in range(n)]))
+    return tuple(floor_of([score(judge.scorer.kept(judge.perfect(i)[0]), judge) for i in range(n)]))
 
 
 def views_of(runs: Sequence[Run], kind: Kind) -> dict[str, list[tuple[Run, View]]]:

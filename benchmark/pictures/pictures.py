@@ -81,7 +81,7 @@ def _comparison(folder: Path, shown: Shown) -> Drawing:
         for e in entries
     }
     frame = scenes.Frame(
-        samples={e.name: e.samples[shown.seeds.get(e.name, 0)] for e in entries if e.samples is not None},
+        samples={e.name: shown.kept(e.samples[shown.seeds.get(e.name, 0)]) for e in entries if e.samples is not None},
         scores={entry.name: _head(entry, outcome) for entry in entries},
         heights={entry.name: entry.masses for entry in shown.external if entry.masses is not None},
         remarks=remarks,
@@ -143,7 +143,7 @@ def _timeline(folder: Path, shown: Shown) -> list[Drawing]:
         for run in runs:
             name, evaluation = run.model.name, run.evaluations[step * config.n_evaluations // config.n_steps]
             seed, lost = shown.seeds[name], run.diverged_at_step[shown.seeds[name]]
-            samples[name] = evaluation.samples[seed]
+            samples[name] = shown.snapshot(run, evaluation, seed)
             scores[name] = numbers.scores_text({metric: values[seed] for metric, values in evaluation.metrics.items()})
             if lost is not None and lost <= evaluation.step:
                 scores[name] = lost_at(lost)

@@ -87,7 +87,14 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
             points = target.truth.quantile(metrics.mid_ranks(N_REFERENCE_ROWS))[:, None]
         discretisation_error = float(np.mean(np.abs(points - compared(points))))
     return Judge(
-        scorer=Scorer(n, target.codec.decode_mean if soft else target.codec.decode, soft, tuple(scores[0]), score),
+        scorer=Scorer(
+            n,
+            target.codec.decode_mean if soft else target.codec.decode,
+            soft,
+            tuple(scores[0]),
+            score,
+            keep=lambda x: row_masses(x, cells),
+        ),
         labels={"kld": "KLD (nats)", "wasserstein": "W₁ (units of x)" if target.dim == 1 else "sliced W₁ (units of x)"},
         floors={name: floor_of([score[name] for score in scores], N_FLOOR_QUANTILES) for name in scores[0]},
         of_shares=lambda q: float(metrics.kld(masses, q, config.kld_epsilon)),

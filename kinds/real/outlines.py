@@ -12,35 +12,18 @@ from kinds.real.pictured import TargetPicture
 _MOST_POINTS = 100  # an axis, that a density takes whose features are wide enough for several contours
 
 
-def cell_heights(samples: np.ndarray, target: TargetPicture) -> tuple[np.ndarray, float]:
-    """A sample's histogram over the target's cells, [K] or [Kx, Ky].
+def known_heights(masses: np.ndarray, target: TargetPicture) -> tuple[np.ndarray, float]:
+    """Probabilities, or a sample's shares, as they are drawn over the target's cells.
 
     Args:
-      samples: [n, D], possibly with rows that are not numbers; those lie in no cell.
-      target: its cells; closed ones also take what lies outside.
+      masses: [K], perhaps with overflow behind the cells; all NaN of a model that has diverged, which is in no cell.
+      target: its cells.
 
     Returns:
-      Probabilities of cells that cannot be split, otherwise densities that integrate to the share inside the cells;
-      and that share.
+      Probabilities of cells that cannot be split, otherwise densities that integrate to the share inside the cells, [K]
+      or [Kx, Ky]; and that share.
     """
-    samples = np.asarray(samples, np.float64).reshape(len(samples), target.dim)
-    inside = ~np.isnan(samples).any(axis=1)
-    flat = np.zeros(len(samples), np.intp)
-    for x, edges in zip(samples.T, target.edges, strict=True):
-        n = len(edges) - 1
-        index = np.searchsorted(edges, x, side="right") - 1
-        if target.closed:
-            index = np.clip(index, 0, n - 1)
-        inside &= (index >= 0) & (index < n)
-        flat = flat * n + index
-    shape = [len(edges) - 1 for edges in target.edges]
-    masses = np.bincount(flat[inside], minlength=np.prod(shape)).reshape(shape) / max(len(samples), 1)
-    return heights_of(masses, target), float(inside.mean()) if len(samples) else 0.0
-
-
-def known_heights(masses: np.ndarray, target: TargetPicture) -> tuple[np.ndarray, float]:
-    """As `cell_heights`, of probabilities."""
-    masses = np.asarray(masses, np.float64).ravel()[: target.masses.size].reshape(target.masses.shape)
+    masses = np.nan_to_num(np.asarray(masses, np.float64).ravel()[: target.masses.size]).reshape(target.masses.shape)
     return heights_of(masses, target), float(masses.sum())
 
 

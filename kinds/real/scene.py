@@ -7,7 +7,7 @@ import numpy as np
 
 from core.drawing.scenes import Curve
 from kinds.contract import Judge, Showing, Target
-from kinds.real.cells import row_masses, score_cells
+from kinds.real.cells import score_cells
 from kinds.real.pictured import Discriminated, TargetPicture
 from kinds.real.truth import points_of
 
@@ -53,11 +53,8 @@ def scene_of(target: Target, judge: Judge, config: Any) -> TargetPicture:
     )
 
 
-def total_variation(x: np.ndarray, target: Target, judge: Judge, config: Any) -> float:
-    """½ Σ |q − p| between the cell masses of a sample [n, D] and the target's; NaN of what is not finite."""
-    if not np.isfinite(x).all():
-        return np.nan
-    masses = row_masses(x, score_cells(target.truth, config.kld_cells))
+def total_variation(masses: np.ndarray, judge: Judge) -> float:
+    """½ Σ |q − p| between the shares [K] of a sample in the cells and the target's masses; NaN if they are."""
     return float(np.abs(masses - judge.masses).sum() / 2)
 
 

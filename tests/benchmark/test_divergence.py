@@ -96,7 +96,7 @@ STEPS = (0, 4, 8)
 EXTERNAL = "my-QCBM-300"
 
 
-def hand_made(config, target, at_steps):
+def hand_made(config, target, judge, at_steps):
     """A run of every family whose seeds are lost at the given steps; scores and samples are made up."""
     feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
     rng = np.random.default_rng(0)
@@ -117,6 +117,8 @@ def hand_made(config, target, at_steps):
             far = np.where([at is not None and step > 0 for at in lost], 1e25, 1.0)
             values = np.where(is_lost, np.nan, far * rng.uniform(0.1, 0.3, (2 + len(fields), len(lost))))
             samples = np.stack([np.full_like(good, np.nan) if each else good + 0.1 for each in is_lost])
+            if step < STEPS[-1]:
+                samples = np.stack([judge.scorer.kept(x) for x in samples])
             own = {"kld": np.minimum(values[0], 20), "wasserstein": values[1]}
             info = dict(zip(fields, values[2:].astype(np.float32), strict=True)) if step else None
             evaluations.append(Evaluation(step, own, info, samples))
@@ -144,7 +146,7 @@ def test_every_picture_says_what_has_diverged(fields, at_steps, names, make_conf
     config = make_config(**fields, num_seeds=4, models=names, parameter_budget=120, hidden_layers=1)
     target = make_target(config)
     judge = make_judge(target, config)
-    runs = hand_made(config, target, at_steps)
+    runs = hand_made(config, target, judge, at_steps)
     rows = np.asarray(target.as_compared(target.sample(jax.random.key(3), config.n_eval_samples)))
     entries = [External(EXTERNAL, 300, rows, None, len(rows))]
     assessments = assessment.assess(runs, entries, target, judge, {config.n_eval_samples: judge})

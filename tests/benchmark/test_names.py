@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import test_plotting
 from test_leaderboard import board_of, clashes
-from test_plotting import collisions, draws, make_target, metric_curves, opened, pictured, texts
+from test_plotting import collisions, draws, frame_of, make_target, metric_curves, opened, pictured, texts
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import plotting
@@ -19,7 +19,7 @@ from benchmark.files import results
 from benchmark.pictures.views import leaderboard, scorecards
 from core import storage
 from core.drawing import figures, lettering, scenes
-from core.drawing.scenes import CostPicture, Frame, MetricPicture
+from core.drawing.scenes import CostPicture, MetricPicture
 from core.errors import UserError
 
 no_warnings, shown = test_plotting.no_warnings, test_plotting.shown
@@ -67,8 +67,11 @@ def test_every_picture_survives_every_name(tmp_path, names, shown):
     plotting.comparison_hist(
         tmp_path / "3.png",
         target,
-        Frame(
-            draws(target, ["A", *some]), dict.fromkeys(some, "KLD 1"), heights=dict.fromkeys(names[3:], target.masses)
+        frame_of(
+            target,
+            draws(target, ["A", *some]),
+            dict.fromkeys(some, "KLD 1"),
+            heights=dict.fromkeys(names[3:], target.masses),
         ),
         colours,
         "title",

@@ -45,7 +45,8 @@ def run_of(name, target, views, lost=(None, None, None)):
         gone = np.array([step > 0 and at is not None for at in lost])
         kld = np.where(gone, np.nan, np.array([0.3, 0.5, 0.2]) + 0.01 * (8 - step))
         info = {"loss": kld + 1, "estimate": kld + len(name)} if step else None
-        evaluations.append(Evaluation(step, {"kld": kld, "wasserstein": 2 * kld}, info, np.stack([rows] * len(lost))))
+        x = rows if step == STEPS[-1] else make_judge(target, CONFIG).scorer.kept(rows)
+        evaluations.append(Evaluation(step, {"kld": kld, "wasserstein": 2 * kld}, info, np.stack([x] * len(lost))))
     return Run(model, [np.float32(seed) for seed in range(len(lost))], evaluations, [*lost], 1.0, 1.0, 0.1)
 
 
@@ -105,12 +106,12 @@ def test_families_share_a_picture_that_both_name(calls_of, judge):
     assert other.arrays["rows"].shape == (scenes.N_VIEW_ROWS, 6)
     # A field that a view shows is not among the losses.
     losses = calls[pictures.LOSSES].args[1]
-    assert [[*fields] for fields in losses.values()] == [["loss"], ["loss", "estimate"], ["loss", "estimate"]]
+    assert [[*of.curves] for of in losses.values()] == [["loss"], ["loss", "estimate"], ["loss", "estimate"]]
 
 
 def test_the_dashboards_axes_say_what_the_judge_measures(calls_of, judge):
     _, calls = calls_of(ONE={})
-    assert calls[pictures.DASHBOARD].kwargs["labels"] == judge.labels
+    assert {name: axis.label for name, axis in calls[pictures.DASHBOARD].args[2].items()} == judge.labels
     assert judge.labels == {"kld": "KLD (nats)", "wasserstein": "W₁ (units of x)"}
     config = dataclasses.replace(CONFIG, target_type="2D_GMM", num_bins=0)
     plane = make_judge(make_target(config), config)
@@ -139,7 +140,7 @@ def test_what_the_kind_does_not_draw_is_not_promised_and_stays_among_the_losses(
     runs, calls = calls_of(ONE={"one": View("unheard of", lambda state: {"level": state}, ("estimate",))})
     assert "one.png" not in pictures.names(CONFIG, runs, KINDS["bins"])
     assert "one.png" not in calls
-    assert [*calls[pictures.LOSSES].args[1]["ONE"]] == ["loss", "estimate"]
+    assert [*calls[pictures.LOSSES].args[1]["ONE"].curves] == ["loss", "estimate"]
 
 
 @pytest.mark.parametrize("kinds", [("bounds", "energy"), ("energy", "energy")])

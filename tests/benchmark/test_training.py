@@ -480,6 +480,16 @@ def test_snapshots_are_kept_where_asked_and_at_the_end():
     assert seen == run.evaluations
 
 
+def test_a_snapshot_is_what_pictures_need_of_a_sample():
+    scorer = SCORER._replace(keep=lambda x: np.array([x.sum(), len(x)]))
+    run = run_model(toy(8), scorer=scorer, n_evaluations=4, n_seeds=2, snapshot_steps=frozenset({4, 8}))
+    middle, last = (e.samples for e in run.evaluations if e.samples is not None)
+    np.testing.assert_array_equal(middle, [[16, 4]] * 2)
+    assert last.shape == (2, 4, 1)
+    # Of what is no number nothing is kept, in the form of what would be.
+    np.testing.assert_array_equal(scorer.kept(np.full((4, 1), np.nan, np.float32)), [np.nan, np.nan])
+
+
 def quick(key, state, n):
     return jnp.broadcast_to(state.params[None, :1] + 100, (n, 1))
 

@@ -162,7 +162,7 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
         return np.asarray(draw(i)), None
 
     floor = floor_of([score(perfect(i)[0])["kld"] for i in range(N_FLOOR_DRAWS)], 41)
-    scorer = Scorer(n, target.codec.decode, False, ("kld",), score)
+    scorer = Scorer(n, target.codec.decode, False, ("kld",), score, keep=lambda x: counts_of(x) / len(x))
     return Judge(scorer, {"kld": floor}, {"kld": "KLD (nats)"}, perfect, masses=masses)
 
 
