@@ -52,7 +52,7 @@ def names(config: Any, runs: Sequence[Run], kind: Kind) -> list[str]:
 
 
 def drawings(folder: Path, outcome: Outcome, grid: Any, note: str = "") -> list[Drawing]:
-    """Every picture of a run; the one that takes longest comes first.
+    """The pictures of a run that need no score of the end; the one that takes longest comes first.
 
     Args:
       folder: where they are to go.
@@ -63,13 +63,22 @@ def drawings(folder: Path, outcome: Outcome, grid: Any, note: str = "") -> list[
     # Another process may be at another place.
     folder = folder.absolute()
     shown = Shown(outcome, note)
-    calls = [_comparison(folder, shown)]
-    if grid is not None:
-        calls.append(_sensitivity(folder, shown, grid))
+    calls = [] if grid is None else [_sensitivity(folder, shown, grid)]
     if outcome.runs:
         calls += [_dashboard(folder, shown), _costs(folder, shown), *_timeline(folder, shown), _losses(folder, shown)]
         calls += drawings_of_views(folder, shown)
     return sorted(calls, key=lambda call: call.function != "plotting.timeline")
+
+
+def closing_drawings(folder: Path, outcome: Outcome, note: str = "") -> list[Drawing]:
+    """Those that show scores of the end.
+
+    Args:
+      folder: where they are to go.
+      outcome: of the run, from `closing.close`.
+      note: what every title begins with.
+    """
+    return [_comparison(folder.absolute(), Shown(outcome, note))]
 
 
 def _comparison(folder: Path, shown: Shown) -> Drawing:
@@ -77,7 +86,7 @@ def _comparison(folder: Path, shown: Shown) -> Drawing:
     how = " · samples of the middle seed, scores: medians" if outcome.config.num_seeds > 1 and outcome.runs else ""
     entries = outcome.assessments
     remarks = {
-        e.name: " · ".join(filter(None, (_lost_of(e) if _has_median(e) else "", shown.worse.get(e.name))))
+        e.name: " · ".join(filter(None, (_exact_of(e, outcome), _lost_beside(e), shown.worse.get(e.name))))
         for e in entries
     }
     frame = scenes.Frame(
@@ -183,6 +192,18 @@ def _lost_of(entry: Assessment) -> str:
     if lost and len(entry.diverged_at_step) == 1:
         return lost_at(lost[0])
     return f"{len(lost)} of {len(entry.diverged_at_step)} seeds diverged" if lost else ""
+
+
+def _lost_beside(entry: Assessment) -> str:
+    """The same where it stands beside scores, and not in their place."""
+    return _lost_of(entry) if _has_median(entry) else ""
+
+
+def _exact_of(entry: Assessment, outcome: Outcome) -> str:
+    """The exact divergence of a family, which is told apart from another one's where samples are not."""
+    exact = outcome.kind.exact
+    known = not entry.external and entry.scores.get(exact) is not None and _has_median(entry)
+    return numbers.medians_text(entry, [exact]) if known else ""
 
 
 def _has_median(entry: Assessment) -> bool:

@@ -207,6 +207,8 @@ def _close(
                 grid = kind.sensitivity(scored, config, target, judge) if kind.sensitivity else None
                 files.drawing.draw(pictures.drawings(staging, outcome, grid, _partial_note(partial, config)))
             outcome = close(outcome, judges)
+            if files.drawing:
+                files.drawing.draw(pictures.closing_drawings(staging, outcome, _partial_note(partial, config)))
         tables.final_table(outcome)
         tables.closing_table(outcome)
         tables.held_out_table(outcome.assessments, kind, assessment.memoriser(target))

@@ -153,7 +153,7 @@ def test_every_picture_says_what_has_diverged(fields, at_steps, names, make_conf
     costs = {run.model.name: results.cost_of(run, Cost(1e6, 16, 2**20), config.n_eval_samples) for run in runs}
     outcome = Outcome(config, target, judge, runs, assessments, costs)
     grid = outcome.kind.sensitivity(assessment.scored(assessments), config, target, judge)
-    calls = pictures.drawings(tmp_path, outcome, grid)
+    calls = [*pictures.drawings(tmp_path, outcome, grid), *pictures.closing_drawings(tmp_path, outcome)]
     said = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -70,7 +70,7 @@ def calls_of(judge, tmp_path, monkeypatch):
         costs = {run.model.name: results.cost_of(run, Cost(1e6, 16, 2**20), 64) for run in runs}
         outcome = Outcome(config, target, judge, runs, assessments, costs)
         grid = outcome.kind.sensitivity(assessment.scored(assessments), config, target, judge)
-        calls = pictures.drawings(tmp_path, outcome, grid)
+        calls = [*pictures.drawings(tmp_path, outcome, grid), *pictures.closing_drawings(tmp_path, outcome)]
         return runs, {call.args[0].name: call for call in calls}
 
     return make

@@ -23,6 +23,7 @@ from benchmark.terminal import tables
 from core import places, storage
 from core.errors import UserError
 from kinds.contract import Closing, Floor
+from kinds.real.cells import score_cells
 from kinds.real.judging import make_judge
 from kinds.real.views import family_pictures
 from kinds.registry import KINDS
@@ -40,15 +41,13 @@ def hand_made(config, name="RBM"):
     state = model.init(jax.random.key(0), target.codec.encode(target.sample(jax.random.key(1), 50)))
     state = jax.tree.map(np.asarray, state)
     info = {field: np.arange(4.0) for field in ("loss", "reconstruction_error")}
-    evaluations = [
-        Evaluation(
-            step,
-            {"kld": KLD[:, e], "wasserstein": 2 * KLD[:, e]},
-            info if e else None,
-            np.full((4, config.n_eval_samples, target.dim), float(step)) if e else None,
-        )
-        for e, step in enumerate(STEPS)
-    ]
+    judge = make_judge(target, config)
+    evaluations = []
+    for e, step in enumerate(STEPS):
+        samples = np.full((4, config.n_eval_samples, target.dim), sample_at(step))
+        samples = [None, np.stack([judge.scorer.kept(x) for x in samples]), samples][e]
+        own = {"kld": KLD[:, e], "wasserstein": 2 * KLD[:, e]}
+        evaluations.append(Evaluation(step, own, info if e else None, samples))
     run = Run(
         model,
         [state] * 4,
@@ -58,7 +57,12 @@ def hand_made(config, name="RBM"):
         compile_seconds=1.0,
         sample_seconds=0.5,
     )
-    return target, make_judge(target, config), run
+    return target, judge, run
+
+
+def sample_at(step):
+    """What every row of a sample is at a step."""
+    return float(step) - 6
 
 
 @pytest.fixture
@@ -283,10 +287,10 @@ def test_pictures_show_the_middle_seed(made):
 
 def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
     config, target, judge, run = made
-    drawn, energies = {}, []
+    drawn, energies, cells = {}, [], score_cells(target.truth, config.kld_cells)
 
-    def keep(folder, gif, frames, *rest, **more):
-        drawn.update({name: samples["RBM"] for name, _, samples, _ in frames})
+    def keep(path, scene, frames, *rest, **more):
+        drawn.update({name: frame.samples["RBM"] for name, frame in frames.items()})
 
     monkeypatch.setattr(plotting, "timeline", keep)
     monkeypatch.setattr(family_pictures, "energy_landscape", lambda *args: energies.append(args))
@@ -294,12 +298,13 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
     grid = outcome.kind.sensitivity(assessment.scored(outcome.assessments), config, target, judge)
     for drawing in pictures.drawings(tmp_path, outcome, grid):
         pictures.draw(drawing)
-    assert {name: float(x.mean()) for name, x in drawn.items()} == {
-        "timeline_050pct.png": 4.0,
-        "timeline_100pct.png": 8.0,
+    # All rows are in one bin.
+    assert {name: cells.centres[0][shares == 1].tolist() for name, shares in drawn.items()} == {
+        f"timeline_{percent:03d}pct.png": [min(cells.centres[0], key=lambda x, step=step: abs(x - sample_at(step)))]
+        for percent, step in ((50, 4), (100, 8))
     }
-    _, _, energy, target_energy, *_ = energies[0]
-    np.testing.assert_allclose(np.exp(-target_energy), judge.masses)
+    _, energy, scene, *_ = energies[0]
+    np.testing.assert_allclose(np.exp(-scene.energy), judge.masses)
     assert np.exp(-energy).sum() == pytest.approx(1, abs=1e-5)
 
 
