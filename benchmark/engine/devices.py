@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import platformdirs
 from threadpoolctl import threadpool_info
 
 from core import trust
@@ -110,13 +111,12 @@ def use_compilation_cache() -> str | None:
     """
     if jax.config.jax_compilation_cache_dir:
         return None
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The standard that defines this variable has a relative path ignored.
-    base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
-    if not os.path.isabs(base):
+    try:
+        base = platformdirs.user_cache_path("classical-generative-benchmarks", appauthor=False)
+    except RuntimeError:
         return "there is no home folder to keep them in"
     make = hashlib.sha256(f"{processor()} {jax.__version__}".encode()).hexdigest()[:12]
-    folder = Path(base, "classical-generative-benchmarks", make)
+    folder = base / make
     try:
         why_not = trust.make_private(folder)
         for place in (folder.parent, folder):

@@ -188,6 +188,12 @@ def test_a_place_for_caches_has_a_whole_path(home, monkeypatch):
     assert Path(jax.config.jax_compilation_cache_dir).is_relative_to(home / ".cache")
     jax.config.update("jax_compilation_cache_dir", None)
     monkeypatch.setenv("HOME", "nowhere")
+
+    def unknown(user):
+        raise KeyError(user)
+
+    # Otherwise the system's list of users has one.
+    monkeypatch.setattr("pwd.getpwuid", unknown)
     assert devices.use_compilation_cache() == "there is no home folder to keep them in"
 
 
