@@ -93,7 +93,7 @@ def _ended_by_signals() -> Iterator[None]:
 
     def words():
         name = interruption.requested().name
-        return f"interrupted ({name}) before there was anything new to keep: what was there stays"
+        return f"interrupted ({name}) before anything new could be kept: older files are unchanged"
 
     with interruption.handled(), interruption.ending_with(words):
         try:

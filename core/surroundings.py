@@ -5,6 +5,7 @@ Looked at before any library is read; nothing here needs one.
 
 import contextlib
 import importlib.util
+import logging
 import os
 import re
 import subprocess
@@ -32,12 +33,22 @@ def check() -> str | None:
     return _missing() or _wrong_flags() or _wrong_jax()
 
 
+def quiet_drawing() -> None:
+    """Keeps Matplotlib from saying where it keeps its list of fonts when HOME is not to be written."""
+    logging.getLogger("matplotlib").addFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
+
+
 @contextlib.contextmanager
 def without_display() -> Iterator[None]:
     """For a block that draws pictures into files alone, whatever backend MPLBACKEND asks for.
 
     Matplotlib cannot be imported where it does not know that one, as that of a notebook outside of it.
     """
+    quiet_drawing()
     asked = os.environ.get("MPLBACKEND")
     if not asked or "matplotlib" in sys.modules:
         yield

@@ -111,7 +111,7 @@ def test_a_signal_ends_a_compilation_within_five_seconds(number, where, tmp_path
         assert time.monotonic() - began < 5
         said, errors = process.communicate()
         assert code == 128 + number
-        line = f"interrupted ({number.name}) before there was anything new to keep: what was there stays"
+        line = f"interrupted ({number.name}) before anything new could be kept: older files are unchanged"
         assert said.splitlines()[-1] == line
         assert errors == ""
         # Neither the folder nor its lock, and nothing where temporary files go.
