@@ -204,3 +204,10 @@ def test_where_nothing_was_trained_nothing_is_said_to_be_kept(tmp_path, make_con
     line = one_run._unwritten(OSError(28, "No space left on device"), tmp_path, progress, trained=False)
     assert line.endswith("what was there before is unchanged; nothing was trained, so that nothing is lost")
     assert "what was trained is kept" in one_run._unwritten(OSError(28, "No"), tmp_path, progress, trained=True)
+
+
+@pytest.mark.parametrize(("home", "left"), [("", None), ("/somewhere", "/somewhere")])
+def test_an_empty_home_is_none(home, left, monkeypatch):
+    monkeypatch.setenv("HOME", home)
+    assert surroundings.check() is None
+    assert os.environ.get("HOME") == left
