@@ -151,7 +151,7 @@ def timeline(
     for name, image in zip(frames, drawn, strict=True):
         figures.save_image(image, Path(path).parent / name)
         images.append(image)
-    families = next(iter(frames.values())).samples
+    families = next(iter(frames.values())).kept
     animation.save_gif(images, [colours[family] for family in families], Path(path))
 
 
@@ -218,9 +218,9 @@ def _comparison_images(
     floors_text: str,
 ) -> Iterator[Image.Image]:
     """Draws the figure once and then only moves its data: building one for every frame would take most of the time."""
-    panels = pkgutil.resolve_name(target.panels)(target, [frame.samples for frame in frames], frames[0].heights)
-    families = [*frames[0].samples, *panels.known]
-    lost = [{family for family, x in frame.samples.items() if np.isnan(x).all()} for frame in frames]
+    panels = pkgutil.resolve_name(target.panels)(target, [frame.kept for frame in frames], frames[0].masses)
+    families = [*frames[0].kept, *panels.known]
+    lost = [{family for family, x in frame.kept.items() if np.isnan(x).all()} for frame in frames]
     notes = []
     for i, (frame, gone) in enumerate(zip(frames, lost, strict=True)):
         unseen = {name: "" if name in gone else panels.note(i, name) for name in families}

@@ -30,7 +30,7 @@ def check() -> str | None:
       What is in the way of any run, in one line; None where nothing is.
     """
     _open_streams()
-    if not os.environ.get("HOME", "nowhere"):
+    if os.environ.get("HOME") == "":
         # An empty one would lead to the root of the file system; without any, the system's list of users says where.
         del os.environ["HOME"]
     return _missing() or _wrong_flags() or _wrong_jax()

@@ -14,7 +14,7 @@ from core.drawing.animation import LAST_FRAME_MS
 from core.drawing.scenes import Curve, Frame, LossPicture, MetricPicture
 from kinds.real import outlines
 from kinds.real.cells import Cells, row_masses
-from kinds.real.pictured import Discriminated, TargetPicture
+from kinds.real.pictured import DiscriminatorPicture, TargetPicture
 from kinds.real.views import family_pictures
 
 NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K"]
@@ -235,7 +235,7 @@ def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(figures, "render", look)
     plotting.timeline(tmp_path / "t.gif", target, frames, COLOURS, "title")
     for (values, words), frame in zip(seen, frames.values(), strict=True):
-        np.testing.assert_allclose(np.ravel(values), np.ravel(outlines.known_heights(frame.samples["A"], target)[0]))
+        np.testing.assert_allclose(np.ravel(values), np.ravel(outlines.cell_heights(frame.kept["A"], target)[0]))
         assert any(frame.label in word for word in words)
         assert any(frame.scores["A"] in word for word in words)
 
@@ -364,7 +364,7 @@ def test_open_cells_integrate_to_the_share_inside(kind):
     target = make_target(kind)
     samples = np.random.default_rng(0).normal(0, 2, (4000, target.dim))
     samples[:100] = np.nan
-    heights, inside = outlines.known_heights(shares_of(samples, target), target)
+    heights, inside = outlines.cell_heights(shares_of(samples, target), target)
     area = np.prod([edges[1] - edges[0] for edges in target.edges])
     expected = np.mean(((samples >= -3) & (samples < 3)).all(axis=1))
     assert heights.sum() * area == pytest.approx(expected, abs=1e-12)
@@ -376,7 +376,7 @@ def test_open_cells_integrate_to_the_share_inside(kind):
 def test_closed_cells_lose_nothing():
     target = make_target("binned")
     ends = np.array([[-1e9], [-3.0], [2.999], [3.0], [np.inf]])
-    heights, inside = outlines.known_heights(shares_of(ends, target), target)
+    heights, inside = outlines.cell_heights(shares_of(ends, target), target)
     assert inside == 1
     np.testing.assert_allclose(heights, [0.4, *[0] * 18, 0.6])
 
@@ -485,7 +485,9 @@ def test_a_family_that_has_diverged_is_named_where_its_data_would_be(tmp_path, k
     target = make_target(kind)
     nothing = np.full([len(axis) for axis in target.axes], np.nan)
     curves = {"d_real": course_of(), "d_fake": course_of()}
-    family_pictures.discriminator(tmp_path / "d.png", Discriminated(curves, 0.45, nothing), target, COLOURS["A"], BOMB)
+    family_pictures.discriminator(
+        tmp_path / "d.png", DiscriminatorPicture(curves, 0.45, nothing), target, COLOURS["A"], BOMB
+    )
     for energy in (np.zeros_like(nothing), None):
         family_pictures.energy_landscape(
             tmp_path / "e.png", nothing, target._replace(energy=energy), COLOURS["A"], BOMB
@@ -536,7 +538,9 @@ def test_discriminator(tmp_path, kind):
     target = make_target(kind)
     d_map = np.random.default_rng(0).uniform(0.2, 0.8, [len(axis) for axis in target.axes])
     curves = {"d_real": course_of(), "d_fake": course_of()}
-    family_pictures.discriminator(tmp_path / "d.png", Discriminated(curves, 0.45, d_map), target, COLOURS["A"], BOMB)
+    family_pictures.discriminator(
+        tmp_path / "d.png", DiscriminatorPicture(curves, 0.45, d_map), target, COLOURS["A"], BOMB
+    )
     opened(tmp_path / "d.png", (12.5, 5.4))
 
 
@@ -545,7 +549,9 @@ def test_discriminator_lines_can_be_told_from_the_equilibrium(tmp_path, shown, r
     target = make_target("1-D")
     curves = {f"d_{name}": Curve(np.arange(1, 12), np.full((3, 11), d)) for name, d in (("real", real), ("fake", fake))}
     d_map = np.full(200, 0.45)
-    family_pictures.discriminator(tmp_path / "d.png", Discriminated(curves, 0.45, d_map), target, COLOURS["A"], "title")
+    family_pictures.discriminator(
+        tmp_path / "d.png", DiscriminatorPicture(curves, 0.45, d_map), target, COLOURS["A"], "title"
+    )
     low, high = shown[0].axes[0].get_ylim()
     least, most = np.nanmin([0.45, real, fake]), np.nanmax([0.45, real, fake])
     assert low < least <= most < high
@@ -635,7 +641,7 @@ def test_the_floor_stands_where_scores_stand(tmp_path, kind, n_families, externa
     plotting.comparison_hist(
         tmp_path / "c.png",
         target,
-        frame_of(target, samples, scores, heights=heights),
+        frame_of(target, samples, scores, masses=heights),
         colours,
         "title",
         floors_text=floor,
@@ -667,7 +673,7 @@ def test_known_masses_are_drawn_as_they_are(tmp_path, kind, shown):
     plotting.comparison_hist(
         tmp_path / "c.png",
         target,
-        frame_of(target, samples, {"B": "KLD 1.2"}, heights={"B": np.append(0.9 * masses, 0.1)}),
+        frame_of(target, samples, {"B": "KLD 1.2"}, masses={"B": np.append(0.9 * masses, 0.1)}),
         COLOURS,
         "title",
     )
@@ -687,7 +693,7 @@ def test_known_masses_need_no_samples_beside_them(tmp_path, kind, shown):
     plotting.comparison_hist(
         tmp_path / "c.png",
         target,
-        frame_of(target, {}, {}, heights={"B": target.masses}),
+        frame_of(target, {}, {}, masses={"B": target.masses}),
         COLOURS,
         "title",
         floors_text="floor: KLD 0.0019",

@@ -58,9 +58,8 @@ class Evaluation(NamedTuple):
     metrics: Mapping[str, np.ndarray]  # name -> [S] float64, NaN for a diverged seed
     info: Mapping[str, np.ndarray] | None  # name -> [S], the interval's mean, or what its last step has of a model's
     # `last_fields`; NaN if the seed diverged; None at step 0
-    # Of the last one [S, n, D]; of a snapshot what `Scorer.keep` leaves of each seed's, [S, ...]; None of any other.
-    # NaN for a diverged seed.
-    samples: np.ndarray | None
+    kept: np.ndarray | None  # [S, ...], of a snapshot and the end what `Scorer.keep` leaves; NaN for a diverged seed
+    samples: np.ndarray | None = None  # [S, n, D], of the end; NaN for a diverged seed
 
 
 class Cost(NamedTuple):

@@ -181,7 +181,7 @@ def train(
 
     Args:
       program: what `prepare` compiled.
-      snapshot_steps: the steps of whose samples `Scorer.keep` decides what is kept; the last step's are kept whole.
+      snapshot_steps: the steps of whose samples is kept what `Scorer.keep` leaves; the last step's are kept whole.
       on_evaluation: called after every evaluation.
       begun: what an earlier call had come to; None: nothing.
       pause: called after every interval with what there is by then, a Run without states and the leaves of these, which
@@ -227,14 +227,13 @@ def train(
             program.scorer.score(rows) if at is None else nothing for rows, at in zip(x, diverged_at_step, strict=True)
         ]
         metrics = {name: np.array([score[name] for score in scores]) for name in program.scorer.metrics}
-        kept = None
+        kept = samples = None
         if last or step in snapshot_steps:
             # A copy: on a CPU the samples of all evaluations would otherwise keep the devices' memory.
-            kept = x.copy()
-            kept[lost()] = np.nan
-            if not last:
-                kept = np.stack([program.scorer.kept(rows) for rows in kept])
-        evaluation = Evaluation(step, metrics, info, kept)
+            samples = x.copy()
+            samples[lost()] = np.nan
+            kept = np.stack([program.scorer.kept(rows) for rows in samples])
+        evaluation = Evaluation(step, metrics, info, kept, samples if last else None)
         on_evaluation(evaluation)
         return evaluation
 

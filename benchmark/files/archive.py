@@ -57,7 +57,7 @@ class Archive(NamedTuple):
         return self.about["families"][name]["steps"][-1]
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """A family's: `state/i`, `metrics/…`, `info/…`, `samples/step`.
+        """A family's: `state/i`, `metrics/…`, `info/…`, `kept/step`, and of one that is trained `samples/step`.
 
         Raises:
           Broken: they are not what was written.
@@ -85,7 +85,7 @@ def write(path: Path, about: Mapping[str, Any], entries: Sequence[Entry]) -> Non
     for run, _, cost in entries:
         families[run.model.name] = {
             "steps": [evaluation.step for evaluation in run.evaluations],
-            "kept": [evaluation.step for evaluation in run.evaluations if evaluation.samples is not None],
+            "kept": [evaluation.step for evaluation in run.evaluations if evaluation.kept is not None],
             "metrics": list(run.evaluations[-1].metrics),
             "info": list(run.evaluations[-1].info or ()),
             "diverged_at_step": run.diverged_at_step,
@@ -142,7 +142,8 @@ def evaluations_of(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -
             metrics={name: arrays[f"metrics/{name}"][i] for name in about["metrics"]},
             # Step 0 has none.
             info={name: values[i - 1] for name, values in info.items()} if i and info else None,
-            samples=arrays[f"samples/{step}"] if step in about["kept"] else None,
+            kept=arrays[f"kept/{step}"] if step in about["kept"] else None,
+            samples=arrays.get(f"samples/{step}"),
         )
         for i, step in enumerate(about["steps"])
     ]
@@ -208,8 +209,9 @@ def _lazily(entries: Sequence[Entry]) -> Iterator[tuple[str, np.ndarray]]:
         for field in evaluations[-1].info or ():
             yield f"{name}/info/{field}", np.stack([evaluation.info[field] for evaluation in evaluations[1:]])
         for evaluation in evaluations:
-            if evaluation.samples is not None:
-                yield f"{name}/samples/{evaluation.step}", evaluation.samples
+            for field in ("kept", "samples"):
+                if (array := getattr(evaluation, field)) is not None:
+                    yield f"{name}/{field}/{evaluation.step}", array
 
 
 def _raw(leaf: Any) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmark.engine.records import Evaluation, Run
+from benchmark.engine.records import Run
 from benchmark.files.results import history_of
 from benchmark.scoring.assessment import Assessment
 from benchmark.scoring.outcome import Outcome
@@ -52,15 +52,6 @@ class Shown:
         # Step 0 has scores but no losses.
         start = {field: int(field not in self.floors) for field in drawn}
         return {f: scenes.Curve(steps[start[f] :], np.asarray(history[f], float)[:, start[f] :]) for f in drawn}
-
-    def kept(self, x: np.ndarray) -> np.ndarray:
-        """What pictures need of a sample [n, D]."""
-        return self.outcome.judge.scorer.kept(x)
-
-    def snapshot(self, run: Run, evaluation: Evaluation, seed: int) -> np.ndarray:
-        """What pictures need of a seed's sample at an evaluation."""
-        samples = evaluation.samples[seed]
-        return self.kept(samples) if evaluation is run.evaluations[-1] else samples
 
     def value_of(self, entry: Assessment, name: str) -> float | None:
         """A score of what came from elsewhere; exact probabilities have none of the noise that the floor is made of."""

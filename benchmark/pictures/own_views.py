@@ -12,7 +12,7 @@ from benchmark.engine.records import Run
 from benchmark.pictures.context import Drawing, Shown, lost_at
 from benchmark.scoring.outcome import Outcome
 from core.drawing import scenes
-from kinds.contract import Kind, Target, floor_of
+from kinds.contract import Judge, Kind, Target, floor_of
 from models.base import View
 
 
@@ -52,7 +52,7 @@ def _contribution(
         arrays={key: np.asarray(value) for key, value in jax.device_get(arrays).items()},
         curves=shown.curves(run, view.info_fields),
         scores=shown.curves(run, outcome.judge.floors)
-        | {name: _further(score, run, shown) for name, score in further.items()},
+        | {name: _further(score, run, outcome.judge) for name, score in further.items()},
         colour=shown.colours[run.model.name],
         diverged=run.diverged_at_step[seed] is not None,
         seed=seed,
@@ -77,14 +77,11 @@ def view_rows(config: Any, target: Target) -> jax.Array:
     return jax.jit(lambda key: target.codec.encode(target.sample(key, scenes.N_VIEW_ROWS)))(key)
 
 
-def _further(score: Callable[..., float], run: Run, shown: Shown) -> scenes.Curve:
+def _further(score: Callable[..., float], run: Run, judge: Judge) -> scenes.Curve:
     """Another score of all snapshots."""
-    kept = [evaluation for evaluation in run.evaluations if evaluation.samples is not None]
-    values = [
-        [score(shown.snapshot(run, evaluation, seed), shown.outcome.judge) for seed in range(len(evaluation.samples))]
-        for evaluation in kept
-    ]
-    return scenes.Curve(np.array([evaluation.step for evaluation in kept]), np.array(values).T)
+    snapshots = [evaluation for evaluation in run.evaluations if evaluation.kept is not None]
+    values = [[score(kept, judge) for kept in evaluation.kept] for evaluation in snapshots]
+    return scenes.Curve(np.array([evaluation.step for evaluation in snapshots]), np.array(values).T)
 
 
 def _further_floor(score: Callable[..., float], outcome: Outcome) -> tuple[float, ...]:

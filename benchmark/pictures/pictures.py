@@ -89,10 +89,11 @@ def _comparison(folder: Path, shown: Shown) -> Drawing:
         e.name: " · ".join(filter(None, (_exact_of(e, outcome), _lost_beside(e), shown.worse.get(e.name))))
         for e in entries
     }
+    kept = outcome.judge.scorer.kept
     frame = scenes.Frame(
-        samples={e.name: shown.kept(e.samples[shown.seeds.get(e.name, 0)]) for e in entries if e.samples is not None},
+        kept={e.name: kept(e.samples[shown.seeds.get(e.name, 0)]) for e in entries if e.samples is not None},
         scores={entry.name: _head(entry, outcome) for entry in entries},
-        heights={entry.name: entry.masses for entry in shown.external if entry.masses is not None},
+        masses={entry.name: entry.masses for entry in shown.external if entry.masses is not None},
         remarks=remarks,
     )
     args = folder / HISTOGRAM, shown.scene, frame, shown.colours, shown.heading + how
@@ -148,16 +149,16 @@ def _timeline(folder: Path, shown: Shown) -> list[Drawing]:
     config, runs = shown.outcome.config, shown.outcome.runs
     frames = {}
     for percent, step in _reached(config, runs).items():
-        samples, scores = {}, {}
+        kept, scores = {}, {}
         for run in runs:
             name, evaluation = run.model.name, run.evaluations[step * config.n_evaluations // config.n_steps]
             seed, lost = shown.seeds[name], run.diverged_at_step[shown.seeds[name]]
-            samples[name] = shown.snapshot(run, evaluation, seed)
+            kept[name] = evaluation.kept[seed]
             scores[name] = numbers.scores_text({metric: values[seed] for metric, values in evaluation.metrics.items()})
             if lost is not None and lost <= evaluation.step:
                 scores[name] = lost_at(lost)
         label = f"{percent} % · step {step:,}".replace(",", " ")
-        frames[timeline_name(percent)] = scenes.Frame(samples, scores, label)
+        frames[timeline_name(percent)] = scenes.Frame(kept, scores, label)
     if not frames:
         return []
     args = folder / TIMELINE_GIF, shown.scene, frames, shown.colours, shown.heading + shown.middle

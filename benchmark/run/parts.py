@@ -20,11 +20,11 @@ from benchmark.run.fitting import feed_of
 from benchmark.run.one_run import Trained
 from models.base import Model
 
-SCHEMA = 2
+SCHEMA = 3
 # A seed is an int32.
 _NAME = re.compile(r"seeds-(\d{1,10})-(\d{1,10})\.npz")
 # Of an archive's arrays: states and samples are [S, ...], what was followed is [E, S].
-_SEED_AXIS = {"state": 0, "samples": 0, "metrics": 1, "info": 1}
+_SEED_AXIS = {"state": 0, "kept": 0, "samples": 0, "metrics": 1, "info": 1}
 _CLAIM_FILE = ".joining"
 
 

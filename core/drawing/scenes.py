@@ -48,12 +48,12 @@ class Frame(NamedTuple):
 
     # What the kind's `Scorer.keep` leaves of a sample, such as its shares [K] in the cells; all NaN of a model that has
     # diverged.
-    samples: Mapping[str, np.ndarray]
+    kept: Mapping[str, np.ndarray]
     scores: Mapping[str, str]  # one ready line for the panel's head
     label: str = ""  # what the title ends with, such as "5 % · step 1 000"
     # Of whatever is known as probabilities instead of samples the mass of every cell [K], in the order of the target's.
     # Overflow behind them is not drawn. These panels come last.
-    heights: Mapping[str, np.ndarray] = {}
+    masses: Mapping[str, np.ndarray] = {}
     remarks: Mapping[str, str] = {}  # what stands under the scores, such as "1 of 4 seeds diverged"
 
 

@@ -12,7 +12,7 @@ from kinds.real.pictured import TargetPicture
 _MOST_POINTS = 100  # an axis, that a density takes whose features are wide enough for several contours
 
 
-def known_heights(masses: np.ndarray, target: TargetPicture) -> tuple[np.ndarray, float]:
+def cell_heights(masses: np.ndarray, target: TargetPicture) -> tuple[np.ndarray, float]:
     """Probabilities, or a sample's shares, as they are drawn over the target's cells.
 
     Args:

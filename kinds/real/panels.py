@@ -12,9 +12,9 @@ from matplotlib.patches import Patch
 from core.drawing import figures, scales
 from core.drawing.figures import DENSITY_MAP, FLOOR_COLOUR, TARGET_COLOUR
 from kinds.real.outlines import (
+    cell_heights,
     draw_contours,
     heights_of,
-    known_heights,
     line_or_steps,
     outline_of,
     target_contour,
@@ -34,9 +34,9 @@ class _Panels:
     ):
         """Takes the shares of samples in every cell [K] of every frame, and the masses of what is known by them."""
         self.scene = scene
-        self.known = {name: known_heights(masses, scene) for name, masses in exactly.items()}
+        self.known = {name: cell_heights(masses, scene) for name, masses in exactly.items()}
         self.sampled = bool(frames[0])
-        self.cells = [{name: known_heights(q, scene) for name, q in samples.items()} | self.known for samples in frames]
+        self.cells = [{name: cell_heights(q, scene) for name, q in samples.items()} | self.known for samples in frames]
         self.exact = heights_of(scene.masses, scene)
         tallest = self.tallest()
         peak = max((heights.max() for frame in self.cells for heights, _ in frame.values()), default=0.0)

@@ -8,7 +8,7 @@ import numpy as np
 from core.drawing.scenes import Curve
 
 
-class Discriminated(NamedTuple):
+class DiscriminatorPicture(NamedTuple):
     """What a discriminator says."""
 
     curves: Mapping[str, Curve]  # `d_real` and `d_fake`, the mean D on target rows and on generated ones

@@ -8,7 +8,7 @@ import numpy as np
 from core.drawing.scenes import Curve
 from kinds.contract import Judge, Showing, Target
 from kinds.real.cells import score_cells
-from kinds.real.pictured import Discriminated, TargetPicture
+from kinds.real.pictured import DiscriminatorPicture, TargetPicture
 from kinds.real.truth import points_of
 
 _VIEWS = "kinds.real.views"
@@ -65,7 +65,7 @@ def _latent_sweep(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve],
 
 
 def _discriminator(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: TargetPicture, colour: str):
-    said = Discriminated(curves, float(arrays["equilibrium"]), _on_axes(arrays["d"], scene))
+    said = DiscriminatorPicture(curves, float(arrays["equilibrium"]), _on_axes(arrays["d"], scene))
     return said, scene, colour
 
 

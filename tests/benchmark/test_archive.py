@@ -42,7 +42,13 @@ def run():
     values = {"kld": np.array([0.1, np.nan])}
     evaluations = [
         Evaluation(0, values, None, None),
-        Evaluation(4, values, {"loss": np.array([1.5, np.inf], np.float32)}, np.ones((2, 5, 1), np.float32)),
+        Evaluation(
+            4,
+            values,
+            {"loss": np.array([1.5, np.inf], np.float32)},
+            np.array([[0.2, 0.8], [np.nan, np.nan]]),
+            np.ones((2, 5, 1), np.float32),
+        ),
     ]
     return Run(MODEL, [state(1), state(2)], evaluations, [None, 3], 1.5, 2.5, 0.25)
 
@@ -72,10 +78,11 @@ def test_what_is_read_is_what_was_written(path, run):
         assert one.step == other.step
         np.testing.assert_equal(one.metrics, other.metrics)
         np.testing.assert_equal(one.info, other.info)
+        np.testing.assert_equal(one.kept, other.kept)
         np.testing.assert_equal(one.samples, other.samples)
     # Whoever wants to look inside needs no program of ours.
     with np.load(path) as file:
-        assert "TOY/samples/4" in file.files
+        assert {"TOY/kept/4", "TOY/samples/4"} <= set(file.files)
 
 
 def test_no_flipped_byte_goes_unnoticed(path):

@@ -117,11 +117,10 @@ def hand_made(config, target, judge, at_steps):
             far = np.where([at is not None and step > 0 for at in lost], 1e25, 1.0)
             values = np.where(is_lost, np.nan, far * rng.uniform(0.1, 0.3, (2 + len(fields), len(lost))))
             samples = np.stack([np.full_like(good, np.nan) if each else good + 0.1 for each in is_lost])
-            if step < STEPS[-1]:
-                samples = np.stack([judge.scorer.kept(x) for x in samples])
+            kept = np.stack([judge.scorer.kept(x) for x in samples])
             own = {"kld": np.minimum(values[0], 20), "wasserstein": values[1]}
             info = dict(zip(fields, values[2:].astype(np.float32), strict=True)) if step else None
-            evaluations.append(Evaluation(step, own, info, samples))
+            evaluations.append(Evaluation(step, own, info, kept, samples if step == STEPS[-1] else None))
         states = [gone if at is not None else state for at in lost]
         runs.append(Run(model, states, evaluations, list(lost), 2.0, 1.0, 0.0 if None not in lost else 0.5))
     return runs

@@ -71,7 +71,7 @@ def test_every_picture_survives_every_name(tmp_path, names, shown):
             target,
             draws(target, ["A", *some]),
             dict.fromkeys(some, "KLD 1"),
-            heights=dict.fromkeys(names[3:], target.masses),
+            masses=dict.fromkeys(names[3:], target.masses),
         ),
         colours,
         "title",

@@ -85,7 +85,9 @@ def test_what_a_seed_was_lost_to_is_joined_as_well(job, tmp_path):
     for run, original in zip(joined, lost, strict=True):
         assert run.diverged_at_step == [None, 5, 8]
         for one, other in zip(run.evaluations, original.evaluations, strict=True):
-            assert (one.step, one.samples is None) == (other.step, other.samples is None)
+            assert one.step == other.step
+            np.testing.assert_equal(one.kept, other.kept)
+            np.testing.assert_equal(one.samples, other.samples)
             assert (one.info is None) == (other.info is None)
             for name, values in other.metrics.items():
                 np.testing.assert_array_equal(one.metrics[name], values)
@@ -97,11 +99,21 @@ def _some(run, seeds):
     def of(values):
         return None if values is None else {name: value[seeds] for name, value in values.items()}
 
+    def rows(array):
+        return None if array is None else array[seeds]
+
     evaluations = [
-        records.Evaluation(e.step, of(e.metrics), of(e.info), None if e.samples is None else e.samples[seeds])
-        for e in run.evaluations
+        records.Evaluation(e.step, of(e.metrics), of(e.info), rows(e.kept), rows(e.samples)) for e in run.evaluations
     ]
     return run._replace(states=run.states[seeds], evaluations=evaluations, diverged_at_step=run.diverged_at_step[seeds])
+
+
+def test_parts_of_another_form_are_none(job, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "SCHEMA", parts.SCHEMA - 1)
+        train(job, tmp_path, range(0, 1))
+        assert parts.seeds_in(tmp_path, job.config) == {0}
+    assert not parts.seeds_in(tmp_path, job.config)
 
 
 def test_parts_of_another_configuration_and_broken_ones_are_none(job, tmp_path):

@@ -45,8 +45,9 @@ def run_of(name, target, views, lost=(None, None, None)):
         gone = np.array([step > 0 and at is not None for at in lost])
         kld = np.where(gone, np.nan, np.array([0.3, 0.5, 0.2]) + 0.01 * (8 - step))
         info = {"loss": kld + 1, "estimate": kld + len(name)} if step else None
-        x = rows if step == STEPS[-1] else make_judge(target, CONFIG).scorer.kept(rows)
-        evaluations.append(Evaluation(step, {"kld": kld, "wasserstein": 2 * kld}, info, np.stack([x] * len(lost))))
+        all_rows, kept = (np.stack([each] * len(lost)) for each in (rows, make_judge(target, CONFIG).scorer.kept(rows)))
+        own = {"kld": kld, "wasserstein": 2 * kld}
+        evaluations.append(Evaluation(step, own, info, kept, all_rows if step == STEPS[-1] else None))
     return Run(model, [np.float32(seed) for seed in range(len(lost))], evaluations, [*lost], 1.0, 1.0, 0.1)
 
 

@@ -45,9 +45,9 @@ def hand_made(config, name="RBM"):
     evaluations = []
     for e, step in enumerate(STEPS):
         samples = np.full((4, config.n_eval_samples, target.dim), sample_at(step))
-        samples = [None, np.stack([judge.scorer.kept(x) for x in samples]), samples][e]
+        kept = np.stack([judge.scorer.kept(x) for x in samples]) if e else None
         own = {"kld": KLD[:, e], "wasserstein": 2 * KLD[:, e]}
-        evaluations.append(Evaluation(step, own, info if e else None, samples))
+        evaluations.append(Evaluation(step, own, info if e else None, kept, samples if e == 2 else None))
     run = Run(
         model,
         [state] * 4,
@@ -290,7 +290,7 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
     drawn, energies, cells = {}, [], score_cells(target.truth, config.kld_cells)
 
     def keep(path, scene, frames, *rest, **more):
-        drawn.update({name: frame.samples["RBM"] for name, frame in frames.items()})
+        drawn.update({name: frame.kept["RBM"] for name, frame in frames.items()})
 
     monkeypatch.setattr(plotting, "timeline", keep)
     monkeypatch.setattr(family_pictures, "energy_landscape", lambda *args: energies.append(args))
@@ -390,3 +390,17 @@ def test_costs_and_held_out_rows_have_their_tables(made, capsys):
     assert table[-1].split()[-2:] == ["0", "0.5000"]
     tables.held_out_table([assessed(judge, run)], KINDS["real"], None)
     assert not capsys.readouterr().out
+
+
+def test_the_comparison_says_the_exact_divergence_of_families(made, tmp_path):
+    config, target, judge, run = made
+    family = assessed(judge, run)
+    external = family._replace(name="QCBM", external=True, samples=family.samples[:1], diverged_at_step=[None],
+                               scores={name: values[:1] for name, values in family.scores.items()})  # fmt: skip
+    (call,) = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [family, external]))
+    # The median where a diverged seed counts as the worst.
+    assert call.args[2].remarks["RBM"].startswith("exact KL 0.2500 · 1 of 4 seeds diverged")
+    assert "exact" not in call.args[2].remarks["QCBM"]
+    unknown = family._replace(scores=family.scores | {"kl_exact": None})
+    (call,) = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [unknown]))
+    assert "exact" not in call.args[2].remarks["RBM"]

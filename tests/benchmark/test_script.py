@@ -18,6 +18,7 @@ from sklearn.datasets import load_iris
 import generative_models_GAN_VAE_RBM_benchmarks as script
 import metrics
 from benchmark.asked.command_line import parse
+from benchmark.pictures import pictures
 from benchmark.run import one_run
 from kinds.real import closing, judging
 from kinds.real.cells import score_cells
@@ -328,3 +329,20 @@ def test_a_density_that_was_asked_for_in_float64_is_there_in_float32(monkeypatch
     monkeypatch.setattr(one_run.studio, "Studio", lambda: None)
     case = ("1D_TRIMODAL", "--num-bins", "20", "--n-samples-train", "1")
     assert script.main(arguments(case, ["HISTOGRAM"], tmp_path / "out")) == 0
+
+
+def test_what_shows_scores_of_the_end_is_drawn_when_they_are_known(here, monkeypatch):
+    seen, drawings = [], pictures.closing_drawings
+
+    def closing_drawings(folder, outcome, note):
+        seen.append(outcome)
+        return drawings(folder, outcome, note)
+
+    monkeypatch.setattr(pictures, "closing_drawings", closing_drawings)
+    assert script.main([*SMALL.split(), "--models", "HISTOGRAM", "--out-dir", "out"]) == 0
+    (outcome,) = seen
+    assert outcome.closing is not None
+    report = json.loads((here / "out" / "metrics.json").read_text())
+    exact = report["models"]["HISTOGRAM"]["final"]["kl_exact"]["median"]
+    assert np.median(outcome.assessments[0].scores["kl_exact"]) == exact
+    assert (here / "out" / pictures.HISTOGRAM).exists()

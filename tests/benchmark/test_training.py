@@ -248,7 +248,7 @@ def test_first_steps_depend_neither_on_how_many_follow_nor_on_the_number_of_seed
     assert [e.step for e in among.evaluations] == [0, 4, 8, 12, 16]
     for one, three in zip(alone.evaluations, among.evaluations, strict=False):
         assert one.step == three.step
-        assert_same_bits(one.samples[0], three.samples[0])
+        assert_same_bits(one.kept[0], three.kept[0])
         assert one.metrics["mean"][0] == three.metrics["mean"][0]
         for field in one.info or ():
             assert_same_bits(one.info[field][0], three.info[field][0])
@@ -471,10 +471,10 @@ def test_info_is_the_mean_over_the_interval():
 def test_snapshots_are_kept_where_asked_and_at_the_end():
     seen = []
     run = run_model(toy(8), n_evaluations=4, n_seeds=3, snapshot_steps=frozenset({4}), on_evaluation=seen.append)
-    assert [e.step for e in run.evaluations if e.samples is not None] == [4, 8]
+    assert [e.step for e in run.evaluations if e.kept is not None] == [4, 8]
     for evaluation in run.evaluations:
-        if evaluation.samples is not None:
-            np.testing.assert_array_equal(evaluation.samples, np.full((3, 4, 1), evaluation.step))
+        if evaluation.kept is not None:
+            np.testing.assert_array_equal(evaluation.kept, np.full((3, 4, 1), evaluation.step))
         assert evaluation.metrics["mean"].dtype == np.float64
         np.testing.assert_array_equal(evaluation.metrics["mean"], np.full(3, evaluation.step))
     assert seen == run.evaluations
@@ -483,9 +483,11 @@ def test_snapshots_are_kept_where_asked_and_at_the_end():
 def test_a_snapshot_is_what_pictures_need_of_a_sample():
     scorer = SCORER._replace(keep=lambda x: np.array([x.sum(), len(x)]))
     run = run_model(toy(8), scorer=scorer, n_evaluations=4, n_seeds=2, snapshot_steps=frozenset({4, 8}))
-    middle, last = (e.samples for e in run.evaluations if e.samples is not None)
-    np.testing.assert_array_equal(middle, [[16, 4]] * 2)
-    assert last.shape == (2, 4, 1)
+    kept = {e.step: e.kept for e in run.evaluations if e.kept is not None}
+    np.testing.assert_equal(kept, {4: [[16, 4]] * 2, 8: [[32, 4]] * 2})
+    # The end is scored once more, of all its rows.
+    assert [e.step for e in run.evaluations if e.samples is not None] == [8]
+    assert run.evaluations[-1].samples.shape == (2, 4, 1)
     # Of what is no number nothing is kept, in the form of what would be.
     np.testing.assert_array_equal(scorer.kept(np.full((4, 1), np.nan, np.float32)), [np.nan, np.nan])
 
@@ -516,7 +518,7 @@ def test_evaluation_has_a_key_of_its_own_each_time():
     for evaluation in run.evaluations:
         for index in range(2):
             key = jax.random.fold_in(prng.unrolled(keys_of(index).key_eval), evaluation.step)
-            assert_same_bits(evaluation.samples[index], jax.random.uniform(key, (4, 1)))
+            assert_same_bits(evaluation.kept[index], jax.random.uniform(key, (4, 1)))
 
 
 # Of three intervals of four steps: the first step of all, the ends of an interval, its middle, and the last step.
@@ -595,9 +597,9 @@ def test_a_seed_stops_at_the_step_at_which_it_diverges(n_evaluations, block_byte
             numbers = np.arange(evaluation.step - interval + 1, evaluation.step + 1)
             mean = np.float32(np.mean(numbers if name == "other" else numbers**2))
             np.testing.assert_allclose(values, np.where(lost, np.nan, mean), rtol=2e-7)
-        if evaluation.samples is not None:
+        if evaluation.kept is not None:
             expected = np.broadcast_to(np.where(lost, np.nan, evaluation.step)[:, None, None], (8, 4, 1))
-            np.testing.assert_array_equal(evaluation.samples, expected)
+            np.testing.assert_array_equal(evaluation.kept, expected)
 
 
 def test_no_bit_of_a_seed_depends_on_what_others_are_lost_to():
@@ -609,8 +611,8 @@ def test_no_bit_of_a_seed_depends_on_what_others_are_lost_to():
             for what in ("metrics", "info"):
                 for name, values in (getattr(one, what) or {}).items():
                     assert_same_bits(values[index], getattr(other, what)[name][index])
-            if one.samples is not None:
-                assert_same_bits(one.samples[index], other.samples[index])
+            if one.kept is not None:
+                assert_same_bits(one.kept[index], other.kept[index])
 
 
 def test_a_lost_seed_takes_no_step_when_training_goes_on():
@@ -654,9 +656,9 @@ def test_nothing_is_drawn_where_all_seeds_are_lost():
     assert drawn == [0]
     assert run.sample_seconds == 0
     for evaluation in run.evaluations[1:]:
-        assert evaluation.samples.shape == (2, 4, 1)
-        assert evaluation.samples.dtype == np.float32
-        assert np.isnan(evaluation.samples).all()
+        assert evaluation.kept.shape == (2, 4, 1)
+        assert evaluation.kept.dtype == np.float32
+        assert np.isnan(evaluation.kept).all()
         assert np.isnan(evaluation.metrics["mean"]).all()
 
 
@@ -676,7 +678,7 @@ def test_samples_that_are_not_finite_are_found():
     # The interval before was sound; after it nothing is done with a seed of which nothing can be drawn.
     assert run.states[0].params[0] == 4
     assert [np.isnan(e.info["loss"][0]) for e in run.evaluations[1:]] == [False, True]
-    assert all(np.isnan(e.samples).all() for e in run.evaluations[1:])
+    assert all(np.isnan(e.kept).all() for e in run.evaluations[1:])
 
 
 def test_block_length_is_the_largest_divisor_that_fits(monkeypatch):

@@ -16,7 +16,7 @@ from core.drawing import figures, scales
 from core.drawing.courses import course
 from core.drawing.figures import DENSITY_MAP, DIVERGED, TARGET_COLOUR
 from kinds.real.outlines import draw_contours, line_or_steps, outline_of, target_contour
-from kinds.real.pictured import Discriminated, TargetPicture
+from kinds.real.pictured import DiscriminatorPicture, TargetPicture
 
 ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape shows
 
@@ -63,7 +63,7 @@ def latent_sweep(
 @figures.styled
 def discriminator(
     path: str | Path,
-    said: Discriminated,
+    said: DiscriminatorPicture,
     target: TargetPicture,
     colour: str,
     title: str,
