@@ -36,11 +36,6 @@ def check() -> str | None:
     return _missing() or _wrong_flags() or _wrong_jax()
 
 
-def quiet_drawing() -> None:
-    """Keeps Matplotlib from saying where it keeps its list of fonts when HOME is not to be written."""
-    logging.getLogger("matplotlib").addFilter(_is_error)
-
-
 def _is_error(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
 
@@ -51,7 +46,8 @@ def without_display() -> Iterator[None]:
 
     Matplotlib cannot be imported where it does not know that one, as that of a notebook outside of it.
     """
-    quiet_drawing()
+    # It says where it keeps its list of fonts when HOME is not to be written.
+    logging.getLogger("matplotlib").addFilter(_is_error)
     asked = os.environ.get("MPLBACKEND")
     if not asked or "matplotlib" in sys.modules:
         yield

@@ -572,6 +572,7 @@ def test_energy_landscape(tmp_path, kind, exact, shown):
     family_pictures.energy_landscape(tmp_path / "e.png", energy, target, COLOURS["A"], BOMB)
     opened(tmp_path / "e.png")
     assert any("cut 12 nats" in text for text in texts(shown[0]))
+    assert ("target: −ln p(x)" in texts(shown[0])) == (exact != "none")
 
 
 @pytest.mark.parametrize("names", [["x"], ["x₁", "x₂"]])

@@ -279,3 +279,20 @@ def test_no_mean_log_likelihoods_without_a_table(make_config):
     config = make_config()
     target = make_target(config)
     assert mean_log_likelihoods(MODELS["RBM"].build(config, target), None, target) is None
+
+
+@pytest.mark.parametrize("fields", [
+    dict(target_type="1D_BETA", num_bins=8), dict(target_type="1D_BETA", num_bins=0),
+    dict(target_type="2D_MIX_GAUSS", num_bins=0),
+], ids=["bins", "line", "plane"])  # fmt: skip
+def test_what_pictures_need_of_a_sample_is_its_share_in_every_cell(make_config, fields):
+    config, target, judge = judged(make_config, n_eval_samples=300, **fields)
+    x = judge.perfect(0)[0]
+    kept = judge.scorer.kept(x)
+    assert kept.sum() == pytest.approx(1)
+    cells = score_cells(target.truth, config.kld_cells)
+    expected = np.histogramdd(x, cells.edges)[0].ravel() / len(x)
+    np.testing.assert_allclose(kept[: len(expected)], expected, atol=1e-12)
+    lost = judge.scorer.kept(np.full_like(x, np.nan))
+    assert lost.shape == kept.shape
+    assert np.isnan(lost).all()

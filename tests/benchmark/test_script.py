@@ -346,3 +346,12 @@ def test_what_shows_scores_of_the_end_is_drawn_when_they_are_known(here, monkeyp
     exact = report["models"]["HISTOGRAM"]["final"]["kl_exact"]["median"]
     assert np.median(outcome.assessments[0].scores["kl_exact"]) == exact
     assert (here / "out" / pictures.HISTOGRAM).exists()
+
+
+def test_a_run_is_told_how_it_began(here, monkeypatch):
+    begun = []
+    monkeypatch.setattr(one_run, "execute", lambda job, folder, started: begun.append(started) or {"models": {}})
+    for words in ([], ["--fresh"]):
+        assert script.main([*SMALL.split(), "--models", "HISTOGRAM", "--out-dir", "out", *words]) == 0
+        assert begun[-1].args[-1] == (words or ["out"])[-1]
+    assert [started.fresh for started in begun] == [False, True]

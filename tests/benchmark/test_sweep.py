@@ -68,13 +68,20 @@ DRAWN = {name: getattr(leaderboard, name) for name in ("leaderboard", "budget_sc
 
 
 @pytest.fixture
-def executed(here, monkeypatch):
+def begun():
+    """How those that ran had begun, in order."""
+    return []
+
+
+@pytest.fixture
+def executed(here, monkeypatch, begun):
     """Stands in for training and drawing: results are there at once. Gives the folders of those that ran, in order."""
     folders = []
 
     def execute(job, folder, started, *, with_pictures, trained):
         del trained
         folders.append(folder.name)
+        begun.append(started)
         assert folder.parent == started.root
         files = [results.METRICS_FILE] + ["picture.png"] * with_pictures
         report = made_report(job.config, files=files, klds=[0.01, 0.03, np.nan])
@@ -305,6 +312,15 @@ def test_a_sweep_that_cannot_be_run_is_refused_in_one_line(refused, words, said)
 def test_an_edited_sweep_that_cannot_be_run(refused, monkeypatch, block, said):
     monkeypatch.setattr(script, "SWEEP", block)
     assert said in refused()
+
+
+def test_a_cell_records_its_command_and_a_picture_what_its_medians_are_over(executed, begun, here, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(leaderboard, "budget_scaling", lambda path, *args, **more: drawn.append((path.name, more)))
+    args = ["--out-dir", "out", "--sweep", "PARAMETER_BUDGET=60,310", "SEED=1,2"]
+    script.main(args)
+    assert [started.args for started in begun] == [args] * 4
+    assert drawn == [("budget_scaling.png", {"setting": "", "notes": ["medians also over 2 values of SEED"]})]
 
 
 def test_a_finished_cell_is_never_run_again_and_a_missing_one_alone(executed, here, capsys):
