@@ -102,11 +102,12 @@ def main(args: list[str] | None = None) -> int:
     """
     try:
         # Imported here so that importing this file costs nothing and touches no device.
+        from benchmark.terminal import streams
         from core import surroundings
 
         problem = surroundings.check()
         if problem:
-            print(f"error: {problem}", file=sys.stderr)
+            print(f"error: {problem}", file=streams.Tolerant(sys.stderr))
             return 2
         with surroundings.without_display():
             from benchmark import command

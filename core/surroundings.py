@@ -106,7 +106,7 @@ def _wrong_flags() -> str | None:
             errors="replace",
         )
         # Another version of the library may have no such name; a signal that ends the other ends this one as well.
-        if tried.returncode != 0 and "Traceback" not in tried.stderr:
+        if tried.returncode != 0 and "Traceback (most recent call last)" not in tried.stderr:
             # Such as "F1126 20:28:45.127797    5578 parse_flags_from_env.cc:234] Unknown flag in XLA_FLAGS: --x".
             why = next(iter(re.findall(r"^[EF]\d+ .*?\] *(.*)$", tried.stderr, re.MULTILINE)), "they cannot be read")
             why = why.strip().rstrip(".")[:_LONGEST]

@@ -86,6 +86,11 @@ def test_a_device_that_is_not_there_is_named(name, tmp_path):
     assert f"JAX_PLATFORMS = '{name}' asks for a device that JAX does not find; it finds cpu: set" in line
 
 
+@pytest.mark.parametrize("variables", [{"XLA_FLAGS": "--nosuchflag"}, {"JAX_ENABLE_X64": "banana"}], ids=str)
+def test_the_code_is_the_same_where_its_line_cannot_be_written(variables, tmp_path):
+    assert run(tmp_path / "out", shell="2> /dev/full", **variables) == (2, "", "")
+
+
 def test_where_no_device_works_the_library_s_own_words_are_given(monkeypatch):
     def broken():
         raise RuntimeError("no driver\nat all")
@@ -99,6 +104,7 @@ def test_where_no_device_works_the_library_s_own_words_are_given(monkeypatch):
     ("flags", "why"),
     [
         ("--nosuchflag", "(Unknown flag in XLA_FLAGS: --nosuchflag)"),
+        ("--Traceback", "(Unknown flag in XLA_FLAGS: --Traceback)"),
         ("/nonexistent/flags", '(Could not open file "/nonexistent/flags" to read flags'),
         ("--xla_force_host_platform_device_count=x", "(Couldn't interpret value x for flag"),
     ],
