@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import sys
 import threading
 import time
@@ -169,11 +170,21 @@ def sweep_bar(n_cells: int, n_finished: int) -> Iterator[SweepBar]:
         bar.set_postfix_str("")
 
 
+def _is_without_size() -> bool:
+    """Whether the output is a terminal that says it has no lines or no columns."""
+    with contextlib.suppress(OSError, ValueError):
+        return 0 in os.get_terminal_size(sys.stdout.fileno())
+    return False
+
+
 @contextlib.contextmanager
 def _beating(text: str, total: int | None, layout: str, initial: int = 0) -> Iterator[tqdm]:
     done = threading.Event()
     stream = sys.stdout if sys.stdout.isatty() else streams.Lines(sys.stdout, _LOG_SECONDS)
     look = {"bar_format": layout, "file": stream, "mininterval": 0.5, "dynamic_ncols": True}
+    if _is_without_size():
+        # As some consoles in editors are: what fits into it is nothing.
+        look |= {"dynamic_ncols": False, "ncols": 80, "nrows": 24}
     # A sweep's bar and what its cells print are two streams: neither stands below the other.
     look["position"] = 0
     with tqdm(desc=text, total=total, initial=initial, **look) as bar:

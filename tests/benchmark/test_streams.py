@@ -2,11 +2,12 @@
 
 import gc
 import io
+import os
 import sys
 
 import pytest
 
-from benchmark.terminal import streams
+from benchmark.terminal import console, streams
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,18 @@ def test_a_forgotten_stream_does_not_touch_one_that_is_closed(made, monkeypatch)
     del outer
     gc.collect()
     assert said == []
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no such terminals")
+@pytest.mark.parametrize("size", [(0, 0), (24, 60)])
+def test_a_terminal_without_a_size_shows_progress(size, monkeypatch):
+    termios = pytest.importorskip("termios")
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, size)
+    with open(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        with console.waiting("looking at it …"):
+            pass
+        said = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "looking at it …" in said
