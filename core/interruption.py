@@ -23,6 +23,8 @@ _ONE_SECONDS_ELSE = 5.0
 # The main thread has these to end where there is nothing to keep, and then its clean-up has those: together below five.
 _SECONDS_TO_END = 3.0
 _SECONDS_TO_CLEAN = 0.7
+# A process that has come to its exit so soon after a signal does so for its sake.
+_SECONDS_TO_EXIT = 5.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -46,6 +48,7 @@ _clean_ups: list[Callable[[], object]] = []
 _last_words: list[Callable[[], str]] = []
 _left: list[threading.Thread] = []
 _left_code = 128 + signal.SIGINT
+_raised_until = 0.0  # when a block ended whose signal was raised, and so long after it
 
 
 def requested() -> signal.Signals | None:
@@ -122,8 +125,12 @@ def leave(threads: Iterable[threading.Thread]) -> None:
 
 @atexit.register
 def _end_without_them() -> None:
-    """Ends the process where its usual end would pull down the libraries that a thread is still inside."""
-    if any(thread.is_alive() for thread in _left):
+    """Ends the process where its usual end would pull down the libraries that a thread is still inside.
+
+    Some versions of JAX let a signal raise an exception in the main thread while a thread of the compiler goes on, for
+    whose end the library would wait.
+    """
+    if any(thread.is_alive() for thread in _left) or time.monotonic() < _raised_until:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
@@ -143,6 +150,7 @@ def handled() -> Iterator[None]:
     # Slurm's own warning before a time limit, as submitit asks for it.
     if hasattr(signal, "SIGUSR2"):
         signals.append(signal.SIGUSR2)
+    global _left_code, _raised_until
     reading, writing = socket.socketpair()
     writing.setblocking(False)
     # What is ignored, as in the background of a shell, or handled by others than Python stays so.
@@ -161,6 +169,8 @@ def handled() -> Iterator[None]:
         writing.close()
         listener.join()
         reading.close()
+        if _state.raised:
+            _left_code, _raised_until = exit_code(), time.monotonic() + _SECONDS_TO_EXIT
         _state.__init__()
 
 

@@ -20,6 +20,7 @@ _STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 # What reads XLA_FLAGS, and ends the process where they are wrong.
 _READ_FLAGS = "from jaxlib import _jax; _jax.CompileOptions()"
 _FLAGS_SECONDS = 60
+_LOOK = "matplotlibrc"
 _LONGEST = 300  # letters of what somebody else has written
 
 
@@ -33,7 +34,7 @@ def check() -> str | None:
     if os.environ.get("HOME") == "":
         # An empty one would lead to the root of the file system; without any, the system's list of users says where.
         del os.environ["HOME"]
-    return _missing() or _wrong_flags() or _wrong_jax()
+    return _missing() or _wrong_flags() or _wrong_programs() or _wrong_look() or _wrong_jax()
 
 
 def _is_error(record: logging.LogRecord) -> bool:
@@ -44,24 +45,34 @@ def _is_error(record: logging.LogRecord) -> bool:
 def without_display() -> Iterator[None]:
     """For a block that draws pictures into files alone, whatever backend MPLBACKEND asks for.
 
-    Matplotlib cannot be imported where it does not know that one, as that of a notebook outside of it.
+    Matplotlib cannot be imported where it does not know that one, as that of a notebook outside of it. The user's
+    `matplotlibrc` changes no picture, and so nothing is said about its faults.
     """
-    # It says where it keeps its list of fonts when HOME is not to be written.
-    logging.getLogger("matplotlib").addFilter(_is_error)
-    asked = os.environ.get("MPLBACKEND")
-    if not asked or "matplotlib" in sys.modules:
-        yield
-        return
-    # Processes that draw for this one have it as well.
-    os.environ["MPLBACKEND"] = "agg"
+    hush_matplotlib()
+    new = "matplotlib" not in sys.modules
+    # Processes that draw for this one have them as well.
+    wanted = {"MATPLOTLIBRC": os.devnull}
+    if new and os.environ.get("MPLBACKEND"):
+        wanted["MPLBACKEND"] = "agg"
+    asked = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        os.environ["MPLBACKEND"] = asked
-        if "matplotlib" in sys.modules:
+        for name, value in asked.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        if new and "matplotlib" in sys.modules and asked.get("MPLBACKEND"):
             # The notebook that has called this goes on with its own.
             with contextlib.suppress(ValueError):
-                sys.modules["matplotlib"].rcParams["backend"] = asked
+                sys.modules["matplotlib"].rcParams["backend"] = asked["MPLBACKEND"]
+
+
+def hush_matplotlib() -> None:
+    """Lets Matplotlib say errors alone, in this process: not where it keeps its fonts, nor what a matplotlibrc has."""
+    logging.getLogger("matplotlib").addFilter(_is_error)
 
 
 def _open_streams() -> None:
@@ -111,6 +122,37 @@ def _wrong_flags() -> str | None:
             why = next(iter(re.findall(r"^[EF]\d+ .*?\] *(.*)$", tried.stderr, re.MULTILINE)), "they cannot be read")
             why = why.strip().rstrip(".")[:_LONGEST]
             return f"XLA_FLAGS = {flags[:_LONGEST]!r} cannot be used ({why}): correct it, or unset XLA_FLAGS"
+    return None
+
+
+def _wrong_programs() -> str | None:
+    """Says why the folder that JAX is told to keep compiled programs in cannot be used; makes it where it can."""
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    if not folder or "://" in folder:  # JAX reads and writes the storage of a cloud by itself
+        return None
+    why = "it cannot be read and written"
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or why
+    else:
+        if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            return None
+    return (
+        f"JAX_COMPILATION_CACHE_DIR = {folder[:_LONGEST]!r} cannot be used ({why}): give it a folder that you can "
+        "write, or unset JAX_COMPILATION_CACHE_DIR"
+    )
+
+
+def _wrong_look() -> str | None:
+    """Says that the working folder has a file of Matplotlib's that it cannot read, before which it reads no other."""
+    try:
+        with open(_LOOK, encoding="utf-8") as file:
+            file.read()
+    except UnicodeDecodeError as error:
+        return f"{_LOOK} in the working folder is not text in UTF-8 ({error.reason}): save it as such, or remove it"
+    except OSError:
+        pass
     return None
 
 

@@ -1,7 +1,7 @@
 """Fresh processes of the benchmark, one after the other, and how many of them never come to an end.
 
     python3 -m studies.starts                       # 200 processes, two at a time
-    python3 -m studies.starts --processes 50 --jobs 1
+    python3 -m studies.starts --each 3 --jobs 1     # every case three times
     python3 -m studies.starts --show                # the table of docs/reproducibility.md
 
 Each process compiles everything anew: it has neither the kept programs of earlier runs nor those of its neighbours. A
@@ -150,6 +150,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs them and writes the figures; returns 1 where one stands, is late or has failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=200)
+    parser.add_argument("--each", type=int, default=0, help="so many processes of every case, in place of --processes")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument(
         "--only", nargs="+", default=(), choices=[*cases()], help="these cases, whose figures are not kept"
@@ -159,7 +160,9 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.show:
         print(markdown(json.loads(RESULTS.read_text())))
         return 0
-    found = figures(measure(options.processes, options.jobs, options.only))
+    names = options.only or (tuple(cases()) if options.each else ())
+    processes = options.each * len(names) if options.each else options.processes
+    found = figures(measure(processes, options.jobs, names))
     if options.only:
         print(json.dumps(found, indent=1))
         return int(bool(found["standing"] or found["failed"] or found["late"]))

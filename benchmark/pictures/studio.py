@@ -18,6 +18,7 @@ import loky
 
 from benchmark.pictures import pictures
 from benchmark.pictures.context import Drawing
+from core import surroundings
 
 _IDLE_SECONDS = 600  # after which an unused process ends
 _pool: Any = None  # the last one
@@ -99,6 +100,7 @@ def _prepare(parent: int) -> None:
     # Ctrl-C reaches every process of a terminal; this one ends when nobody needs it any more.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    surroundings.hush_matplotlib()
     import plotting
     from benchmark.pictures.views import scorecards
     from kinds.real import panels

@@ -33,7 +33,7 @@ def with_bins(target: Target, n_bins: int) -> Target:
         return cells.centres
 
     # CUSTOM has no entropy of its own, with bins or without.
-    masses = None if target.entropy is None else target.truth.cell_masses(cells)
+    masses = None if target.empirical else target.truth.cell_masses(cells)
     return target._replace(
         kind="bins",
         codec=codec,

@@ -57,6 +57,8 @@ def _by_steps(model: Model, state: Any, target: Target) -> Divergence:
 
     Outside of the box, where the density is smooth, panels remain that end where the box does.
     """
+    if target.entropy is None:
+        return Divergence(math.nan, "the target has too many components for the quadrature of its entropy")
     cells = Cells(target.truth.box, model.log_prob_steps, closed=False)
     n = cells.n_per_axis**target.dim
     masses = target.truth.cell_masses(cells)

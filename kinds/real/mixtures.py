@@ -20,6 +20,8 @@ from kinds.real.quadrature import Features, Parts, integrate, whole
 from kinds.real.truth import Modes, Real, masses_from_cdf, real_target
 
 _PART_REACH = 8.0
+_ENTROPY_ERROR = 1e-10  # nats, and of its size: what the quadrature aims at
+_MOST_ENTROPY_ERROR = 1e-6  # and what it may be off by in the end, in nats and in mass
 
 
 def sample_mixture(key: jax.Array, n: int, weights: jax.Array, means: jax.Array, factors: jax.Array) -> jax.Array:
@@ -154,7 +156,13 @@ def _mixture_masses_2d(modes: Modes, cells: Cells) -> np.ndarray:
     return np.concatenate([masses.ravel(), [max(0.0, 1 - masses.sum())]])
 
 
-def _entropy(log_prob: Callable[[np.ndarray], np.ndarray], parts: Parts, modes: Modes) -> float:
-    """−∫ p ln p of a mixture: every component's share on nodes of its own, which see the narrower ones within it."""
+def _entropy(log_prob: Callable[[np.ndarray], np.ndarray], parts: Parts, modes: Modes) -> float | None:
+    """−∫ p ln p of a mixture: every component's share on nodes of its own, which see the narrower ones within it.
+
+    Returns:
+      None where the nodes that there may be do not resolve it, as of more than a thousand components in the plane.
+    """
     features = [Features(modes.means, modes.covariances)]
-    return -integrate(log_prob, parts, whole(parts), features, lambda value: 1e-10 * (1 + abs(value))).value
+    found = integrate(log_prob, parts, whole(parts), features, lambda value: _ENTROPY_ERROR * (1 + abs(value)))
+    near = found.error <= _MOST_ENTROPY_ERROR * (1 + abs(found.value))
+    return -found.value if near and abs(found.mass - 1) <= _MOST_ENTROPY_ERROR else None

@@ -44,14 +44,29 @@ def never(*args, **how):
 setattr(module, name, never)
 raise SystemExit(script.main())
 """
+# The compiler itself: a straight line of sums and rotations, of which 300 take it seconds and 1 000 more than minutes.
+COMPILER = """
+    import jax, jax.numpy as jnp
+    def chain(a):
+        b = a + 1
+        for i in range(1000):
+            a = a + b
+            b = ((b << jnp.uint32(i % 31 + 1)) | (b >> jnp.uint32(31 - i % 31))) ^ a
+        return a, b
+    lowered = jax.jit(chain).lower(jnp.uint32(3))
+    os.write(1, b"at work\\n")
+    lowered.compile()
+    os.write(1, b"compiled\\n")
+"""
+_LOCK = CODE[CODE.index("    os.write") : CODE.index("setattr")]
 
 
 @contextlib.contextmanager
-def started(folder, temporary, where, *words):
+def started(folder, temporary, where, *words, code=CODE):
     """A run that has come to where it stays for ever."""
     temporary.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-c", CODE, *where.split(), *SMALL, "--out-dir", str(folder), *words],
+        [sys.executable, "-c", code, *where.split(), *SMALL, "--out-dir", str(folder), *words],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
@@ -94,6 +109,8 @@ def are_gone(pids, seconds):
     ("number", "where"),
     [
         (signal.SIGTERM, "benchmark.engine.training compile_shared 0"),
+        (signal.SIGTERM, "kinds.real.judging score_cells 0 compiler"),
+        pytest.param(signal.SIGINT, "benchmark.engine.training compile_shared 0 compiler", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "benchmark.engine.training compile_shared 0", marks=pytest.mark.slow),
         (signal.SIGUSR2, "kinds.real.judging score_cells 0"),
         (signal.SIGINT, "kinds.real.judging score_cells 0"),
@@ -101,9 +118,15 @@ def are_gone(pids, seconds):
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_a_signal_ends_a_compilation_within_five_seconds(number, where, tmp_path):
-    with started(tmp_path / "out", tmp_path / "temporary", where) as process:
+    where, in_compiler, _ = where.partition(" compiler")
+    code = CODE.replace(_LOCK, COMPILER) if in_compiler else CODE
+    with started(tmp_path / "out", tmp_path / "temporary", where, code=code) as process:
         begun = children(process.pid)
         assert begun
+        if in_compiler:
+            # The line before came from Python: by now it is in the compiler, and stays there.
+            time.sleep(2)
+            assert process.poll() is None
         began = time.monotonic()
         process.send_signal(number)
         # What it has started may end after it.

@@ -55,11 +55,15 @@ def refused(folder, **variables):
 
 @pytest.mark.parametrize("shell", ["<&- >&- 2>&-", "> /dev/full"])
 def test_no_stream_is_needed_nor_a_backend_that_exists_nor_a_home(shell, tmp_path):
+    # One of the working folder comes before all others.
+    (tmp_path / "matplotlibrc").write_text("no colon\nfigure.dpi: abc\nfigure.facecolor: red\n")
+    (tmp_path / "unreadable").write_bytes(b"\xff\xfe")
     code, said, errors = run(
         tmp_path / "out",
         shell=shell,
         MPLBACKEND="module://matplotlib_inline.backend_inline" if ">&-" in shell else "nosuch",
         XLA_FLAGS="--xla_force_host_platform_device_count=4",
+        MATPLOTLIBRC=str(tmp_path / "unreadable"),
         HOME="/proc/nonexistent",
         XDG_CACHE_HOME="/proc/nonexistent",
     )
@@ -129,6 +133,22 @@ def test_wrong_flags_end_a_run_in_one_line(tmp_path):
 def test_settings_that_jax_refuses_are_one_line(tmp_path):
     line = refused(tmp_path / "out", JAX_ENABLE_X64="banana")
     assert "JAX refuses its settings (invalid truth value 'banana' for environment 'JAX_ENABLE_X64')" in line
+
+
+def test_a_folder_for_programs_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    line = refused(tmp_path / "out", JAX_COMPILATION_CACHE_DIR="/proc/nowhere")
+    assert "JAX_COMPILATION_CACHE_DIR = '/proc/nowhere' cannot be used (No such file or directory): give" in line
+    # One that is not there yet is made, as JAX would.
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "new" / "programs"))
+    assert surroundings.check() is None
+    assert (tmp_path / "new" / "programs").is_dir()
+
+
+def test_a_look_that_matplotlib_cannot_read_is_named(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")
+    assert "matplotlibrc in the working folder is not text in UTF-8 (invalid start byte): save" in refused(
+        tmp_path / "out"
+    )
 
 
 def test_a_python_without_libraries_is_told_how_to_get_them(tmp_path):
