@@ -1,7 +1,6 @@
-"""The mathematics of a restricted Boltzmann machine: energies, Gibbs sweeps, sums over hidden units, ln Z."""
+"""The mathematics of a restricted Boltzmann machine: energies, Gibbs sweeps, sums over hidden units."""
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from core import prng
-from models import visibles
 from models.visibles import Visible
 
 # Bytes of an array [H, B] that a part of a step holds, and the fewest hidden units (`models.rbm` says why).
@@ -18,7 +16,6 @@ _FEWEST_AT_ONCE = 64
 FLOAT_BYTES = 4
 # Factors 1 + e^-|x| ≤ 2 whose product float32 holds.
 _FACTORS = 64
-_MOST_NODES = 2**22  # of the quadrature of Z
 
 
 class Params(NamedTuple):
@@ -141,31 +138,3 @@ def part_uniforms(key: jax.Array, i: jax.Array | int, shape: tuple[int, ...]) ->
     key = jax.random.fold_in(prng.unrolled(key), i)
     # As of several keys: XLA would else fuse the hash with what reads its numbers, at 4.2 ns a number instead of 0.6.
     return jax.vmap(lambda key: jax.random.uniform(key, shape))(key[None])[0]
-
-
-def log_partition_gaussian(params: Params, nodes_per_sigma: int = 4, margin: float = 8.0) -> jax.Array:
-    """ln Z by the trapezoid rule over the model's own reach, b_v + [Σⱼ min(W, 0), Σⱼ max(W, 0)] ± 8 σ.
-
-    The reach holds every component's centre, whatever the data are: a box around the data alone would miss mass that
-    the model puts elsewhere, and flatter it. The rule converges faster than any power for a mixture of Gaussians.
-    Not for tracing: the number of nodes depends on the weights. NaN where they are not finite, or would take more than
-    four million nodes.
-    """
-    sigma = jnp.exp(params.log_sigma)
-    low = params.visible_bias + jnp.minimum(params.weights, 0).sum(1) - margin * sigma
-    high = params.visible_bias + jnp.maximum(params.weights, 0).sum(1) + margin * sigma
-    if not jnp.all((high - low) / sigma < _MOST_NODES / nodes_per_sigma):
-        return jnp.full((), jnp.nan)
-    # Rounded up so that models of similar reach share a compilation.
-    n_nodes = [-(-int(n) // 64) * 64 for n in jnp.ceil((high - low) / sigma * nodes_per_sigma) + 1]
-    if math.prod(n_nodes) > _MOST_NODES:
-        return jnp.full((), jnp.nan)
-    axes = [jnp.linspace(*span) for span in zip(low, high, n_nodes, strict=True)]
-    grid = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-    return jax.nn.logsumexp(-free_energies(params, grid)) + sum(jnp.log(axis[1] - axis[0]) for axis in axes)
-
-
-@jax.jit
-def free_energies(params: Params, v: jax.Array) -> jax.Array:
-    """F(v) with Gaussian visibles of many rows [n, V] without holding [n, H] at once."""
-    return jax.lax.map(lambda row: free_energy(visibles.GAUSSIAN, params, row[:, None])[0], v, batch_size=4096)

@@ -8,7 +8,8 @@ Gaussian visibles, one σ a visible unit:
 
 The marginal is a mixture of 2^H Gaussians centred on b_v + W h. With σ = 1 the conditionals are the textbook ones.
 With bins the visible layer is one softmax unit: E(v, h) = −b_vᵀv − vᵀWh − b_hᵀh on one-hot v, whose states can all be
-enumerated, so samples are drawn exactly from softmax(−F).
+enumerated, so samples are drawn exactly from softmax(−F). With Gaussian visibles they are drawn exactly as well
+(`models.boltzmann_density`), or by Gibbs chains.
 
 The gradient of −ln p is ∇F(data) less ∇F(model), the model's part taken from Gibbs chains of k sweeps that start at
 the data (CD) or go on from the last step's (PCD).
@@ -30,21 +31,20 @@ import optax
 from flax import linen as nn
 
 from budget import solve_width
-from core.settings import WITHOUT_BINS, Settings, setting
+from core.settings import WITHOUT_BINS, Need, Settings, setting
 from models import visibles
-from models.base import Model, View, averaged, count_params, packing
+from models.base import Model, View, averaged, count_params, is_on, packing
 from models.boltzmann import (
     FLOAT_BYTES,
     Params,
-    free_energies,
     free_energy,
     hidden_input,
-    log_partition_gaussian,
     over_hidden_units,
     sweep,
     units_at_once,
     visible_mean,
 )
+from models.boltzmann_density import MOST_UNITS, exact_rows, free_energies, log_partition_gaussian
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
 # 5 000 chains of 799 hidden units on an idle CPU, and ten times on a busy one, whose cache others use too.
@@ -55,6 +55,8 @@ _CHAINS_AT_ONCE = 128
 # product over 32 units, which 128 KiB would be at 1 024 rows, takes twice as long as one over 64.
 _PARTS_FROM_BYTES = 2**20
 
+
+_GIBBS = Need("with gibbs", lambda config: config.rbm.sampler == "gibbs", 'set RBM.sampler = "gibbs"')
 
 # The law of an event -> the visible layer that draws it.
 LAWS = {"normal": visibles.GAUSSIAN, "category": visibles.SOFTMAX}
@@ -74,11 +76,20 @@ class Config(Settings, of="RBM"):
     )
     learn_sigma: bool = setting(True, "train ln σ, one a visible unit", needs=WITHOUT_BINS)
     weight_scale: float = setting(
-        0.01, "standard deviation of the weights at the start", above=0, unit="units of the events", traced=True
+        0.0,
+        "deviation of the first weights; 0: 0.01 with bins, 0.1 without",
+        low=0,
+        unit="units of the events",
+        traced=True,
     )
     average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
-    sample_steps: int = setting(1000, "Gibbs sweeps before a chain counts as a sample, for the final score", low=1)
-    sample_steps_training: int = setting(100, "the same for scores in mid-training", low=1)
+    sampler: Literal["exact", "gibbs"] = setting(
+        "exact", "samples come from the known density, or from Gibbs chains", needs=WITHOUT_BINS
+    )
+    sample_steps: int = setting(
+        1000, "Gibbs sweeps of a chain before its sample for the final score", low=1, needs=_GIBBS
+    )
+    sample_steps_training: int = setting(100, "the same for scores in mid-training", low=1, needs=_GIBBS)
 
 
 class State(NamedTuple):
@@ -120,10 +131,12 @@ def build(config: Any, target: Any) -> Model:
     codec, n_visible = target.codec, target.event.size
     visible = LAWS[target.event.law.name]
     learn_sigma = settings.learn_sigma and visible.has_sigma
+    weight_scale = settings.weight_scale if is_on(settings.weight_scale) else visible.weight_scale
+    exactly = settings.sampler == "exact" and n_visible <= MOST_UNITS
 
     def init_params(key, width):
         return Params(
-            weights=settings.weight_scale * jax.random.normal(key, (n_visible, width)),
+            weights=weight_scale * jax.random.normal(key, (n_visible, width)),
             visible_bias=jnp.zeros(n_visible),
             hidden_bias=jnp.zeros(width),
             log_sigma=jnp.full(n_visible, jnp.log(settings.sigma)) if learn_sigma else (),
@@ -149,7 +162,12 @@ def build(config: Any, target: Any) -> Model:
     def init(key, data):
         params = init_params(key, width)
         if visible.has_sigma:
-            params = params._replace(visible_bias=jnp.mean(data, axis=0))
+            # Hidden units that begin alike stay alike: each switches where a row of its own lies.
+            rows = data[jax.random.randint(jax.random.fold_in(key, 1), (width,), 0, len(data))]
+            seen = visible.scaled(units(params), rows.T)
+            params = params._replace(
+                visible_bias=jnp.mean(data, axis=0), hidden_bias=-jnp.sum(params.weights * seen, axis=0)
+            )
         # Different data rows, so that the chains start spread over the modes.
         chains = jnp.resize(data, (config.batch_size, n_visible)) if settings.algorithm == "PCD" else ()
         return State(params, optimiser.init(pack(params)), chains)
@@ -250,6 +268,8 @@ def build(config: Any, target: Any) -> Model:
             if visible.states:
                 drawn = jax.random.categorical(key, state_log_probs(params), shape=(n,))
                 return visible.states(n_visible)[drawn]
+            if exactly:
+                return exact_rows(key, params, n)
             return gibbs(key, params, n, n_sweeps)
 
         return sample
@@ -290,7 +310,7 @@ def build(config: Any, target: Any) -> Model:
         step_counted=step_counted if in_parts else None,
         sample=sampler(settings.sample_steps),
         sample_mean=sample_mean,
-        sample_quick=None if visible.states else sampler(settings.sample_steps_training),
+        sample_quick=None if visible.states or exactly else sampler(settings.sample_steps_training),
         log_prob=log_prob,
         log_prob_kind="exact",
         features=features,

@@ -9,9 +9,15 @@ A learned σ minimises ‖x − x̂‖²/2σ² + D ln σ + KL + (D/2) ln 2π. Wi
 categorical and the objective is −ln p(x|z) + β·KL, the bound itself at β = 1. A sample is always one of p(x|z): the
 decoder's mean is not a sample of the model.
 
+A decoder that can tell the target by itself leaves its code unused: the rate KL(q(z|x) ‖ p(z)) falls to 0 (posterior
+collapse). So the rate may have so many nats for nothing: the objective takes max(λ, the minibatch's mean rate) in its
+place, free bits over all latents together. During a warm-up β rises from 0 to its value. What is logged is the bound.
+
 References:
   Kingma and Welling, Auto-Encoding Variational Bayes, 2014 (eq. 10 and appendix B, the Gaussian KL).
   Higgins et al., beta-VAE, 2017 (eq. 4).
+  Kingma et al., Improved Variational Inference with Inverse Autoregressive Flow, 2016 (appendix C.8, free bits).
+  Bowman et al., Generating Sentences from a Continuous Space, 2016 (§3.1, the KL term's weight that rises).
   Alemi et al., Fixing a Broken ELBO, 2018 (eq. 3 to 6: rate, distortion, and D + R ≥ H).
   Rybkin, Daniilidis and Levine, Simple and Effective VAE Training with Calibrated Decoders, 2021 (§3, σ and β).
 """
@@ -79,6 +85,10 @@ class Config(Settings, of="VAE"):
     beta: float = setting(
         0.0, "weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy", low=0, traced=True
     )
+    free_bits: float = setting(
+        0.5, "λ: what the minibatch's mean rate costs nothing up to; 0: off", low=0, unit="nats", traced=True
+    )
+    warm_up: int = setting(0, "steps in which β rises to its value; 0: none", low=0)
     learn_sigma: bool = setting(False, "train σ of p(x|z), with β = 1", needs=_SQUARED_ERROR)
     average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
@@ -186,18 +196,21 @@ def build(config: Any, target: Any) -> Model:
         """ln p(x|z) of events under the decoder's output, both with their coordinates along the axis."""
         return decoded.log_prob(output, events, log_sigma(params), axis)
 
-    def objective(params, events, epsilon):
+    def objective(params, events, epsilon, n_updates):
         mean, log_variance = jnp.split(encoder.apply(params.encoder, events), 2)
         z = mean + jnp.exp(log_variance / 2) * epsilon
         distortion = -jnp.mean(log_likelihood(params, events, decoder.apply(params.decoder, z), axis=0))
         rate = jnp.mean(kl_to_standard_normal(mean, log_variance, axis=0))
-        loss = distortion + (1.0 if decoded.has_scale else beta) * rate
+        weight = 1.0 if decoded.has_scale else beta
+        paid = jnp.maximum(rate, settings.free_bits) if is_on(settings.free_bits) else rate
+        risen = jnp.minimum(1.0, n_updates / settings.warm_up) if settings.warm_up else 1.0
         # Squared error minimises β times the bound, as written above: Adam's ε apart this is the bound's own descent.
         scale = beta if fixed_scale else 1.0
-        return scale * loss, Info(loss, distortion, rate)
+        return scale * (distortion + risen * weight * paid), Info(distortion + weight * rate, distortion, rate)
 
     def step(state, batch, noise):
-        gradient, info = jax.grad(objective, has_aux=True)(state.params, batch.T, noise)
+        n_updates = optax.tree_utils.tree_get(state.opt_state, "count")
+        gradient, info = jax.grad(objective, has_aux=True)(state.params, batch.T, noise, n_updates)
         updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
         return State(unpack(optax.apply_updates(pack(state.params), updates)), opt_state), info
 
@@ -245,13 +258,21 @@ def build(config: Any, target: Any) -> Model:
         return None, jnp.exp(2 * log_sigma(state.params)) * jnp.eye(event_dim)[None]
 
     @jax.jit
-    def latent_view(state):
-        """E[x|z] over z₁, z₂ in [−3, 3]², the other latents at 0."""
-        axis = jnp.linspace(-3.0, 3.0, 61)
-        z = jnp.stack(jnp.meshgrid(axis, axis, indexing="xy"), axis=-1).reshape(-1, 2)[:, : settings.latent_dim]
-        z = jnp.pad(z, ((0, 0), (0, settings.latent_dim - z.shape[1])))
-        mean = codec.decode_mean(decode_mean(state.params, z))
-        return {"z": axis, "mean": mean.reshape(len(axis), len(axis), target.dim)}
+    def latent_view(state, rows):
+        """E[x|z] over z₁ and z₂ in [−3, 3], or z₁ alone, the other latents at 0; p(x|z) of bins; the rate of rows."""
+        n_shown = min(settings.latent_dim, 2)
+
+        def over(axis, function):
+            z = jnp.stack(jnp.meshgrid(*[axis] * n_shown, indexing="xy"), axis=-1).reshape(-1, n_shown)
+            z = jnp.pad(z, ((0, 0), (0, settings.latent_dim - n_shown)))
+            found = function(decode_mean(state.params, z))
+            return found.reshape(*[len(axis)] * n_shown, found.shape[1])
+
+        mean, log_variance = jnp.split(encoder.apply(state.params.encoder, rows.T), 2)
+        axis, few = jnp.linspace(-3.0, 3.0, 61), jnp.linspace(-3.0, 3.0, 7 if n_shown == 2 else 61)
+        shown = {"z": axis, "mean": over(axis, codec.decode_mean)}
+        shown["rate"] = jnp.mean(kl_to_standard_normal(mean, log_variance, axis=0))
+        return shown | ({"few": few, "probabilities": over(few, lambda p: p)} if decoded.unit_vectors else {})
 
     # No bound on −ln p can be below the entropy; a user's table has none, and β ≠ 1 with cross-entropy is no bound.
     # Where β is traced nobody asks.
@@ -272,7 +293,7 @@ def build(config: Any, target: Any) -> Model:
         log_prob_kind=None if not has_density else "exact" if settings.latent_dim <= 2 else "estimate",
         features=features if law.has_scale else None,
         log_prob_error=log_prob_error if has_density and settings.latent_dim <= 2 else None,
-        views={"vae_latent_manifold_sweep": View("latent_sweep", latent_view)},
+        views={"vae_latent_manifold_sweep": View("latent_sweep", latent_view, needs_rows=True)},
         loss_reference=reference,
     )
     return averaged(model, settings.average)

@@ -41,8 +41,6 @@ SHORT = (
     *("--n-steps", "40", "--n-evaluations", "1", "--snapshot-percent", "100", "--num-seeds", "1"),
     *("--n-eval-samples", "100", "--compilation-cache", "off"),
 )
-# What bounds a start is compilation, and not Gibbs chains.
-RBM_SHORT = ("--rbm.sample-steps", "5", "--rbm.sample-steps-training", "2")
 KINDS: Mapping[str, tuple[str, ...]] = {
     "line": ("--target-type", "1D_TRIMODAL", "--num-bins", "0"),
     "bins": ("--target-type", "1D_TRIMODAL", "--num-bins", "20"),
@@ -62,12 +60,8 @@ class Start(NamedTuple):
 
 def cases() -> dict[str, tuple[str, ...]]:
     """Name -> arguments of the script."""
-    families = {
-        f"{family}, {kind}": ("--models", family, *words, *(RBM_SHORT if family == "RBM" else ()))
-        for kind, words in KINDS.items()
-        for family in MODELS
-    }
-    return {DEFAULT: RBM_SHORT, **families}
+    families = {f"{family}, {kind}": ("--models", family, *words) for kind, words in KINDS.items() for family in MODELS}
+    return {DEFAULT: (), **families}
 
 
 def order(n: int, only: Sequence[str] = ()) -> Iterator[str]:

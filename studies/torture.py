@@ -32,7 +32,6 @@ _CODE = (
 WORK = (
     *("--num-bins", "8", "--n-steps", "4000", "--n-evaluations", "40", "--snapshot-percent", "25", "--num-seeds", "3"),
     *("--n-eval-samples", "500", "--parameter-budget", "300", "--rbm.algorithm", "PCD"),
-    *("--rbm.sample-steps", "20", "--rbm.sample-steps-training", "5"),
 )
 # Tests on drawn input.
 DRAWN = ("tests/benchmark/test_any_configuration.py", "tests/kinds/test_tables.py")

@@ -14,8 +14,7 @@ import numpy as np
 FILE = Path(__file__).with_name("reference.json")
 WORDS = (  # noqa: SIM905
     "--target-type 1D_BIMODAL --num-bins 0 --n-steps 20 --n-evaluations 4 --snapshot-percent 50 --num-seeds 2 "
-    "--n-eval-samples 300 --batch-size 16 --parameter-budget 100 --hidden-layers 1 --models GAN VAE RBM "
-    "--rbm.sample-steps 5"
+    "--n-eval-samples 300 --batch-size 16 --parameter-budget 100 --hidden-layers 1 --models GAN VAE RBM"
 ).split()
 
 

@@ -14,8 +14,8 @@ from core.drawing.animation import LAST_FRAME_MS
 from core.drawing.scenes import Curve, Frame, LossPicture, MetricPicture
 from kinds.real import outlines
 from kinds.real.cells import Cells, row_masses
-from kinds.real.pictured import DiscriminatorPicture, TargetPicture
-from kinds.real.views import family_pictures
+from kinds.real.pictured import DiscriminatorPicture, LatentPicture, TargetPicture
+from kinds.real.views import family_pictures, latent_pictures
 
 NAMES = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K"]
 COLOURS = scenes.family_colours(NAMES)
@@ -511,12 +511,40 @@ def test_a_family_that_has_diverged_is_named_where_its_data_would_be(tmp_path, k
         opened(tmp_path / name)
 
 
-def test_a_latent_sweep_of_what_has_diverged(tmp_path, shown):
+def latents(target, n_latents=2, mean=None):
+    """What z decodes to: z itself unless it is said."""
     z = np.linspace(-3, 3, 31)
-    family_pictures.latent_sweep(tmp_path / "z.png", z, np.full((31, 31, 2), np.nan), ["x₁", "x₂"], BOMB)
-    opened(tmp_path / "z.png", (11.8, 5.9))
-    assert texts(shown[0]).count("diverged") == 2
-    assert not any("E[" in text for text in texts(shown[0]))
+    if mean is None:
+        mean = np.stack(np.meshgrid(*[z] * n_latents), axis=-1)
+        mean = np.concatenate([mean, 0 * mean], axis=-1)[..., : target.dim]
+    few, p = None, None
+    if target.binned:
+        few = np.linspace(-3, 3, 7 if n_latents == 2 else 31)
+        centres = target.axes[0]
+        p = np.exp(-((few[:, None] - centres) ** 2)) / 2
+        p = np.broadcast_to(p / p.sum(-1, keepdims=True), (len(few),) * n_latents + (len(centres),))
+    return LatentPicture(z, mean, 0.7, few, p)
+
+
+MODES = np.array([[-2.0, 0.0], [0.0, 0.0], [2.5, 0.0]]), np.tile(0.01 * np.eye(2), (3, 1, 1))
+
+
+def with_modes(target):
+    means, covariances = MODES
+    return target._replace(modes=(means[:, : target.dim], covariances[:, : target.dim, : target.dim]))
+
+
+@pytest.mark.parametrize("n_latents", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_latent_sweep_of_what_has_diverged(kind, n_latents, tmp_path, shown):
+    target = make_target(kind)
+    said = latents(target, n_latents)
+    said = said._replace(mean=np.full_like(said.mean, np.nan))
+    latent_pictures.latent_sweep(tmp_path / "z.png", said, target, BOMB)
+    opened(tmp_path / "z.png")
+    panels = 1 if kind == "1-D" else 2
+    assert texts(shown[0]).count("diverged") == panels
+    assert not any("nats" in text or "on the target's range" in text for text in texts(shown[0]))
     assert collisions(shown[0]) == []
 
 
@@ -575,12 +603,36 @@ def test_energy_landscape(tmp_path, kind, exact, shown):
     assert ("target: −ln p(x)" in texts(shown[0])) == (exact != "none")
 
 
-@pytest.mark.parametrize("names", [["x"], ["x₁", "x₂"]])
-def test_latent_sweep(tmp_path, names):
+@pytest.mark.parametrize("has_modes", [False, True])
+@pytest.mark.parametrize("n_latents", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_latent_sweep(kind, n_latents, has_modes, tmp_path, shown):
+    target = make_target(kind)
+    target = with_modes(target) if has_modes else target
+    latent_pictures.latent_sweep(tmp_path / "z.png", latents(target, n_latents), target, BOMB)
+    opened(tmp_path / "z.png", (6.6 if kind == "1-D" else 12.2, 6.1))
+    said = "rate 0.70 nats" + (" · within 2σ it reaches 2 of 3 modes" if has_modes else "")
+    assert said in texts(shown[0])
+    assert collisions(shown[0]) == []
+
+
+def test_colours_of_a_latent_sweep_are_on_the_target_s_range(tmp_path, shown):
+    target = make_target("1-D")
+    flat = latents(target)
+    flat = flat._replace(mean=flat.mean * 0.005, rate=0.012)
+    latent_pictures.latent_sweep(tmp_path / "z.png", flat, target, "title")
+    (mesh,) = [each for each in shown[0].axes[0].collections if each.get_array() is not None]
+    assert (mesh.norm.vmin, mesh.norm.vmax) == (-3, 3)
+    assert "posterior collapse: rate 0.012 nats" in texts(shown[0])
+
+
+def test_modes_that_a_code_reaches_are_those_near_decoded_means_within_two_deviations():
+    target = with_modes(make_target("2-D"))
     z = np.linspace(-3, 3, 31)
-    mean = np.stack([z[None, :] + 0 * z[:, None], np.zeros((31, 31))], axis=-1)[..., : len(names)]
-    family_pictures.latent_sweep(tmp_path / "z.png", z, mean, names, BOMB)
-    opened(tmp_path / "z.png", (max(6.6, 5.9 * len(names)), 5.9))
+    # Decoded means are z: the mode at 2.5 lies beyond the disc, and 0.29 from one is near, 0.31 is not.
+    for offset, expected in ((0.0, 2), (0.29, 2), (0.31, 0)):
+        mean = np.stack(np.meshgrid(z, 0 * z + offset), axis=-1)
+        assert latent_pictures.modes_reached(latents(target, mean=mean), target) == expected
 
 
 def test_a_failed_write_leaves_the_old_picture_and_no_temporary_file(tmp_path, monkeypatch):
@@ -720,7 +772,8 @@ def test_the_dashboard_has_room_for_every_name(tmp_path, n_families, shown):
 def test_titles_break_between_their_parts(tmp_path, shown):
     z = np.linspace(-3, 3, 5)
     title = "VAE · 1D_POISSON · 14 bins · 1600 parameters · 4 seeds · the seed of median KLD"
-    family_pictures.latent_sweep(tmp_path / "z.png", z, z[:, None, None] + np.zeros((5, 5, 1)), ["x"], title)
+    said = LatentPicture(z, z[:, None, None] + np.zeros((5, 5, 1)), 0.5)
+    latent_pictures.latent_sweep(tmp_path / "z.png", said, make_target("1-D"), title)
     first, second = shown[0]._suptitle.get_text().split("\n")
     # No separator is left hanging where a line ends.
     assert f"{first} · {second}" == title

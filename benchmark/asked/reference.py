@@ -16,8 +16,8 @@ from core.settings import About, about
 from models import MODELS
 
 # What a newcomer changes first.
-EXCERPT = ("target_type", "num_bins", "models", "parameter_budget", "hidden_layers", "n_steps", "batch_size",
-           "num_seeds", "seed", "n_eval_samples", "out_dir")  # fmt: skip
+EXCERPT = ("target_type", "num_bins", "models", "parameter_budget", "hidden_layers", "n_steps", "n_evaluations",
+           "batch_size", "num_seeds", "seed", "n_eval_samples", "out_dir")  # fmt: skip
 _BEGIN, _END = "<!-- Written by python3 -m benchmark.asked.reference: {} -->", "<!-- the end of {} -->"
 
 

@@ -104,9 +104,9 @@ def _prepare(parent: int) -> None:
     import plotting
     from benchmark.pictures.views import scorecards
     from kinds.real import panels
-    from kinds.real.views import family_pictures
+    from kinds.real.views import family_pictures, latent_pictures
 
-    del family_pictures, panels, plotting, scorecards
+    del family_pictures, latent_pictures, panels, plotting, scorecards
 
 
 def _nothing() -> None:

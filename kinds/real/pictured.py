@@ -16,6 +16,27 @@ class DiscriminatorPicture(NamedTuple):
     d_map: np.ndarray  # [G] or [Gx, Gy], D(x); all NaN of a model that has diverged
 
 
+class LatentPicture(NamedTuple):
+    """What one or two latents decode to, any others at 0."""
+
+    z: np.ndarray  # [G], the values of each
+    mean: np.ndarray  # [G (z₂), G (z₁), D], or [G, D] of one: E[x|z] in units of x
+    rate: float  # nats: KL(q(z|x) ‖ p(z)), its mean over rows of the target
+    few: np.ndarray | None = None  # [g], values of each where p(x|z) is known
+    probabilities: np.ndarray | None = None  # [g (z₂), g (z₁), K], or [g, K] of one: of the bins
+
+    @property
+    def n_latents(self) -> int:
+        """One or two."""
+        return self.mean.ndim - 1
+
+    @property
+    def points(self) -> np.ndarray:
+        """The z [G^n, n] of `mean`, in its order."""
+        axes = np.meshgrid(*[self.z] * self.n_latents, indexing="xy")
+        return np.stack(axes, axis=-1).reshape(-1, self.n_latents)
+
+
 class TargetPicture(NamedTuple):
     """What pictures show of a target."""
 
@@ -31,6 +52,7 @@ class TargetPicture(NamedTuple):
     empirical: bool = False  # the masses are shares of held-out rows: nothing about the target is exact
 
     energy: np.ndarray | None = None  # −ln p at the points of `axes`; None: unknown
+    modes: tuple[np.ndarray, np.ndarray] | None = None  # means [M, D] and covariances [M, D, D], where it is a mixture
 
     @property
     def cell(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from core.drawing.scenes import Curve
 from kinds.contract import Judge, Showing, Target
 from kinds.real.cells import score_cells
-from kinds.real.pictured import DiscriminatorPicture, TargetPicture
+from kinds.real.pictured import DiscriminatorPicture, LatentPicture, TargetPicture
 from kinds.real.truth import points_of
 
 _VIEWS = "kinds.real.views"
@@ -50,6 +50,7 @@ def scene_of(target: Target, judge: Judge, config: Any) -> TargetPicture:
         density_axes=fine,
         empirical=target.empirical,
         energy=energy,
+        modes=None if truth.modes is None else (truth.modes.means, truth.modes.covariances),
     )
 
 
@@ -60,8 +61,8 @@ def total_variation(masses: np.ndarray, judge: Judge) -> float:
 
 def _latent_sweep(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: TargetPicture, colour: str):
     del curves, colour
-    coordinates = ["x"] if scene.dim == 1 else [f"x{subscript}" for subscript in "₁₂"[: scene.dim]]
-    return arrays["z"], arrays["mean"], coordinates
+    known = {name: arrays[name] for name in ("few", "probabilities") if name in arrays}
+    return LatentPicture(arrays["z"], arrays["mean"], float(arrays["rate"]), **known), scene
 
 
 def _discriminator(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: TargetPicture, colour: str):
@@ -79,7 +80,7 @@ def _on_axes(values: np.ndarray, scene: TargetPicture) -> np.ndarray:
 
 
 VIEWS = {
-    "latent_sweep": Showing(f"{_VIEWS}.family_pictures.latent_sweep", _latent_sweep, "mean"),
+    "latent_sweep": Showing(f"{_VIEWS}.latent_pictures.latent_sweep", _latent_sweep, "mean"),
     "discriminator": Showing(f"{_VIEWS}.family_pictures.discriminator", _discriminator, "d"),
     "energy": Showing(f"{_VIEWS}.family_pictures.energy_landscape", _energy, "energy"),
     "critic": Showing(f"{_VIEWS}.critics.critic_vs_wasserstein"),

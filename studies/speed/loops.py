@@ -148,7 +148,7 @@ def rbm(config, target, width, flat):
 
     def init(key):
         params = {
-            "w": settings.weight_scale * jax.random.normal(key, (n_visible, width)),
+            "w": (settings.weight_scale or 0.01) * jax.random.normal(key, (n_visible, width)),
             "a": jnp.zeros(n_visible),
             "b": jnp.zeros(width),
         }

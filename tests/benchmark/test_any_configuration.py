@@ -102,7 +102,7 @@ def _quick(monkeypatch):
 DEFAULTS = {
     "--n-steps": "4", "--n-evaluations": "2", "--snapshot-percent": "100", "--num-seeds": "1", "--models": ["RBM"],
     "--parameter-budget": "60", "--n-eval-samples": "20", "--batch-size": "4", "--hidden-layers": "1",
-    "--num-bins": "5", "--rbm.sample-steps": "2", "--rbm.sample-steps-training": "1",
+    "--num-bins": "5",
     "--gmm.n-rows": "300", "--kmeans.n-rows": "300", "--vbgmm.n-rows": "300", "--bbvi.n-rows": "300",
 }  # fmt: skip
 

@@ -174,8 +174,9 @@ def test_every_picture_says_what_has_diverged(fields, at_steps, names, make_conf
         middle = lost[context.median_seed(run, "kld")]
         if middle is not None:
             assert f"diverged at step {middle}" in said["plotting.timeline"]
-    for function in ("latent_sweep", "discriminator", "energy_landscape"):
-        words = said[f"family_pictures.{function}"]
+    own = ("latent_pictures.latent_sweep", "family_pictures.discriminator", "family_pictures.energy_landscape")
+    for function in own:
+        words = said[function]
         (run,) = [run for run in runs if f"{run.model.name} · {target.name}" in words]
         middle = run.diverged_at_step[context.median_seed(run, "kld")]
         assert (f"diverged at step {middle}" in words) == (middle is not None)

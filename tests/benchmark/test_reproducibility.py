@@ -107,7 +107,7 @@ def test_what_is_trained_does_not_depend_on_how_it_is_scored(run):
 @pytest.mark.shipped_compilation
 def test_another_processor_comes_as_near_as_is_promised(run, folder):
     """Another set of instructions stands in for it: shorter vectors, without fused multiply-adds."""
-    one, _, parameters = run("--target-type 1D_BIMODAL --num-bins 0 --rbm.sample-steps 5", "continuous")
+    one, _, parameters = run("--target-type 1D_BIMODAL --num-bins 0", "continuous")
     is_x86 = platform.machine() in ("x86_64", "AMD64")
     flag = "--xla_cpu_max_isa=SSE4_2" if is_x86 else "--xla_backend_optimization_level=1"
     command = [sys.executable, script.__file__, "--replay", "continuous/metrics.json", "--out-dir", "other"]

@@ -29,7 +29,6 @@ SMALL = (
     "--n-steps 20 --n-evaluations 4 --snapshot-percent 50 --num-seeds 2 --n-eval-samples 300 --batch-size 16 "
     "--parameter-budget 120 --hidden-layers 1"
 )
-SHORT_CHAINS = ("--rbm.sample-steps", "5", "--rbm.sample-steps-training", "2")
 FIXED_FILES = {
     "metrics_comparison.png",
     "classical_benchmark_comparison_hist.png",
@@ -95,8 +94,7 @@ def iris(tmp_path, monkeypatch):
 
 
 def arguments(case, families, out_dir="out"):
-    chains = SHORT_CHAINS if "RBM" in families else ()
-    return ["--target-type", *case, *SMALL.split(), *chains, "--models", *families, "--out-dir", str(out_dir)]
+    return ["--target-type", *case, *SMALL.split(), "--models", *families, "--out-dir", str(out_dir)]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from conftest import quick_if
 
 from models import boltzmann, rbm
 from models.boltzmann import free_energy
+from models.boltzmann_density import log_partition_gaussian
 from models.visibles import GAUSSIAN, SOFTMAX
 from targets import make_target
 
@@ -178,7 +179,7 @@ def test_gaussian_rbm_is_a_mixture_of_gaussians():
     expected = scipy.special.logsumexp(each + scipy.special.log_softmax(log_weights), axis=-1)
     with jax.enable_x64(True):
         on64 = on_device(params, jnp.float64)
-        log_density = -free_energy(GAUSSIAN, on64, jnp.asarray(grid.T)) - boltzmann.log_partition_gaussian(on64)
+        log_density = -free_energy(GAUSSIAN, on64, jnp.asarray(grid.T)) - log_partition_gaussian(on64)
         np.testing.assert_allclose(log_density, expected, atol=1e-10)
 
 
@@ -191,17 +192,17 @@ def test_mixture_weights_are_those_of_the_design():
 
 
 @pytest.mark.parametrize("n_visible", [1, 2])
-def test_log_partition_is_exact_and_depends_on_neither_spacing_nor_margin(n_visible):
+def test_log_partition_is_exact_and_depends_on_neither_spacing_nor_what_is_left_out(n_visible):
     params = gaussian_params(n_visible, n_hidden=5)
     exact = exact_log_partition(params)
     with jax.enable_x64(True):
         on64 = on_device(params, jnp.float64)
-        # A trapezoid rule of spacing d misses a Gaussian by 2 exp(−2π²σ²/d²), 1e-34 at two nodes a σ, and a margin of
-        # 8 σ by 1.2e-15 a coordinate: what is left is float64's rounding of a sum over at most a few 10⁴ nodes.
-        for settings in ({}, {"nodes_per_sigma": 8}, {"margin": 12.0}, {"nodes_per_sigma": 2}):
-            assert float(boltzmann.log_partition_gaussian(on64, **settings)) == pytest.approx(exact, abs=1e-11)
+        # A trapezoid rule of spacing d misses a Gaussian by 2 exp(−2π²σ²/d²), 1e-34 at two nodes a σ, and the box eight
+        # times 1e-12: what is left is float64's rounding of a sum over at most a few 10⁴ nodes.
+        for settings in ({}, {"nodes_per_sigma": 8}, {"left_out": 1e-15}, {"nodes_per_sigma": 2}):
+            assert float(log_partition_gaussian(on64, **settings)) == pytest.approx(exact, abs=1e-11)
     # In float32 the same to the rounding of free energies of order 10.
-    assert float(boltzmann.log_partition_gaussian(on_device(params))) == pytest.approx(exact, abs=1e-5)
+    assert float(log_partition_gaussian(on_device(params))) == pytest.approx(exact, abs=1e-5)
 
 
 def sufficient_statistics(params, v, hidden, variance):
@@ -481,6 +482,26 @@ def test_step_of_ten_million_parameters_holds_no_array_of_all_units_and_rows(mak
     assert sizes.temp_size_in_bytes < 5 * 4 * model.n_params < 4 * model.width * 128
 
 
+def test_hidden_units_begin_switching_at_rows_of_the_data(make_config):
+    model, _, _ = build(make_config, budget=300)
+    data = jax.random.normal(jax.random.key(0), (50, 2))
+    params = model.init(jax.random.key(1), data).params
+    inputs = np.abs(np.asarray(boltzmann.hidden_input(GAUSSIAN, params, data.T)))
+    # [H, n]: at one row each, to rounding; and at many different ones.
+    assert np.all(inputs.min(axis=1) < 1e-5)
+    assert len(np.unique(inputs.argmin(axis=1))) > 20
+    np.testing.assert_allclose(params.visible_bias, data.mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("settings", "scale"), [({}, 0.1), ({"weight_scale": 0.3}, 0.3), ({"num_bins": 20}, 0.01)])
+def test_weights_begin_as_large_as_is_said(settings, scale, make_config):
+    _, state, _ = build(make_config, "1D_TRIMODAL", budget=4000, **{"num_bins": 0, **settings})
+    weights = np.asarray(state.params.weights)
+    assert weights.std() == pytest.approx(scale, rel=4 / math.sqrt(2 * weights.size))
+    if settings.get("num_bins"):
+        assert np.all(np.asarray(state.params.hidden_bias) == 0)
+
+
 def test_pcd_chains_start_on_data(make_config):
     model, _, _ = build(make_config, algorithm="PCD")
     data = jax.random.normal(jax.random.key(0), (50, 2))
@@ -601,7 +622,9 @@ def test_gaussian_sweep_from_one_point_is_its_exact_conditional_mixture():
 
 def two_modes(make_config):
     """A 1-D RBM of four hidden units whose modes near ∓1.5 hold about 0.3 and 0.7, and which chains cross slowly."""
-    model, state, _ = build(make_config, "1D_BIMODAL", budget=11, sample_steps=1000, sample_steps_training=3)
+    model, state, _ = build(
+        make_config, "1D_BIMODAL", budget=11, sampler="gibbs", sample_steps=1000, sample_steps_training=3
+    )
     assert model.width == 4
     # The first unit is the jump between the modes, and its bias their log odds; the others shape them a little.
     params = boltzmann.Params(

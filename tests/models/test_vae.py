@@ -6,6 +6,7 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.special
 import scipy.stats
@@ -119,6 +120,55 @@ def test_logged_loss_with_cross_entropy(make_config, beta):
     cross_entropy = -np.mean(np.sum(np.asarray(batch) * scipy.special.log_softmax(output, axis=-1), axis=-1))
     assert float(info.distortion) == pytest.approx(cross_entropy, rel=1e-5)
     assert float(info.loss) == pytest.approx(cross_entropy + beta * np.mean(kl), rel=1e-5)
+
+
+def updated(make_config, state=None, n_updates=0, **settings):
+    """The weights after one update of a VAE with bins, and what it logs."""
+    model, start, batch = build(make_config, "1D_TRIMODAL", num_bins=5, **settings)
+    state = start if state is None else state
+    opt_state = optax.tree_utils.tree_set(state.opt_state, count=jnp.asarray(n_updates, jnp.int32))
+    after, info = jax.jit(model.step)(state._replace(opt_state=opt_state), batch, model.noise(jax.random.key(5)))
+    return after.params, info
+
+
+def test_a_rate_below_the_free_bits_costs_nothing_and_one_above_all(make_config):
+    bound, info = updated(make_config, free_bits=0.0)
+    assert 0.01 < float(info.rate) < 100
+    # Without any weight of the rate; not none at all, which is β's default.
+    unpaid, _ = updated(make_config, free_bits=0.0, beta=1e-12)
+    for free_bits, expected in ((0.9 * float(info.rate), bound), (1.1 * float(info.rate), unpaid)):
+        found, logged = updated(make_config, free_bits=free_bits)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), found, expected)
+        # What is logged is the bound all the same.
+        assert logged == info
+    with pytest.raises(AssertionError):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), bound, unpaid)
+
+
+@pytest.mark.parametrize(("n_updates", "beta"), [(0, 1e-12), (1, 0.25), (3, 0.75), (4, 1.0), (9, 1.0)])
+def test_beta_rises_during_the_warm_up(n_updates, beta, make_config):
+    found, _ = updated(make_config, n_updates=n_updates, warm_up=4, free_bits=0.0)
+    expected, _ = updated(make_config, n_updates=n_updates, beta=beta, free_bits=0.0)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), found, expected)
+
+
+def test_the_code_of_bins_is_used_unless_free_bits_are_off(make_config):
+    rates = {}
+    for free_bits in (0.0, vae.Config().free_bits):
+        model, state, _ = build(make_config, "1D_TRIMODAL", num_bins=5, batch_size=64, free_bits=free_bits)
+        target = make_target(make_config(target_type="1D_TRIMODAL", num_bins=5))
+
+        def steps(state, model=model, target=target):
+            def one(state, key):
+                batch = target.codec.encode(target.sample(key, 64))
+                return model.step(state, batch, model.noise(jax.random.fold_in(key, 1)))
+
+            return jax.lax.scan(one, state, jax.random.split(jax.random.key(0), 3000))
+
+        rates[free_bits] = float(np.mean(jax.jit(steps)(state)[1].rate[-500:]))
+    assert rates[0.0] < 0.1
+    # Nothing is gained above what is free; a minibatch's mean moves about it.
+    assert rates[0.5] == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize("beta", [0.1, 0.5])
@@ -252,12 +302,29 @@ def test_a_latent_beyond_two_has_no_exact_density(make_config):
     model, state, _ = build(make_config, latent_dim=3)
     if model.log_prob is not None:
         assert model.log_prob_kind == "estimate"
-    sweep = model.views["vae_latent_manifold_sweep"].arrays(state)
+    rows = jax.random.normal(jax.random.key(3), (50, 2))
+    sweep = model.views["vae_latent_manifold_sweep"].arrays(state, rows)
+    encoded = np.asarray(MLP(model.width, 1, 6, nn.tanh).apply(state.params.encoder, rows.T), np.float64)
+    rate = 0.5 * np.mean(np.sum(encoded[:3] ** 2 + np.exp(encoded[3:]) - 1 - encoded[3:], axis=0))
+    assert float(sweep["rate"]) == pytest.approx(rate, rel=1e-5)
     # z₁ runs along columns and z₂ along rows; the third stays at 0.
     decoder = MLP(model.width, 1, 2, nn.tanh)
     z = jnp.array([[sweep["z"][7]], [sweep["z"][40]], [0.0]])
     expected = decoder.apply(state.params.decoder, z)[:, 0]
     np.testing.assert_allclose(sweep["mean"][40, 7], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_the_view_of_bins_has_their_probabilities(latent_dim, make_config):
+    model, state, batch = build(make_config, "1D_TRIMODAL", num_bins=5, latent_dim=latent_dim)
+    shown = model.views["vae_latent_manifold_sweep"].arrays(state, batch)
+    few, p = np.asarray(shown["few"]), np.asarray(shown["probabilities"], np.float64)
+    assert p.shape == (len(few),) * latent_dim + (5,)
+    np.testing.assert_allclose(p.sum(-1), 1, atol=1e-6)
+    z = np.array([few[2], few[4]])[:latent_dim]
+    output = MLP(model.width, 1, 5, nn.tanh).apply(state.params.decoder, jnp.asarray(z[:, None], jnp.float32))[:, 0]
+    np.testing.assert_allclose(p[4, 2] if latent_dim == 2 else p[2], scipy.special.softmax(output), rtol=1e-4)
+    assert shown["mean"].shape == (len(shown["z"]),) * latent_dim + (1,)
 
 
 def test_learn_sigma_excludes_beta():

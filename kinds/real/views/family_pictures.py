@@ -1,16 +1,12 @@
-"""What shows how one family learns: its latent space, its discriminator, its energy.
+"""What shows how one family learns: its discriminator, its energy.
 
 Drawn from arrays alone, with the conventions of `plotting` for `path`, `title` and the look; `colour` is the family's.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import Normalize
-from matplotlib.lines import Line2D
-from matplotlib.patches import Circle
-from matplotlib.ticker import MaxNLocator
 
 from core.drawing import figures, scales
 from core.drawing.courses import course
@@ -19,45 +15,6 @@ from kinds.real.outlines import draw_contours, line_or_steps, outline_of, target
 from kinds.real.pictured import DiscriminatorPicture, TargetPicture
 
 ENERGY_SPAN = 12.0  # nats above the target's lowest energy that a landscape shows
-
-
-@figures.styled
-def latent_sweep(
-    path: str | Path, z: np.ndarray, mean: np.ndarray, coordinate_names: Sequence[str], title: str
-) -> None:
-    """Draws E[x|z] over two latent coordinates, a panel for every coordinate of x.
-
-    Args:
-      z: [G], the values of both z₁ and z₂.
-      mean: [G (z₂), G (z₁), D] in units of x; all NaN of a model that has diverged.
-      coordinate_names: D labels of the coordinates of x.
-    """
-    n = len(coordinate_names)
-    fig = figures.new(max(6.6, 5.9 * n), 5.9, title)
-    lost = np.isnan(mean).all()
-    ink = "#808080" if lost else "white"
-    for i, (ax, name) in enumerate(zip(np.ravel(fig.subplots(1, n)), coordinate_names, strict=True)):
-        values = np.asarray(mean)[..., i]
-        if lost:
-            figures.words_in(ax, DIVERGED, TARGET_COLOUR)
-        else:
-            mesh = ax.pcolormesh(z, z, values, cmap=DENSITY_MAP, shading="gouraud")
-            figures.colour_bar(ax, mesh, f"E[{name}|z]")
-        if np.ptp(values) > 0:
-            ax.contour(z, z, values, levels=MaxNLocator(9).tick_values(values.min(), values.max()), colors="white",
-                       linewidths=0.7, alpha=0.65, linestyles="solid")  # fmt: skip
-        for radius in (1, 2):
-            ax.add_patch(Circle((0, 0), radius, fill=False, ec=ink, lw=1.8, ls="--"))
-            ax.annotate(f"{radius}σ", (0, radius), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
-                        color=ink, fontsize=12, fontweight="bold")  # fmt: skip
-        ax.set(xlabel="z₁", ylabel="z₂", aspect="equal", xlim=(z[0], z[-1]), ylim=(z[0], z[-1]))
-        ax.grid(False)
-    grey = {"color": "#808080"}
-    entries = {"1 and 2 σ of the prior": Line2D([], [], ls="--", lw=1.8, **grey)}
-    if not lost:
-        entries["equal E[x|z]"] = Line2D([], [], lw=0.9, **grey)
-    figures.figure_legend(fig, entries)
-    figures.save(fig, path)
 
 
 @figures.styled
