@@ -36,6 +36,7 @@ class SharedSettings(Settings):
     mean_precision_prior: float = setting(1.0, "β₀", above=0)
     degrees_of_freedom_prior: float = setting(0.0, "ν₀; 0: the number of coordinates", low=0)
     n_draws: int = setting(8, "of the parameters, for the bound without assignments", low=2)
+    n_components: int = setting(0, "components; 0: as many as PARAMETER_BUDGET makes", low=0, high=2**20)
     n_rows: int = setting(32_768, "size of the data set where there is none but fresh draws", low=2, high=2**23)
 
 
@@ -59,7 +60,7 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
     def count(n_components):
         return n_components * (3 + dim + dim * (dim + 1) // 2)
 
-    width = grouped.n_components(config, target, count, "components", settings.n_rows, fewest=dim + 1)
+    width = grouped.n_components(config, target, count, "components", settings, fewest=dim + 1)
     freedom = settings.degrees_of_freedom_prior
     if freedom and freedom <= dim - 1:
         raise UserError(

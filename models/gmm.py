@@ -48,6 +48,7 @@ class Config(Settings, of="GMM"):
     variance_floor: float = setting(
         1e-5, "smallest eigenvalue of a covariance", above=0, unit="units of an event squared", traced=True
     )
+    n_components: int = setting(0, "components; 0: as many as PARAMETER_BUDGET makes", low=0, high=2**20)
     n_rows: int = setting(32_768, "size of the data set where there is none but fresh draws", low=1, high=2**24)
 
 
@@ -96,7 +97,7 @@ def build(config: Any, target: Any) -> Model:
     def count(n_components):
         return n_components * (1 + dim + n_scales) - 1
 
-    width = grouped.n_components(config, target, count, "components", settings.n_rows)
+    width = grouped.n_components(config, target, count, "components", settings)
 
     def one_iteration(params, batch, whole):
         if positions.edges is not None:

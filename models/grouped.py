@@ -129,8 +129,10 @@ def _of_bins(target: Any) -> Positions:
 LAWS = {"normal": _of_rows, "category": _of_bins}
 
 
-def n_components(config: Any, target: Any, count: Callable[[int], int], what: str, n_rows: int, fewest: int = 1) -> int:
-    """How many components the budget makes.
+def n_components(
+    config: Any, target: Any, count: Callable[[int], int], what: str, settings: Any, fewest: int = 1
+) -> int:
+    """How many components the budget makes, or as many as are asked for.
 
     Args:
       config: the run's.
@@ -138,20 +140,25 @@ def n_components(config: Any, target: Any, count: Callable[[int], int], what: st
         theirs, and need not be as many as there are components.
       count: (number of components) -> parameters.
       what: they are called.
-      n_rows: as the family's setting says.
+      settings: the family's own, with `n_components` and `n_rows`.
       fewest: rows that any fit needs.
 
     Raises:
       UserError: the budget is below a single one, or the data set has fewer rows than there are components to place on
         them, or than `fewest`.
     """
-    width = solve_width(count, config.parameter_budget)
+    width = settings.n_components or solve_width(count, config.parameter_budget)
     fixed = target.train_rows is not None
-    n = len(target.train_rows) if fixed else n_rows
+    n = len(target.train_rows) if fixed else settings.n_rows
     more = "give more training rows" if fixed else "raise n_rows"
     if n < fewest:
         raise UserError(f"{n} rows are too few for a covariance: at least {fewest} are needed; {more}")
     if positions(target).edges is None and n < width:
+        if settings.n_components:
+            asked = settings.label("n_components")
+            raise UserError(
+                f"{asked} = {width} {what} are more than the {n} rows to fit them to; set {asked} = {n}, or {more}"
+            )
         raise UserError(
             f"PARAMETER_BUDGET = {config.parameter_budget} makes {width} {what}, more than the {n} rows to fit them "
             f"to; {count(n)} makes as many, or {more}"

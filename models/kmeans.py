@@ -37,6 +37,7 @@ class Config(Settings, of="KMEANS"):
     variance_floor: float = setting(
         1e-5, "smallest variance of the balls", above=0, unit="units of an event squared", traced=True
     )
+    n_components: int = setting(0, "centres; 0: as many as PARAMETER_BUDGET makes", low=0, high=2**20)
     n_rows: int = setting(32_768, "size of the data set where there is none but fresh draws", low=1, high=2**24)
 
 
@@ -81,7 +82,7 @@ def build(config: Any, target: Any) -> Model:
     def count(n_centres):
         return n_centres * (dim + 1)
 
-    width = grouped.n_components(config, target, count, "centres", settings.n_rows)
+    width = grouped.n_components(config, target, count, "centres", settings)
 
     def init(key, data):
         rows, weights = positions.weighted(data)

@@ -33,9 +33,10 @@ from models.base import AveragedState
 SCHEMA = 1
 METRICS_FILE = "metrics.json"
 CSV_FILE = "metrics.csv"
+SUMMARY_FILE = "summary.csv"
 SAMPLES_FILE = "samples.npz"
 PARAMETERS_FILE = "parameters.npz"
-FILES = (METRICS_FILE, CSV_FILE, SAMPLES_FILE, PARAMETERS_FILE)
+FILES = (METRICS_FILE, CSV_FILE, SUMMARY_FILE, SAMPLES_FILE, PARAMETERS_FILE)
 # Of a family's fields, those that are measured with a clock.
 _TIMES = ("train_seconds", "compile_seconds", "samples_per_second", "seed_steps_per_second")
 # Of a configuration's fields, those that no result depends on.
@@ -279,6 +280,29 @@ def csv_bytes(content: Mapping[str, Any]) -> bytes:
             for seed, values in enumerate(seeds):
                 for step, value in zip(steps, values, strict=True):
                     writer.writerow((name, seed, step, quantity, "" if value is None else repr(value)))
+    return text.getvalue().encode()
+
+
+def summary_bytes(content: Mapping[str, Any]) -> bytes:
+    """The final scores of a report as one flat table: a row for every entry and metric that is defined for it.
+
+    A value that is not a number, as the median of seeds that have diverged, is an empty field, and so is a floor that
+    is not known.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    spread = ("median", "low", "high")
+    writer.writerow(("model", "parameters", "seeds", "metric", "unit", *spread, *(f"floor_{name}" for name in spread)))
+    content = plain(content)
+    for name, model in (content["models"] | content["external"]).items():
+        floors = content["floor"] | model.get("floor", {})
+        for metric, final in model["final"].items():
+            if final is not None:
+                floor = floors.get(metric) or {}
+                values = [*(final[each] for each in spread), *(floor.get(each) for each in spread)]
+                values = ["" if value is None else repr(value) for value in values]
+                unit = metrics.METRICS[metric].unit
+                writer.writerow((name, model["n_params"], len(final["seeds"]), metric, unit, *values))
     return text.getvalue().encode()
 
 

@@ -221,6 +221,7 @@ def _close(
         _complete(files, trained)
         report = results.report(outcome, files.origin, names)
         (staging / results.CSV_FILE).write_bytes(results.csv_bytes(report))
+        (staging / results.SUMMARY_FILE).write_bytes(results.summary_bytes(report))
         for name, content_of in files.further.items():
             (staging / name).write_bytes(content_of(report, staging))
         storage.write_whole(staging / results.METRICS_FILE, results.json_bytes(report))

@@ -40,6 +40,7 @@ FIXED_FILES = {
     "timeline.gif",
     "metrics.json",
     "metrics.csv",
+    "summary.csv",
     "samples.npz",
     "parameters.npz",
 }
@@ -48,6 +49,7 @@ WITHOUT_TRAINING = {
     "kld_sensitivity.png",
     "metrics.json",
     "metrics.csv",
+    "summary.csv",
     "samples.npz",
     "parameters.npz",
 }
@@ -181,6 +183,16 @@ def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number,
     rows = list(csv.DictReader((out / "metrics.csv").open()))
     last = [row for row in rows if row["quantity"] == "kld" and row["step"] == "20" and row["model"] == families[0]]
     assert [float(row["value"]) for row in last] == report["models"][families[0]]["final"]["kld"]["seeds"]
+    summary = list(csv.DictReader((out / "summary.csv").open()))
+    assert {row["model"] for row in summary} == set(families)
+    for row in summary:
+        final, floor = report["models"][row["model"]]["final"][row["metric"]], report["floor"].get(row["metric"])
+        for name in ("median", "low", "high"):
+            assert row[name] == ("" if final[name] is None else repr(final[name]))
+            assert row[f"floor_{name}"] == ("" if floor is None else repr(floor[name]))
+        assert (int(row["parameters"]), int(row["seeds"])) == (report["models"][row["model"]]["n_params"], 2)
+    scored = [final is not None for model in report["models"].values() for final in model["final"].values()]
+    assert len(summary) == sum(scored)
     assert report["config"]["target_type"] == CASES[number][0]
     if target.name == "CUSTOM":
         assert report["target"]["split"]["n_train"] == 105

@@ -1,5 +1,6 @@
 """EM for Gaussian mixtures against scikit-learn, SciPy and closed forms; float64 where exactness is meant."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -14,7 +15,7 @@ import scipy.stats
 from sklearn.mixture import GaussianMixture
 
 from core.errors import UserError
-from models import gmm, grouped, mixtures
+from models import MODELS, gmm, grouped, mixtures
 from targets import make_target
 
 K = 5
@@ -237,6 +238,23 @@ def test_k_means_plus_plus_draws_by_squared_distance():
         assert np.all(np.abs(share - np.array(mass) / sum(mass)) < 5 * 0.5 / math.sqrt(4000 / 3))
     # As many centres as rows, and more.
     assert set(np.ravel(mixtures.k_means_plus_plus(keys[0], x, 5)).tolist()) == {0.0, 1.0, 3.0}
+
+
+@pytest.mark.parametrize("family", ["GMM", "KMEANS", "VBGMM", "BBVI"])
+def test_components_may_be_asked_for(family, make_config):
+    settings = MODELS[family].Config(n_components=4)
+    config = make_config(target_type="2D_GMM", num_bins=0, parameter_budget=500, **{family.lower(): settings})
+    model = MODELS[family].build(config, make_target(config))
+    assert model.width == 4
+    # Of K components, as the budget counts them: 1 + 2 + 3 numbers each less one, 2 + 1, and 3 + 2 + 3.
+    assert model.n_params == {"GMM": 23, "KMEANS": 12}.get(family, 32)
+    few = dataclasses.replace(settings, n_components=50, n_rows=40)
+    config = make_config(target_type="2D_GMM", num_bins=0, parameter_budget=500, **{family.lower(): few})
+    line = (
+        rf"{family}.n_components = 50 (components|centres) are more than the 40 rows .* set {family}.n_components = 40"
+    )
+    with pytest.raises(UserError, match=line):
+        MODELS[family].build(config, make_target(config))
 
 
 def test_more_components_than_rows_are_refused(make_config):

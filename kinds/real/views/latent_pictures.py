@@ -100,7 +100,7 @@ def _heat(axes: np.ndarray, said: LatentPicture, target: TargetPicture, lost: bo
             for mean in target.modes[0][:, 0]:
                 bar.ax.axhline(mean, color="white", lw=2.4)
                 bar.ax.axhline(mean, color=TARGET_COLOUR, lw=1.2)
-            entries["modes of the target (colour bar)"] = Line2D([], [], color=TARGET_COLOUR, lw=1.2)
+            entries["modes of the target"] = Line2D([], [], color=TARGET_COLOUR, lw=1.2)
     _latent_plane(ax, said, _GREY if lost else "white")
     if said.probabilities is None:
         return entries
@@ -124,8 +124,8 @@ def _heat(axes: np.ndarray, said: LatentPicture, target: TargetPicture, lost: bo
                 heights = said.probabilities[i, j] / said.probabilities[i, j].max()
                 right.stairs(foot + tall * heights, x, baseline=foot, fill=True, color=shade, zorder=3)
                 right.stairs(foot + outline, x, baseline=None, color=_GREY, lw=0.7, zorder=2)
-        entries["p(x|z), in the colour of E[x|z]"] = Patch(color=matplotlib.colormaps[DENSITY_MAP](0.5))
-        entries["target, to its own height"] = Line2D([], [], color=_GREY, lw=0.9)
+        entries["p(x|z)"] = Patch(color=matplotlib.colormaps[DENSITY_MAP](0.5))
+        entries["target"] = Line2D([], [], color=_GREY, lw=0.9)
     return entries
 
 
