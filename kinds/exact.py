@@ -1,7 +1,7 @@
 """Exact divergences and likelihoods of trained models, of whatever kind; nothing here draws a sample."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -38,22 +38,25 @@ def known(value: float, error: float) -> Divergence:
     return Divergence(max(value, 0.0))
 
 
-def checked(model: Model, state: Any, found: Divergence, x: np.ndarray, p: np.ndarray) -> Divergence:
-    """A divergence, or that it is unknown because the model's own rule is too coarse for its density.
+def checked(model: Model, state: Any, of: Callable[[Model], Divergence], x: np.ndarray, p: np.ndarray) -> Divergence:
+    """A divergence; unknown where the model's own rule is too coarse for its density, and the finest it has as well.
 
     Args:
       model: the model.
       state: its state.
-      found: what has been found.
+      of: (model) -> its divergence, by the rule of that one.
       x: events [n, size] at which the rule is looked at.
       p: their weights [n], sum 1.
     """
+    found = of(model)
     if model.log_prob_error is None or not math.isfinite(found.value):
         return found
     off = float(p @ np.abs(log_q(model, state, x, (len(x),), model.log_prob_error)))
-    if not off <= _MOST_RULE_ERROR * (0.1 + found.value):
-        return Divergence(math.nan, f"the model's own rule is too coarse for its density: it is off by {off:.1g} nats")
-    return found
+    if off <= _MOST_RULE_ERROR * (0.1 + found.value):
+        return found
+    if model.finer is not None:
+        return checked(model.finer(), state, of, x, p)
+    return Divergence(math.nan, f"the model's own rule is too coarse for its density: it is off by {off:.1g} nats")
 
 
 def wide(state: Any) -> Any:

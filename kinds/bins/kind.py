@@ -50,7 +50,7 @@ def divergence(model: Any, state: Any, target: Target) -> Divergence | None:
         return None
     p = target.truth.cell_masses(target.truth.fixed)
     x, p = np.eye(len(p))[p > 0], p[p > 0]
-    return checked(model, state, masses_divergence(p, log_q(model, state, x, (len(x),))), x, p)
+    return checked(model, state, lambda model: masses_divergence(p, log_q(model, state, x, (len(x),))), x, p)
 
 
 def of_masses(q: np.ndarray, target: Target, judge: Judge) -> dict[str, float | None]:

@@ -37,9 +37,9 @@ def divergence(model: Model, state: Any, target: Target) -> Divergence | None:
     """
     if not has_divergence(model, target):
         return None
+    how = _by_steps if model.log_prob_steps else _by_quadrature
     with np.errstate(invalid="ignore"):
-        found = _by_steps(model, state, target) if model.log_prob_steps else _by_quadrature(model, state, target)
-    return checked(model, state, found, *_rows_under(target))
+        return checked(model, state, lambda model: how(model, state, target), *_rows_under(target))
 
 
 def _by_quadrature(model: Model, state: Any, target: Target) -> Divergence:

@@ -156,6 +156,18 @@ def test_the_quadrature_over_the_latent_has_converged(kind, monkeypatch):
     assert math.isnan(coarse) or abs(coarse - shipped) > 1e-5
 
 
+@pytest.mark.xdist_group("('VAE', '1-D')")
+def test_a_rule_that_is_too_coarse_is_made_finer(monkeypatch):
+    config, target, _, state, _ = trained("VAE", "1-D")
+    shipped = kl_exact(vae.build(config, target), state, target)
+    monkeypatch.setattr(vae, "_Z_SPACING", tuple(20 * spacing for spacing in vae._Z_SPACING))
+    monkeypatch.setattr(vae, "_FINEST", 0.0)
+    assert math.isnan(kl_exact(vae.build(config, target), state, target))
+    # With as many steps as it takes it is known, as well as is promised.
+    monkeypatch.setattr(vae, "_FINEST", 100.0)
+    assert kl_exact(vae.build(config, target), state, target) == pytest.approx(shipped, abs=1e-3 * (0.1 + shipped))
+
+
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.xdist_group(f"('RBM', '{kind}')")) for kind in ("1-D", "2-D")]
 )

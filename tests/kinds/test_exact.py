@@ -61,6 +61,25 @@ def test_it_is_zero_for_the_target_itself(fields, make_config):
     assert abs(kl_exact(perfect, (), target)) < 1e-12
 
 
+@pytest.mark.parametrize("num_bins", [0, 9])
+def test_a_rule_that_is_too_coarse_gives_way_to_a_finer_one(num_bins, make_config):
+    target = make_target(make_config(target_type="1D_TRIMODAL", num_bins=num_bins))
+
+    def by(log_prob, error, finer):
+        return model_with(log_prob)._replace(log_prob_error=lambda state, x: 0 * x[:, 0] + error, finer=finer)
+
+    def flat(state, x):
+        return 0 * x[:, 0] - 2.5
+
+    exact = kl_exact(model_with(flat), (), target)
+    # The density of a coarse rule is off by what it says itself.
+    finest = by(flat, 0.0, None)
+    middle = by(lambda state, x: flat(state, x) - 0.1, 0.1, lambda: finest)
+    coarse = by(lambda state, x: flat(state, x) - 0.2, 0.2, lambda: middle)
+    assert kl_exact(coarse, (), target) == pytest.approx(exact, abs=1e-5)
+    assert np.isnan(kl_exact(coarse._replace(finer=lambda: middle._replace(finer=None)), (), target))
+
+
 def test_it_is_none_without_a_density_on_either_side(make_config):
     config = make_config(target_type="1D_POISSON", num_bins=0)
     target = make_target(config)

@@ -183,8 +183,11 @@ def divergence(model: Any, state: Any, target: Target) -> Divergence | None:
     # A few: both densities are as smooth as their narrowest deviation.
     x, density = nodes()[:: N_NODES // 256], target.truth.density[:: N_NODES // 256]
     events, p = np.stack([np.cos(x), np.sin(x)], axis=-1), density / density.sum()
-    found = known(float(p @ (np.log(density) - log_q(model, state, events, (len(x),)))), 1e-9)
-    return checked(model, state, found, events[::8], p[::8] / p[::8].sum())
+
+    def of(model):
+        return known(float(p @ (np.log(density) - log_q(model, state, events, (len(x),)))), 1e-9)
+
+    return checked(model, state, of, events[::8], p[::8] / p[::8].sum())
 
 
 def distances(x: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, float]:
