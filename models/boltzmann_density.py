@@ -131,8 +131,9 @@ def envelope(params: Params, low: jax.Array, high: jax.Array, n_per_axis: int) -
 def _in_parts(function, columns):
     """A function of columns [V, M], whose hidden units stay in the cache, as arrays with M columns."""
     n = columns.shape[1]
-    padded = jnp.pad(columns, ((0, 0), (0, -n % _COLUMNS_AT_ONCE)), mode="edge")
-    parts = padded.reshape(len(columns), -1, _COLUMNS_AT_ONCE).swapaxes(0, 1)
+    at_once = min(n, _COLUMNS_AT_ONCE)
+    padded = jnp.pad(columns, ((0, 0), (0, -n % at_once)), mode="edge")
+    parts = padded.reshape(len(columns), -1, at_once).swapaxes(0, 1)
     return jax.tree.map(
         lambda found: jnp.moveaxis(found, 0, -2).reshape(*found.shape[1:-1], -1)[..., :n], jax.lax.map(function, parts)
     )
@@ -170,7 +171,7 @@ def _accepted(key: jax.Array, params: Params, cells: Envelope, n: int) -> jax.Ar
         step = _step(jax.random.uniform(key_place, slope.shape), slope * side) * side
         v = cells.centres[:, cell] + step
         above = cells.height[cell] + jnp.sum(slope * step, axis=0)
-        log_density = sum_softplus(hidden_input(GAUSSIAN, params, v)) - GAUSSIAN.energy(params, v)
+        log_density = -_in_parts(lambda v: free_energy(GAUSSIAN, params, v), v)
         return v, jnp.log(jax.random.uniform(key_level, (n,), minval=1e-30)) < log_density - above
 
     def one_pass(carried):
