@@ -73,7 +73,7 @@ VAE = dict(
     latent_dim=2,  # length of z
     reconstruction="auto",  # which loss; auto: cross_entropy with bins, otherwise squared_error
     beta=0.0,  # weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy
-    free_bits=0.5,  # λ: what the minibatch's mean rate costs nothing up to; 0: off
+    free_bits=0.5,  # λ: the mean rate of a minibatch is free up to this value; 0: off
     warm_up=0,  # steps in which β rises to its value; 0: none
     learn_sigma=False,  # train σ of p(x|z), with β = 1 (with squared_error)
     average=0.9999,  # decay of the averaged weights that sample; 0: off
@@ -84,7 +84,7 @@ RBM = dict(
     k=1,  # Gibbs sweeps of the negative phase a step
     sigma=0.25,  # σ of the visibles at the start (without bins)
     learn_sigma=True,  # train ln σ, one a visible unit (without bins)
-    weight_scale=0.0,  # deviation of the first weights; 0: 0.01 with bins, 0.1 without
+    weight_scale=0.0,  # deviation of the first weights; 0: 0.01 (bins), 0.1 (line), 0.02 (plane)
     average=0.9999,  # decay of the averaged weights that sample; 0: off
     sampler="exact",  # samples come from the known density, or from Gibbs chains (without bins)
     sample_steps=1000,  # Gibbs sweeps of a chain before its sample for the final score (with gibbs)
@@ -122,4 +122,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    from core import interruption
+
+    interruption.own_process()
     raise SystemExit(main())

@@ -49,6 +49,7 @@ _last_words: list[Callable[[], str]] = []
 _left: list[threading.Thread] = []
 _left_code = 128 + signal.SIGINT
 _raised_until = 0.0  # when a block ended whose signal was raised, and so long after it
+_owned = False  # the process has nobody else in it
 
 
 def requested() -> signal.Signals | None:
@@ -123,14 +124,20 @@ def leave(threads: Iterable[threading.Thread]) -> None:
     _left_code = exit_code() or _left_code
 
 
-@atexit.register
-def _end_without_them() -> None:
-    """Ends the process where its usual end would pull down the libraries that a thread is still inside.
+def own_process() -> None:
+    """Says that the process runs nothing but this program: a signal may end it at its exit, whatever is going on.
 
     Some versions of JAX let a signal raise an exception in the main thread while a thread of the compiler goes on, for
-    whose end the library would wait.
+    whose end the library would wait. In a process of somebody else, who has called this program, it does wait.
     """
-    if any(thread.is_alive() for thread in _left) or time.monotonic() < _raised_until:
+    global _owned
+    _owned = True
+
+
+@atexit.register
+def _end_without_them() -> None:
+    """Ends the process where its usual end would pull down the libraries that a thread is still inside."""
+    if any(thread.is_alive() for thread in _left) or (_owned and time.monotonic() < _raised_until):
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()

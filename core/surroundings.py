@@ -64,10 +64,16 @@ def without_display() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-        if new and "matplotlib" in sys.modules and asked.get("MPLBACKEND"):
-            # The notebook that has called this goes on with its own.
-            with contextlib.suppress(ValueError):
-                sys.modules["matplotlib"].rcParams["backend"] = asked["MPLBACKEND"]
+        if new and "matplotlib" in sys.modules:
+            # The notebook that has called this goes on with its own look and backend, as far as they can be read.
+            matplotlib = sys.modules["matplotlib"]
+            with contextlib.suppress(Exception):
+                look = matplotlib.rc_params()
+                look.pop("backend", None)
+                matplotlib.rcParams.update(look)
+            if asked.get("MPLBACKEND"):
+                with contextlib.suppress(ValueError):
+                    matplotlib.rcParams["backend"] = asked["MPLBACKEND"]
 
 
 def hush_matplotlib() -> None:
@@ -126,33 +132,34 @@ def _wrong_flags() -> str | None:
 
 
 def _wrong_programs() -> str | None:
-    """Says why the folder that JAX is told to keep compiled programs in cannot be used; makes it where it can."""
+    """Says why the folder that JAX is told to keep programs in cannot be used; JAX makes one that is not there."""
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
     if not folder or "://" in folder:  # JAX reads and writes the storage of a cloud by itself
         return None
-    why = "it cannot be read and written"
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        why = error.strerror or why
-    else:
-        if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            return None
+    place = os.path.abspath(folder)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if os.path.isdir(place) and os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        return None
     return (
-        f"JAX_COMPILATION_CACHE_DIR = {folder[:_LONGEST]!r} cannot be used ({why}): give it a folder that you can "
-        "write, or unset JAX_COMPILATION_CACHE_DIR"
+        f"JAX_COMPILATION_CACHE_DIR = {folder[:_LONGEST]!r} cannot be used ({place} is no folder that can be written): "
+        "give it one, or unset JAX_COMPILATION_CACHE_DIR"
     )
 
 
 def _wrong_look() -> str | None:
     """Says that the working folder has a file of Matplotlib's that it cannot read, before which it reads no other."""
+    if not os.path.isfile(_LOOK):
+        return None
     try:
         with open(_LOOK, encoding="utf-8") as file:
             file.read()
     except UnicodeDecodeError as error:
         return f"{_LOOK} in the working folder is not text in UTF-8 ({error.reason}): save it as such, or remove it"
-    except OSError:
-        pass
+    except OSError as error:
+        return (
+            f"{_LOOK} in the working folder cannot be read ({error.strerror}): give yourself the right to, or remove it"
+        )
     return None
 
 

@@ -3,9 +3,10 @@
 It is exp(−F) over Z, where −F(v) = S(v) − Σᵢ (vᵢ − b_vᵢ)²/2σᵢ² and S, a sum of softplus, is convex. About the
 centre c of a cell it lies below a function whose logarithm is linear:
 
-    −F(v) ≤ −F(c) + s·(v − c) + δ,    s = −∇F(c),    δ = max over the corners v of S(v) − S(c) − ∇S(c)·(v − c),
+    S(v) ≤ S(c) + ∇S(c)·(v − c) + δ,    δ = max over the corners v of S(v) − S(c) − ∇S(c)·(v − c),
 
-since a convex function is largest at a corner and the square is concave. So a cell is drawn by the mass of that
+since a convex function is largest at a corner, and the concave square below its tangent at any point: that of the cell
+which is nearest to b_v + σ²∇S(c), where the bound of both is largest. So a cell is drawn by the mass of that
 function, a point of it by its inverse, and rejection makes the draw exact. The same bound says which cells can be left
 out: Z is at least what its tangent gives, ∫ exp(S(c) + ∇S(c)·(v − c) − Σᵢ (vᵢ − b_vᵢ)²/2σᵢ²) dv, for any c.
 
@@ -31,7 +32,8 @@ _ROUNDS = 8  # each leaves a sixth of a side that is far too long
 _LEFT_OUT = 1e-12  # of the mass, by a round at most
 _MOST_NODES = 2**22  # of the quadrature of Z
 _MOST_PASSES = 200  # of n proposals each
-_COLUMNS_AT_ONCE = 1024
+# Columns of v at once, whose hidden units are so many numbers at most if that leaves a few.
+_MOST_COLUMNS, _FEWEST_COLUMNS, _PART_NUMBERS = 1024, 8, 2**20
 
 
 class Envelope(NamedTuple):
@@ -39,9 +41,9 @@ class Envelope(NamedTuple):
 
     centres: jax.Array  # [V, M]
     side: jax.Array  # [V]
-    height: jax.Array  # [M], −F(c) + δ
-    slope: jax.Array  # [V, M], s
-    log_mass: jax.Array  # [M], of the function above exp(−F)
+    height: jax.Array  # [M], at the centre: the logarithm of the function above exp(−F)
+    slope: jax.Array  # [V, M], of this logarithm
+    log_mass: jax.Array  # [M], of this function
     log_least: jax.Array  # [], what ln Z is at least
 
 
@@ -108,9 +110,10 @@ def envelope(params: Params, low: jax.Array, high: jax.Array, n_per_axis: int) -
         return sum_softplus(x), params.weights @ nn.sigmoid(x) / variance
 
     centres = crossings(jnp.arange(n_per_axis) + 0.5)
-    total, gradient = _in_parts(about, centres)
+    n_hidden = len(params.hidden_bias)
+    total, gradient = _in_parts(about, centres, n_hidden)
     at_corners = _in_parts(
-        lambda v: sum_softplus(hidden_input(GAUSSIAN, params, v)), crossings(jnp.arange(n_per_axis + 1))
+        lambda v: sum_softplus(hidden_input(GAUSSIAN, params, v)), crossings(jnp.arange(n_per_axis + 1)), n_hidden
     )
     at_corners = at_corners.reshape((n_per_axis + 1,) * n_visible)
     delta = jnp.zeros_like(total)
@@ -119,19 +122,23 @@ def envelope(params: Params, low: jax.Array, high: jax.Array, n_per_axis: int) -
         there = at_corners[tuple(slice(end, end + n_per_axis) for end in ends)].reshape(-1)
         step = side * (jnp.array(ends) - 0.5)
         delta = jnp.maximum(delta, there - total - jnp.sum(step[:, None] * gradient, axis=0))
-    from_bias = centres - params.visible_bias[:, None]
-    height = total - jnp.sum(from_bias**2 / (2 * variance), axis=0) + delta
-    slope = gradient - from_bias / variance
+    bias = params.visible_bias[:, None]
+    from_bias = centres - bias
+    # The square's tangent where the sum of both is largest in the cell: in wide cells at the top of a peak.
+    half = side[:, None] / 2
+    touching = jnp.clip(bias + variance * gradient, centres - half, centres + half) - bias
+    slope = gradient - touching / variance
+    height = total + delta + jnp.sum((touching**2 / 2 - touching * from_bias) / variance, axis=0)
     tangents = total - jnp.sum(gradient * from_bias - variance * gradient**2 / 2, axis=0)
     log_least = jnp.max(tangents) + jnp.sum(params.log_sigma) + n_visible / 2 * math.log(2 * math.pi)
     log_mass = height + jnp.sum(jnp.log(side)) + jnp.sum(_log_mean_exp(slope * side[:, None]), axis=0)
     return Envelope(centres, side, height, slope, log_mass, log_least)
 
 
-def _in_parts(function, columns):
+def _in_parts(function, columns, n_hidden):
     """A function of columns [V, M], whose hidden units stay in the cache, as arrays with M columns."""
     n = columns.shape[1]
-    at_once = min(n, _COLUMNS_AT_ONCE)
+    at_once = min(n, max(_FEWEST_COLUMNS, min(_MOST_COLUMNS, _PART_NUMBERS // n_hidden)))
     padded = jnp.pad(columns, ((0, 0), (0, -n % at_once)), mode="edge")
     parts = padded.reshape(len(columns), -1, at_once).swapaxes(0, 1)
     return jax.tree.map(
@@ -171,7 +178,7 @@ def _accepted(key: jax.Array, params: Params, cells: Envelope, n: int) -> jax.Ar
         step = _step(jax.random.uniform(key_place, slope.shape), slope * side) * side
         v = cells.centres[:, cell] + step
         above = cells.height[cell] + jnp.sum(slope * step, axis=0)
-        log_density = -_in_parts(lambda v: free_energy(GAUSSIAN, params, v), v)
+        log_density = -_in_parts(lambda v: free_energy(GAUSSIAN, params, v), v, len(params.hidden_bias))
         return v, jnp.log(jax.random.uniform(key_level, (n,), minval=1e-30)) < log_density - above
 
     def one_pass(carried):
@@ -193,7 +200,7 @@ def _accepted(key: jax.Array, params: Params, cells: Envelope, n: int) -> jax.Ar
 def _step(uniform: jax.Array, t: jax.Array) -> jax.Array:
     """Inverse of the distribution with density ∝ exp(t u) over u in [−½, ½]."""
     size = jnp.abs(t)
-    large = jnp.maximum(size, 1e-3)
+    large = jnp.maximum(size, 1e-6)
     # From the end where the density is largest.
-    down = jnp.where(size < 1e-3, uniform, -jnp.log1p(uniform * jnp.expm1(-large)) / large)
+    down = jnp.where(size < 1e-6, uniform, -jnp.log1p(uniform * jnp.expm1(-large)) / large)
     return jnp.where(t > 0, 0.5 - down, down - 0.5)

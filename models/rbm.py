@@ -77,7 +77,7 @@ class Config(Settings, of="RBM"):
     learn_sigma: bool = setting(True, "train ln σ, one a visible unit", needs=WITHOUT_BINS)
     weight_scale: float = setting(
         0.0,
-        "deviation of the first weights; 0: 0.01 with bins, 0.1 without",
+        "deviation of the first weights; 0: 0.01 (bins), 0.1 (line), 0.02 (plane)",
         low=0,
         unit="units of the events",
         traced=True,
@@ -131,7 +131,7 @@ def build(config: Any, target: Any) -> Model:
     codec, n_visible = target.codec, target.event.size
     visible = LAWS[target.event.law.name]
     learn_sigma = settings.learn_sigma and visible.has_sigma
-    weight_scale = settings.weight_scale if is_on(settings.weight_scale) else visible.weight_scale
+    weight_scale = settings.weight_scale if is_on(settings.weight_scale) else visible.weight_scale(n_visible)
     exactly = settings.sampler == "exact" and n_visible <= MOST_UNITS
 
     def init_params(key, width):

@@ -89,7 +89,7 @@ class Config(Settings, of="VAE"):
         0.0, "weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy", low=0, traced=True
     )
     free_bits: float = setting(
-        0.5, "λ: what the minibatch's mean rate costs nothing up to; 0: off", low=0, unit="nats", traced=True
+        0.5, "λ: the mean rate of a minibatch is free up to this value; 0: off", low=0, unit="nats", traced=True
     )
     warm_up: int = setting(0, "steps in which β rises to its value; 0: none", low=0)
     learn_sigma: bool = setting(False, "train σ of p(x|z), with β = 1", needs=_SQUARED_ERROR)
@@ -274,7 +274,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 
         mean, log_variance = jnp.split(encoder.apply(state.params.encoder, rows.T), 2)
         axis, few = jnp.linspace(-3.0, 3.0, 61), jnp.linspace(-3.0, 3.0, 7 if n_shown == 2 else 61)
-        shown = {"z": axis, "mean": over(axis, codec.decode_mean)}
+        shown = {"z": axis, "mean": over(axis, codec.decode_mean), "more": settings.latent_dim - n_shown}
         shown["rate"] = jnp.mean(kl_to_standard_normal(mean, log_variance, axis=0))
         return shown | ({"few": few, "probabilities": over(few, lambda p: p)} if decoded.unit_vectors else {})
 

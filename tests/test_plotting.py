@@ -633,6 +633,16 @@ def test_modes_that_a_code_reaches_are_those_near_decoded_means_within_two_devia
     for offset, expected in ((0.0, 2), (0.29, 2), (0.31, 0)):
         mean = np.stack(np.meshgrid(z, 0 * z + offset), axis=-1)
         assert latent_pictures.modes_reached(latents(target, mean=mean), target) == expected
+    # With bins it is where most of p(x|z) lies: not in the middle of two others.
+    target = with_modes(make_target("binned"))
+    centres = target.axes[0]
+    few = np.linspace(-3, 3, 7)
+    for at, expected in ((0.0, 1), (2.5, 1), ((-2.0, 2.5), 0)):
+        p = np.zeros(len(centres))
+        for each in np.ravel(at):
+            p[np.abs(centres - each).argmin()] += 1 / np.size(at)
+        said = latents(target)._replace(few=few, probabilities=np.broadcast_to(p, (7, 7, len(centres))))
+        assert latent_pictures.modes_reached(said, target) == expected
 
 
 def test_a_failed_write_leaves_the_old_picture_and_no_temporary_file(tmp_path, monkeypatch):

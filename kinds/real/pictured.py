@@ -24,6 +24,7 @@ class LatentPicture(NamedTuple):
     rate: float  # nats: KL(q(z|x) ‖ p(z)), its mean over rows of the target
     few: np.ndarray | None = None  # [g], values of each where p(x|z) is known
     probabilities: np.ndarray | None = None  # [g (z₂), g (z₁), K], or [g, K] of one: of the bins
+    more: int = 0  # latents beyond two
 
     @property
     def n_latents(self) -> int:

@@ -62,7 +62,7 @@ def total_variation(masses: np.ndarray, judge: Judge) -> float:
 def _latent_sweep(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: TargetPicture, colour: str):
     del curves, colour
     known = {name: arrays[name] for name in ("few", "probabilities") if name in arrays}
-    return LatentPicture(arrays["z"], arrays["mean"], float(arrays["rate"]), **known), scene
+    return LatentPicture(arrays["z"], arrays["mean"], float(arrays["rate"]), more=int(arrays["more"]), **known), scene
 
 
 def _discriminator(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: TargetPicture, colour: str):

@@ -42,6 +42,8 @@ def never(*args, **how):
         ctypes.CDLL(None).pthread_mutex_lock(lock)
 
 setattr(module, name, never)
+from core import interruption
+interruption.own_process()
 raise SystemExit(script.main())
 """
 # The compiler itself: a straight line of sums and rotations, of which 300 take it seconds and 1 000 more than minutes.

@@ -493,9 +493,12 @@ def test_hidden_units_begin_switching_at_rows_of_the_data(make_config):
     np.testing.assert_allclose(params.visible_bias, data.mean(0), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("settings", "scale"), [({}, 0.1), ({"weight_scale": 0.3}, 0.3), ({"num_bins": 20}, 0.01)])
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [({}, 0.1), ({"target_type": "2D_GMM"}, 0.02), ({"weight_scale": 0.3}, 0.3), ({"num_bins": 20}, 0.01)],
+)
 def test_weights_begin_as_large_as_is_said(settings, scale, make_config):
-    _, state, _ = build(make_config, "1D_TRIMODAL", budget=4000, **{"num_bins": 0, **settings})
+    _, state, _ = build(make_config, **{"target_type": "1D_TRIMODAL", "budget": 4000, "num_bins": 0, **settings})
     weights = np.asarray(state.params.weights)
     assert weights.std() == pytest.approx(scale, rel=4 / math.sqrt(2 * weights.size))
     if settings.get("num_bins"):

@@ -54,14 +54,24 @@ def summary(said: LatentPicture, target: TargetPicture) -> str:
     """The rate, whether the code is used at all, and the share of the target's modes that it reaches."""
     collapsed = said.rate < COLLAPSED
     words = f"posterior collapse: rate {said.rate:.2g} nats" if collapsed else f"rate {said.rate:.2f} nats"
-    if target.modes is None:
+    if said.more:
+        words += f" · z₁ and z₂ of {said.more + 2}, the others at 0"
+    if target.modes is None or collapsed:
         return words
     reached, n = modes_reached(said, target), len(target.modes[0])
     return f"{words} · within {_DISC:g}σ it reaches {reached} of {n} modes"
 
 
 def modes_reached(said: LatentPicture, target: TargetPicture) -> int:
-    """How many modes have a decoded mean E[x|z] within three deviations of theirs, of z in the prior's 2σ disc."""
+    """How many modes some z in the prior's 2σ disc decodes to.
+
+    That is, to a mean E[x|z] within three deviations of the mode; with bins, most of p(x|z) lies there.
+    """
+    if said.probabilities is not None:
+        axes = np.meshgrid(*[said.few] * said.n_latents, indexing="xy")
+        inside = np.sum(np.stack(axes, axis=-1) ** 2, axis=-1) <= _DISC**2
+        near = _squared_distances(target.axes[0][:, None], target) <= REACHED**2  # [M, K]
+        return int(np.sum((said.probabilities[inside] @ near.T > 0.5).any(axis=0)))
     inside = np.sum(said.points**2, axis=-1) <= _DISC**2
     near = _squared_distances(said.mean.reshape(-1, target.dim)[inside], target)
     return int(np.sum((near <= REACHED**2).any(axis=1)))
@@ -147,7 +157,9 @@ def _manifold(axes: np.ndarray, said: LatentPicture, target: TargetPicture, lost
             norm = Normalize(-0.5, n - 0.5)
         else:
             values = np.arctan2(*(points - target.box.mean(1)).T[::-1])
-            shades, norm, what = matplotlib.colormaps["twilight_shifted"], Normalize(-np.pi, np.pi), "direction"
+            around = matplotlib.colormaps["twilight_shifted"](np.linspace(0, 1, 256))[:, :3]
+            # Its pale part would not be seen on white.
+            shades, norm, what = ListedColormap(0.8 * around), Normalize(-np.pi, np.pi), "direction"
         colours = shades(norm(values)).reshape(*said.mean.shape[:2], 4)
         left.imshow(colours, origin="lower", extent=(said.z[0], said.z[-1]) * 2, interpolation="nearest", zorder=1)
         _grid_lines(right, said, colours)
