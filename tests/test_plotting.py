@@ -521,7 +521,7 @@ def latents(target, n_latents=2, mean=None):
     if target.binned:
         few = np.linspace(-3, 3, 7 if n_latents == 2 else 31)
         centres = target.axes[0]
-        p = np.exp(-((few[:, None] - centres) ** 2)) / 2
+        p = np.exp(-20 * (few[:, None] - centres) ** 2)
         p = np.broadcast_to(p / p.sum(-1, keepdims=True), (len(few),) * n_latents + (len(centres),))
     return LatentPicture(z, mean, 0.7, few, p)
 
