@@ -317,7 +317,9 @@ def _latent_nodes(latent_dim: int, spacing: float, dtype: Any, shift: float = 0.
     and to different sides. M is a multiple of _NODES_AT_ONCE; what fills it up has no weight.
     """
     if latent_dim > 2:
-        nodes = np.asarray(jax.random.normal(jax.random.key(0), (_Z_DRAWS, latent_dim)))
+        # Numbers also while a density is traced.
+        with jax.ensure_compile_time_eval():
+            nodes = np.asarray(jax.random.normal(jax.random.key(0), (_Z_DRAWS, latent_dim)))
         log_weights = np.full(_Z_DRAWS, -math.log(_Z_DRAWS))
     else:
         axis = spacing * (np.arange(-round(_Z_REACH / spacing), round(_Z_REACH / spacing) + 1) + shift)

@@ -302,6 +302,7 @@ def test_a_latent_beyond_two_has_no_exact_density(make_config):
     model, state, _ = build(make_config, latent_dim=3)
     if model.log_prob is not None:
         assert model.log_prob_kind == "estimate"
+        assert np.isfinite(jax.jit(model.log_prob)(state, jnp.zeros((3, 2)))).all()
     rows = jax.random.normal(jax.random.key(3), (50, 2))
     sweep = model.views["vae_latent_manifold_sweep"].arrays(state, rows)
     encoded = np.asarray(MLP(model.width, 1, 6, nn.tanh).apply(state.params.encoder, rows.T), np.float64)
