@@ -150,6 +150,7 @@ def handled() -> Iterator[None]:
 
     Outside the main thread, where Python hears none, it does nothing.
     """
+    global _left_code, _raised_until
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -157,7 +158,6 @@ def handled() -> Iterator[None]:
     # Slurm's own warning before a time limit, as submitit asks for it.
     if hasattr(signal, "SIGUSR2"):
         signals.append(signal.SIGUSR2)
-    global _left_code, _raised_until
     reading, writing = socket.socketpair()
     writing.setblocking(False)
     # What is ignored, as in the background of a shell, or handled by others than Python stays so.

@@ -6,7 +6,7 @@ from typing import Any
 from core.errors import UserError
 from core.settings import traced
 from models import bbvi, gan, gmm, histogram, kde, kmeans, rbm, vae, vbgmm, wgan, wgan_gp
-from models.base import Model, is_on
+from models.base import Model, SweepView, is_on
 
 MODELS = {
     "GAN": gan,
@@ -23,10 +23,10 @@ MODELS = {
 }
 
 
-def sweeps() -> dict[str, tuple[str, tuple[float, ...]]]:
-    """What goes by a family's name elsewhere and is a sweep here -> the family's setting, and its usual values."""
+def sweeps() -> dict[str, tuple[str, SweepView]]:
+    """What goes by a family's name elsewhere and is a sweep here -> the family whose, and which."""
     return {
-        view.known_as: (f"{name}.{view.setting}", view.values)
+        view.known_as: (name, view)
         for name, family in MODELS.items()
         for view in getattr(family, "SWEEP_VIEWS", {}).values()
     }

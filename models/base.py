@@ -36,6 +36,7 @@ class SweepView(NamedTuple):
     labels: tuple[str, str, str]  # what the setting, x and y are called
     known_as: str  # what the sweep goes by elsewhere, as if it were a family
     values: tuple[float, ...]  # that it is usually swept over
+    beside: Mapping[str, float] = {}  # other settings of the Config, without which the sweep does not show it
 
 
 class Model(NamedTuple):

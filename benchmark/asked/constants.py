@@ -161,11 +161,15 @@ def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
 def check_no_sweep(name: Any) -> None:
     """Raises a UserError that says how, where a family is asked for that is a sweep of another one's setting."""
     if isinstance(name, str) and name.upper() in sweeps():
-        setting, values = sweeps()[name.upper()]
-        family, words = setting.partition(".")[0], ",".join(map(str, values))
+        family, view = sweeps()[name.upper()]
+        setting, words = f"{family}.{view.setting}", ",".join(map(str, view.values))
+        beside = "".join(f", {family}.{each} = {value:g}" for each, value in view.beside.items())
+        options = "".join(
+            f" --{family.lower()}.{each.replace('_', '-')} {value:g}" for each, value in view.beside.items()
+        )
         raise UserError(
-            f"MODELS {name!r} is the {family} with other settings: set MODELS = ({family!r},) and "
-            f"SWEEP = {{{setting!r}: {values}}}, or write --models {family} --sweep {setting}={words}"
+            f"MODELS {name!r} is the {family} with other settings: set MODELS = ({family!r},){beside} and "
+            f"SWEEP = {{{setting!r}: {view.values}}}, or write --models {family}{options} --sweep {setting}={words}"
         )
 
 

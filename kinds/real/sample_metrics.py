@@ -7,13 +7,12 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist, pdist
 
+from kinds.real.modes import QUALITY_RADIUS, squared_distances
 from kinds.real.truth import Modes
 
 # Widths of the kernel's Gaussians in bandwidths. Each is half of the next, which `_kernel_sum` relies on.
 KERNEL_WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 N_FOLDS = 5
-# Mahalanobis distance from its mode within which a sample is of high quality.
-QUALITY_RADIUS = 3.0
 # What a covered mode holds at least, as a share of its weight. One sample is not enough: a generator that smears mass
 # over the plane leaves one near every mode, and the count would grow with the sample's size. Sampling noise, in turn,
 # does not bring a mode of weight w down to a fifth: at 100 expected samples that is 8 standard deviations.
@@ -186,9 +185,7 @@ def mode_statistics(x: np.ndarray, modes: Modes) -> tuple[int, float]:
     Returns:
       The number of covered modes, and the share of x that is of high quality.
     """
-    x = np.asarray(x, np.float64)
-    whitened = np.linalg.solve(np.linalg.cholesky(modes.covariances), (x - modes.means[:, None]).swapaxes(1, 2))
-    squared_distance = np.sum(whitened**2, axis=1)
+    squared_distance = squared_distances(np.asarray(x, np.float64), modes.means, modes.covariances)
     good = squared_distance.min(0) <= QUALITY_RADIUS**2
     held = np.bincount(squared_distance.argmin(0)[good], minlength=len(modes.weights)) / len(x)
     return int(np.sum(held >= COVERED_SHARE * modes.weights)), float(good.mean())

@@ -148,7 +148,8 @@ def rbm(config, target, width, flat):
 
     def init(key):
         params = {
-            "w": (settings.weight_scale or 0.01) * jax.random.normal(key, (n_visible, width)),
+            # How long a step takes does not depend on where it begins.
+            "w": 0.01 * jax.random.normal(key, (n_visible, width)),
             "a": jnp.zeros(n_visible),
             "b": jnp.zeros(width),
         }

@@ -137,7 +137,7 @@ def rbm(facts, draw, device):
     """One step of an RBM with contrastive divergence, gradients by autograd as for the others."""
     settings, width, n, k = facts["settings"], facts["width"], facts["batch_size"], facts["event_dim"]
     one_hot = facts["num_bins"] > 0
-    w = nn.Parameter((settings["weight_scale"] or 0.01) * torch.randn(k, width, device=device))
+    w = nn.Parameter(0.01 * torch.randn(k, width, device=device))
     a, b = (nn.Parameter(torch.zeros(size, device=device)) for size in (k, width))
     parameters = [w, a, b]
     if not one_hot:

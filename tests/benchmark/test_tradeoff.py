@@ -83,14 +83,17 @@ def test_lost_seeds_are_said_and_not_drawn(tmp_path, shown):
 
 @pytest.mark.parametrize("name", ["BETA_VAE", "beta_vae"])
 def test_a_sweep_asked_for_as_a_family_says_how(name):
-    with pytest.raises(UserError, match=r"set MODELS = \('VAE',\) and SWEEP = \{'VAE.beta': \(0.1, 0.25, 0.5, 1.0, 2"):
+    with pytest.raises(
+        UserError,
+        match=r"set MODELS = \('VAE',\), VAE.free_bits = 0 and SWEEP = \{'VAE.beta': \(0.1, 0.25, 0.5, 1.0, 2",
+    ):
         read({**vars(script), "MODELS": (name,)}, [], "")
 
 
 def test_it_says_so_on_the_command_line():
-    setting, values = sweeps()["BETA_VAE"]
-    with pytest.raises(UserError, match=r"write --models VAE --sweep VAE.beta=0.1,0.25,0.5,1.0,2.0,4.0"):
+    with pytest.raises(UserError, match=r"write --models VAE --vae.free-bits 0 --sweep VAE.beta=0.1,") as refused:
         read(vars(script), ["--models", "GAN", "BETA_VAE"], "")
     # And what it says can be run.
-    words = f"--models VAE --sweep {setting}={','.join(map(str, values))}".split()
-    assert len(make_plan(read(vars(script), words, "")).cells) == len(values)
+    command = read(vars(script), str(refused.value).partition("write ")[2].split(), "")
+    assert command.config.vae.free_bits == 0
+    assert len(make_plan(command).cells) == len(sweeps()["BETA_VAE"][1].values)

@@ -15,11 +15,11 @@ from matplotlib.patches import Circle, Patch
 
 from core.drawing import figures, scales
 from core.drawing.figures import DENSITY_MAP, DIVERGED, TARGET_COLOUR
+from kinds.real.modes import QUALITY_RADIUS, squared_distances
 from kinds.real.outlines import draw_contours, outline_of, target_contour
 from kinds.real.pictured import LatentPicture, TargetPicture
 
 COLLAPSED = 0.1  # nats: below this rate the code says next to nothing about x
-REACHED = 3.0  # Mahalanobis distance from a mode within which a decoded mean is at it, as `sample_metrics` counts
 _DISC = 2.0  # σ of the prior: 86 % of it for two latents
 _GREY = "#808080"
 _WIDE = 0.42  # of the distance between two small panels: half of one's width
@@ -70,22 +70,23 @@ def modes_reached(said: LatentPicture, target: TargetPicture) -> int:
     if said.probabilities is not None:
         axes = np.meshgrid(*[said.few] * said.n_latents, indexing="xy")
         inside = np.sum(np.stack(axes, axis=-1) ** 2, axis=-1) <= _DISC**2
-        near = _squared_distances(target.axes[0][:, None], target) <= REACHED**2  # [M, K]
+        near = squared_distances(target.axes[0][:, None], *target.modes) <= QUALITY_RADIUS**2  # [M, K]
         return int(np.sum((said.probabilities[inside] @ near.T > 0.5).any(axis=0)))
     inside = np.sum(said.points**2, axis=-1) <= _DISC**2
-    near = _squared_distances(said.mean.reshape(-1, target.dim)[inside], target)
-    return int(np.sum((near <= REACHED**2).any(axis=1)))
+    near = squared_distances(said.mean.reshape(-1, target.dim)[inside], *target.modes) <= QUALITY_RADIUS**2
+    return int(np.sum(near.any(axis=1)))
 
 
-def _squared_distances(x: np.ndarray, target: TargetPicture) -> np.ndarray:
-    """Mahalanobis distances [M, n] of points [n, D] from the modes, squared."""
-    means, covariances = target.modes
-    apart = (x[None] - means[:, None]).swapaxes(1, 2)
-    return np.sum(np.linalg.solve(np.linalg.cholesky(covariances), apart) ** 2, axis=1)
-
-
-def _prior_entries(lost: bool) -> dict[str, Line2D]:
+def _prior_entry() -> dict[str, Line2D]:
+    """What the legend says of the circles, or of the lines that stand for them."""
     return {"1 and 2 σ of the prior": Line2D([], [], ls="--", lw=1.8, color=_GREY)}
+
+
+def _latent_axis(ax: Axes, said: LatentPicture) -> None:
+    """Lines of the prior, and the axis of one latent."""
+    for at in (-2, -1, 1, 2):
+        ax.axvline(at, color=_GREY, ls="--", lw=1.4, zorder=2)
+    ax.set(xlabel="z₁", xlim=(said.z[0], said.z[-1]))
 
 
 def _latent_plane(ax: Axes, said: LatentPicture, ink: str) -> None:
@@ -101,7 +102,7 @@ def _latent_plane(ax: Axes, said: LatentPicture, ink: str) -> None:
 
 def _heat(axes: np.ndarray, said: LatentPicture, target: TargetPicture, lost: bool) -> dict[str, Line2D | Patch]:
     """E[x|z] on a line, and p(x|z) with bins."""
-    ax, entries = axes[0], _prior_entries(lost)
+    ax, entries = axes[0], _prior_entry()
     if not lost:
         mesh = ax.pcolormesh(said.z, said.z, said.mean[..., 0], cmap=DENSITY_MAP, shading="gouraud",
                              norm=Normalize(*target.box[0]))  # fmt: skip
@@ -145,14 +146,14 @@ def _manifold(axes: np.ndarray, said: LatentPicture, target: TargetPicture, lost
     _latent_plane(left, said, _GREY if lost else "white")
     figures.plane(right, target.box)
     draw_contours(right, target, TARGET_COLOUR)
-    entries = _prior_entries(lost)
+    entries = _prior_entry()
     if not lost:
         points = said.mean.reshape(-1, 2)
         if target.modes is not None:
             means = target.modes[0]
             # Neighbours on the way round have neighbouring colours.
             turn = np.argsort(np.argsort(np.arctan2(*(means - target.box.mean(1)).T[::-1]), kind="stable"))
-            values, n, what = turn[_squared_distances(points, target).argmin(axis=0)], len(means), "nearest mode"
+            values, n, what = turn[squared_distances(points, *target.modes).argmin(axis=0)], len(means), "nearest mode"
             shades = ListedColormap(matplotlib.colormaps[DENSITY_MAP](np.linspace(0, 0.9, n)) if n > 1 else ["#3B6FB6"])
             norm = Normalize(-0.5, n - 0.5)
         else:
@@ -180,7 +181,7 @@ def _grid_lines(ax: Axes, said: LatentPicture, colours: np.ndarray) -> None:
 
 def _curve(axes: np.ndarray, said: LatentPicture, target: TargetPicture, lost: bool) -> dict[str, Line2D | Patch]:
     """E[x|z] of one latent against it, and p(x|z) with bins."""
-    ax, entries = axes[0], {"1 and 2 σ of the prior": Line2D([], [], ls="--", lw=1.4, color=_GREY)}
+    ax, entries = axes[0], _prior_entry()
     low, high = target.box[0]
     if not lost:
         heights = outline_of(target)
@@ -193,9 +194,8 @@ def _curve(axes: np.ndarray, said: LatentPicture, target: TargetPicture, lost: b
         ax.plot(said.z, said.mean[:, 0], color=TARGET_COLOUR, lw=2.4)
         entries["E[x|z]"] = Line2D([], [], color=TARGET_COLOUR, lw=2.4)
     for each in axes:
-        for at in (-2, -1, 1, 2):
-            each.axvline(at, color=_GREY, ls="--", lw=1.4, zorder=2)
-        each.set(xlabel="z₁", ylabel="x", xlim=(said.z[0], said.z[-1]), ylim=(low, high))
+        _latent_axis(each, said)
+        each.set(ylabel="x", ylim=(low, high))
         scales.round_ticks(each.yaxis)
         each.grid(False)
     if said.probabilities is not None and not lost:
@@ -207,7 +207,7 @@ def _curve(axes: np.ndarray, said: LatentPicture, target: TargetPicture, lost: b
 def _path(axes: np.ndarray, said: LatentPicture, target: TargetPicture, lost: bool) -> dict[str, Line2D | Patch]:
     """The curve in the plane that one latent decodes to, and both coordinates against it."""
     left, right = axes
-    entries = {}
+    entries = _prior_entry()
     if not lost:
         for i, (style, name) in enumerate((("-", "E[x₁|z]"), ("-.", "E[x₂|z]"))):
             left.plot(said.z, said.mean[:, i], color=TARGET_COLOUR, lw=2.2, ls=style)
@@ -217,15 +217,10 @@ def _path(axes: np.ndarray, said: LatentPicture, target: TargetPicture, lost: bo
         line.set_array(said.z[:-1])
         right.add_collection(line)
         figures.colour_bar(right, line, "z₁")
-    for at in (-2, -1, 1, 2):
-        left.axvline(at, color=_GREY, ls="--", lw=1.4, zorder=2)
-    left.set(xlabel="z₁", ylabel="E[x|z]", xlim=(said.z[0], said.z[-1]))
+    _latent_axis(left, said)
+    left.set_ylabel("E[x|z]")
     left.set_box_aspect(1)
     figures.plane(right, target.box)
     draw_contours(right, target, TARGET_COLOUR)
     handle = target_contour(target, TARGET_COLOUR)
-    return {
-        "1 and 2 σ of the prior": Line2D([], [], ls="--", lw=1.4, color=_GREY),
-        **entries,
-        handle.get_label(): handle,
-    }
+    return entries | {handle.get_label(): handle}
