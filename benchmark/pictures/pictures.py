@@ -201,10 +201,10 @@ def _lost_beside(entry: Assessment) -> str:
 
 
 def _exact_of(entry: Assessment, outcome: Outcome) -> str:
-    """The exact divergence of a family, which is told apart from another one's where samples are not."""
+    """The exact divergence of a family, or its estimate; it tells families apart where samples do not."""
     exact = outcome.kind.exact
     known = not entry.external and entry.scores.get(exact) is not None and _has_median(entry)
-    return numbers.medians_text(entry, [exact]) if known else ""
+    return numbers.medians_text(entry, [exact], "≈ " if entry.estimated else "") if known else ""
 
 
 def _has_median(entry: Assessment) -> bool:

@@ -18,10 +18,10 @@ def origin(entry: Assessment) -> str:
     return f"external, n = {entry.n_samples}" if entry.external else ""
 
 
-def medians_text(entry: Assessment, names: Sequence[str]) -> str:
-    """One line of an entry's median scores; a word for what is no number."""
+def medians_text(entry: Assessment, names: Sequence[str], before: str = "") -> str:
+    """One line of an entry's median scores, with such a sign before each; a word for what is no number."""
     medians = {name: metrics.summarise(entry.scores[name])["median"] for name in names}
-    return score_line({name: score_text(median, missing(entry, name)) for name, median in medians.items()})
+    return score_line({name: before + score_text(median, missing(entry, name)) for name, median in medians.items()})
 
 
 def scores_text(values: Mapping[str, float | None]) -> str:

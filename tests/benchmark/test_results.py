@@ -402,6 +402,11 @@ def test_the_comparison_says_the_exact_divergence_of_families(made, tmp_path):
     # The median where a diverged seed counts as the worst.
     assert call.args[2].remarks["RBM"].startswith("exact KL 0.2500 · 1 of 4 seeds diverged")
     assert "exact" not in call.args[2].remarks["QCBM"]
+    # What rests on an estimated density says so, as in the tables.
+    (call,) = pictures.closing_drawings(
+        tmp_path, outcome_of(config, target, judge, run, [family._replace(estimated=True)])
+    )
+    assert call.args[2].remarks["RBM"].startswith("exact KL ≈ 0.2500 · ")
     unknown = family._replace(scores=family.scores | {"kl_exact": None})
     (call,) = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [unknown]))
     assert "exact" not in call.args[2].remarks["RBM"]
