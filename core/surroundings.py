@@ -69,8 +69,7 @@ def without_display() -> Iterator[None]:
             matplotlib = sys.modules["matplotlib"]
             with contextlib.suppress(Exception):
                 look = matplotlib.rc_params()
-                look.pop("backend", None)
-                matplotlib.rcParams.update(look)
+                matplotlib.rcParams.update({name: look[name] for name in look if name != "backend"})
             if asked.get("MPLBACKEND"):
                 with contextlib.suppress(ValueError):
                     matplotlib.rcParams["backend"] = asked["MPLBACKEND"]

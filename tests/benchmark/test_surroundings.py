@@ -209,6 +209,22 @@ def test_a_notebook_keeps_its_backend(monkeypatch):
     assert os.environ["MPLBACKEND"] == "module://matplotlib_inline.backend_inline"
 
 
+def test_a_notebook_keeps_its_look(tmp_path):
+    (tmp_path / "look").write_text("lines.linewidth: 7\n")
+    code = (
+        "from core import surroundings\n"
+        "with surroundings.without_display():\n"
+        "    import matplotlib\n"
+        "    assert matplotlib.rcParams['lines.linewidth'] == 1.5\n"
+        "print(matplotlib.rcParams['lines.linewidth'])"
+    )
+    environment = {**os.environ, "MATPLOTLIBRC": str(tmp_path / "look")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(script.__file__).parent, env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("7.0\n", "")
+
+
 def test_a_user_s_own_look_changes_no_picture(tmp_path):
     @figures.styled
     def draw(path):

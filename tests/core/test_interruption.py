@@ -45,6 +45,27 @@ def test_where_nothing_is_to_be_kept_a_signal_is_raised(number):
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.parametrize(("owned", "code", "text"), [("", 0, "kept\n"), ("interruption.own_process()", 143, "")])
+def test_only_a_process_of_its_own_is_ended_at_its_exit(owned, code, text, tmp_path):
+    # Somebody who calls this program, hears of the signal and goes on, with a file that is still open at the end.
+    lines = f"""
+import os, signal, sys
+from core import interruption
+{owned}
+log = open(sys.argv[1], "w")
+try:
+    with interruption.handled():
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            pass
+except KeyboardInterrupt:
+    log.write("kept\\n")
+"""
+    log = tmp_path / "log"
+    done = subprocess.run([sys.executable, "-c", lines, str(log)], cwd=ROOT, timeout=60, capture_output=True, text=True)
+    assert (done.returncode, done.stderr, log.read_text()) == (code, "", text)
+
+
 def test_where_there_is_something_to_keep_it_is_noted_once(capfd):
     with interruption.handled(), interruption.deferred():
         send(signal.SIGTERM)

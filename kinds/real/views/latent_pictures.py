@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Patch
+from matplotlib.patheffects import withStroke
 
 from core.drawing import figures, scales
 from core.drawing.figures import DENSITY_MAP, DIVERGED, TARGET_COLOUR
@@ -91,10 +92,12 @@ def _latent_axis(ax: Axes, said: LatentPicture) -> None:
 
 def _latent_plane(ax: Axes, said: LatentPicture, ink: str) -> None:
     """Circles of the prior, and the axes of two latents."""
+    # What lies below a dark word may be dark as well.
+    outlined = [] if ink == "white" else [withStroke(linewidth=3, foreground="white")]
     for radius in (1, 2):
         ax.add_patch(Circle((0, 0), radius, fill=False, ec=ink, lw=1.8, ls="--", zorder=5))
         ax.annotate(f"{radius}σ", (0, radius), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
-                    color=ink, fontsize=12, fontweight="bold", zorder=5)  # fmt: skip
+                    color=ink, fontsize=12, fontweight="bold", zorder=5, path_effects=outlined)  # fmt: skip
     ends = said.z[0], said.z[-1]
     ax.set(xlabel="z₁", ylabel="z₂", aspect="equal", xlim=ends, ylim=ends)
     ax.grid(False)
