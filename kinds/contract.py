@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from models.base import Model
 from models.laws import Event as Event
 from models.laws import Law as Law
 
@@ -71,6 +72,24 @@ class Scorer(NamedTuple):
     score: Callable[[np.ndarray], Mapping[str, float]]  # x [n, D], finite, on the host -> metric name -> value
     # x [n, D], finite -> the little that pictures need of a sample, as floating-point numbers: a snapshot is no more.
     keep: Callable[[np.ndarray], np.ndarray] = lambda x: x
+    # Scores that need no sample, such as the exact divergence: their names, and (model, State of one seed on the host)
+    # -> name -> value. What it leaves out is unknown (NaN), as for a family without a density; None: there are none.
+    exact_metrics: tuple[str, ...] = ()
+    exact: Callable[[Model, Any], Mapping[str, float]] | None = None
+    # At how many evaluations after the first these are known: evenly spread, with the last among them; None: at all.
+    n_exact: int | None = None
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """The names of all scores that an evaluation has."""
+        return (*self.metrics, *self.exact_metrics)
+
+    def exact_at(self, n_evaluations: int) -> frozenset[int]:
+        """The numbers of the evaluations, 0 to n_evaluations, at which the exact scores are known."""
+        if self.exact is None:
+            return frozenset()
+        n = min(self.n_exact or n_evaluations, n_evaluations)
+        return frozenset(n_evaluations * i // n for i in range(n + 1))
 
     def kept(self, x: np.ndarray) -> np.ndarray:
         """What pictures need of a sample [n, D]; all NaN where the sample is not finite."""

@@ -74,6 +74,8 @@ class Model(NamedTuple):
     log_prob_error: Callable[..., jax.Array] | None = None
     # () -> the same model with a finer rule, for states whose density its own is too coarse for; None: there is none
     finer: Callable[[], "Model"] | None = None
+    # () -> the same model with a coarser and cheaper rule, for scores in mid-training; None: its own is cheap
+    quick: Callable[[], "Model"] | None = None
     # `log_prob` is constant within each of so many equal cells an axis of the target's box, and no quadrature converges
     # where it jumps; None: it is smooth
     log_prob_steps: int | None = None

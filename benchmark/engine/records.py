@@ -55,7 +55,7 @@ class Evaluation(NamedTuple):
     """What is known of every seed at one step."""
 
     step: int
-    metrics: Mapping[str, np.ndarray]  # name -> [S] float64, NaN for a diverged seed
+    metrics: Mapping[str, np.ndarray]  # name -> [S] float64, NaN for a diverged seed and for what is unknown
     info: Mapping[str, np.ndarray] | None  # name -> [S], the interval's mean, or what its last step has of a model's
     # `last_fields`; NaN if the seed diverged; None at step 0
     kept: np.ndarray | None  # [S, ...], of a snapshot and the end what `Scorer.keep` leaves; NaN for a diverged seed

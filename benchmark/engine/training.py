@@ -20,7 +20,7 @@ from benchmark.engine.programs import compile_shared, compiling, memory_bytes
 from benchmark.engine.records import Begun, Cost, Evaluation, Feed, Run, Schedule, Streams, data_key, streams
 from core import prng
 from kinds.contract import Scorer
-from models.base import Model, watched
+from models.base import Model, watched, without_optimiser
 
 
 def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
@@ -85,6 +85,7 @@ class Program(NamedTuple):
     evaluate: Callable  # (states, keys, step) -> (x [S, n, D], finite [S])
     evaluate_last: Callable
     compile_seconds: float
+    quick: Model | None  # the model with a cheaper rule for exact scores in mid-training; None: its own
 
 
 def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Program:
@@ -166,6 +167,7 @@ def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Pro
         evaluate=evaluate_mid,
         evaluate_last=evaluate_last,
         compile_seconds=time.perf_counter() - started,
+        quick=model.quick() if scorer.exact is not None and model.quick else None,
     )
 
 
@@ -194,6 +196,7 @@ def train(
     """
     n_seeds, n_steps = program.n_seeds, program.n_steps
     interval = n_steps // program.n_evaluations
+    exact_at = program.scorer.exact_at(program.n_evaluations)
 
     def lost():
         return np.array([at is not None for at in diverged_at_step])
@@ -217,16 +220,26 @@ def train(
         sample_seconds = time.perf_counter() - started
         return x, finite
 
+    def exact_scores(seed, step, last):
+        """What is known of a seed without a sample, where that is asked for; in mid-training by a cheaper rule."""
+        if program.scorer.exact is None or not (last or step // interval in exact_at):
+            return {}
+        model = program.model if last or program.quick is None else program.quick
+        return program.scorer.exact(model, _of_seed(without_optimiser(states), seed))
+
     def evaluation_at(step, info, last):
         if info is not None:
             info = {name: np.where(lost(), values.dtype.type(np.nan), values) for name, values in info.items()}
         x, finite = drawn_at(step, last)
         mark_lost((i, step) for i in np.flatnonzero(~finite))
-        nothing = dict.fromkeys(program.scorer.metrics, np.nan)
         scores = [
-            program.scorer.score(rows) if at is None else nothing for rows, at in zip(x, diverged_at_step, strict=True)
+            {} if at is not None else {**program.scorer.score(rows), **exact_scores(i, step, last)}
+            for i, (rows, at) in enumerate(zip(x, diverged_at_step, strict=True))
         ]
-        metrics = {name: np.array([score[name] for score in scores]) for name in program.scorer.metrics}
+        metrics = {
+            name: np.array([score.get(name, np.nan) for score in scores], np.float64)
+            for name in program.scorer.followed
+        }
         kept = samples = None
         if last or step in snapshot_steps:
             # A copy: on a CPU the samples of all evaluations would otherwise keep the devices' memory.
@@ -281,6 +294,21 @@ def train(
         host, leaves[i] = _on_host(leaves[i]), None
         of_seeds.append([host[seed].copy() for seed in range(n_seeds)])
     return so_far()._replace(states=[jax.tree.unflatten(structure, leaves) for leaves in zip(*of_seeds, strict=True)])
+
+
+def _of_seed(states: Any, seed: int) -> Any:
+    """One seed's State on the host: copies, since training consumes what is on the devices."""
+
+    def of_leaf(leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf[seed]
+        for shard in leaf.addressable_shards:
+            start, stop, _ = shard.index[0].indices(len(leaf))
+            if start <= seed < stop:
+                return np.array(shard.data[seed - start])
+        raise ValueError(f"seed {seed} is on no device of this process")
+
+    return jax.tree.map(of_leaf, states)
 
 
 def _on_host(leaf: jax.Array) -> Any:

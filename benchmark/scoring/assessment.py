@@ -60,7 +60,7 @@ def assess(
             n_samples=judge.scorer.n_samples,
             samples=run.evaluations[-1].samples,
             masses=None,
-            scores={name: list(values) for name, values in run.evaluations[-1].metrics.items()},
+            scores=_last_scores(run, target, judge),
             floors=judge.floors,
             diverged_at_step=run.diverged_at_step,
             estimated=run.model.log_prob_kind == "estimate",
@@ -89,6 +89,14 @@ def assess(
     return assessments
 
 
+def _last_scores(run: Run, target: Target, judge: Judge) -> dict[str, list[float] | None]:
+    """The scores of a family's last evaluation; what needs a density is not defined for a family without one."""
+    has_exact = kind_of(target).has_divergence(run.model, target)
+    undefined = () if has_exact else judge.scorer.exact_metrics
+    metrics = run.evaluations[-1].metrics
+    return {name: None if name in undefined else list(values) for name, values in metrics.items()}
+
+
 def losses_to_rivals(assessments: Sequence[Assessment], kind: Kind, floor: Floor) -> dict[str, str]:
     """What is worse than a trivial model of the same run -> a remark, such as "▼ loses to HISTOGRAM by KLD".
 
@@ -110,7 +118,7 @@ def losses_to_rivals(assessments: Sequence[Assessment], kind: Kind, floor: Floor
     worst = {
         entry.name: float(np.nanmax(entry.scores[kind.main]))
         for entry in assessments
-        if entry.rival and np.isfinite(median(entry))
+        if entry.rival and entry.scores.get(kind.main) is not None and np.isfinite(median(entry))
     }
     remarks = {}
     for entry in assessments:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -69,9 +70,20 @@ class FamilyBar:
 
     def update(self, evaluation: Evaluation) -> None:
         """Moves the bar to an evaluation's step."""
-        scores = {name: score_text(median_of(values)) for name, values in evaluation.metrics.items()}
-        self._bar.set_postfix_str(score_line(scores), refresh=False)
+        self._bar.set_postfix_str(score_line(_medians(evaluation)), refresh=False)
         self._bar.update(evaluation.step - self._bar.n)
+
+
+def _medians(evaluation: Evaluation) -> dict[str, str]:
+    """Name of a score -> its median over the seeds, of those that are known at this step for any seed."""
+    unknown = {name: np.isnan(values) for name, values in evaluation.metrics.items()}
+    lost = np.logical_and.reduce(list(unknown.values()))  # a seed without any score has diverged
+    words = {}
+    for name, values in evaluation.metrics.items():
+        if lost.all() or not unknown[name].all():
+            word = "unknown" if unknown[name][~lost].any() else "diverged"
+            words[name] = score_text(median_of(values), word)
+    return words
 
 
 @contextlib.contextmanager

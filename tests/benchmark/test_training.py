@@ -510,6 +510,70 @@ def test_which_sample_is_scored(fields, soft, expected):
     assert [e.metrics["mean"][0] for e in run.evaluations] == expected
 
 
+EXACT = SCORER._replace(exact_metrics=("twice", "name"), exact=lambda model, state: {"twice": 2.0 * state.params[0]})
+
+
+def test_what_is_known_without_a_sample_is_scored_beside_what_needs_one():
+    run = run_model(toy(8), scorer=EXACT, n_evaluations=4, n_seeds=3)
+    for evaluation in run.evaluations:
+        assert list(evaluation.metrics) == ["mean", "twice", "name"]
+        np.testing.assert_array_equal(evaluation.metrics["twice"], np.full(3, 2.0 * evaluation.step))
+        # What `exact` leaves out is unknown.
+        assert np.isnan(evaluation.metrics["name"]).all()
+        assert {values.dtype for values in evaluation.metrics.values()} == {np.dtype(np.float64)}
+
+
+def test_a_seed_is_scored_by_its_own_state_on_the_host_and_without_its_optimiser():
+    seen = []
+
+    def exact(model, state):
+        assert {type(leaf) for leaf in jax.tree.leaves(state)} == {np.ndarray}
+        seen.append(state)
+        return {}
+
+    run = run_model(toy(8), scorer=EXACT._replace(exact=exact), n_evaluations=1, n_seeds=3)
+    for last, state in zip(seen[3:], run.states, strict=True):
+        assert_same_bits(last, state)
+    assert len({state.noises.tobytes() for state in seen[3:]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("n_exact", "n_evaluations", "expected"),
+    [(None, 4, [0, 2, 4, 6, 8]), (2, 4, [0, 4, 8]), (3, 4, [0, 2, 4, 8]), (1, 4, [0, 8]), (9, 2, [0, 4, 8])],
+)
+def test_exact_scores_that_cost_much_are_known_at_a_few_steps(n_exact, n_evaluations, expected):
+    run = run_model(toy(8), scorer=EXACT._replace(n_exact=n_exact), n_evaluations=n_evaluations)
+    known = [e.step for e in run.evaluations if np.isfinite(e.metrics["twice"]).all()]
+    assert known == expected
+    assert all(np.isfinite(e.metrics["mean"]).all() for e in run.evaluations)
+
+
+def test_the_last_exact_score_is_by_the_models_own_rule_and_those_before_by_a_cheaper_one():
+    model = toy(8)
+    model = model._replace(quick=lambda: model._replace(name="CHEAP"))
+    scorer = EXACT._replace(exact=lambda model, state: {"twice": float(model.name == "TOY")})
+    run = run_model(model, scorer=scorer, n_evaluations=4)
+    assert [e.metrics["twice"][0] for e in run.evaluations] == [0, 0, 0, 0, 1]
+
+
+def test_an_early_end_has_its_exact_score_by_the_models_own_rule():
+    model = toy(8)
+    model = model._replace(quick=lambda: model._replace(name="CHEAP"))
+    scorer = EXACT._replace(n_exact=1, exact=lambda model, state: {"twice": float(model.name == "TOY")})
+    program = prepare(model, FEED, scorer, Schedule(n_steps=8, n_evaluations=4, n_seeds=2, seed=SEED))
+    run = train(program, pause=lambda run, leaves: run.evaluations[-1].step == 4)
+    assert [e.step for e in run.evaluations] == [0, 2, 4]
+    np.testing.assert_array_equal([e.metrics["twice"] for e in run.evaluations], [[0, 0], [np.nan] * 2, [1, 1]])
+
+
+def test_a_diverged_seed_has_no_exact_score():
+    model = toy(8, faults={1: Fault(weight=3)})
+    run = run_model(model, scorer=EXACT, n_evaluations=4, n_seeds=2)
+    found = np.stack([e.metrics["twice"] for e in run.evaluations])
+    np.testing.assert_array_equal(found[:, 0], 2.0 * np.arange(0, 9, 2))
+    np.testing.assert_array_equal(found[:, 1], [0, 4, np.nan, np.nan, np.nan])
+
+
 def test_evaluation_has_a_key_of_its_own_each_time():
     def sample(key, state, n):
         return jax.random.uniform(key, (n, 1))
