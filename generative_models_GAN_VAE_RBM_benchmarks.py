@@ -7,10 +7,13 @@ the command line (`--target-type 1D_BETA --num-bins 0`; `--help` lists all). Pic
 import sys
 
 # What to learn: 1D_BIMODAL, 1D_TRIMODAL, 1D_QUADMODAL, 1D_BETA, 1D_POISSON, 2D_MIX_GAUSS, 2D_GMM,
-# 2D_RING, 2D_GRID, 2D_MOONS, 2D_CIRCLES, 2D_SPIRALS, 2D_PINWHEEL, 2D_CHECKERBOARD or CUSTOM.
+# 2D_RING, 2D_GRID, 2D_MOONS, 2D_CIRCLES, 2D_SPIRALS, 2D_PINWHEEL, 2D_CHECKERBOARD or CUSTOM; with
+# NUM_BINS = 0 also BITS_BARS_STRIPES, BITS_CARDINALITY, BITS_PARITY, BITS_GAUSSIAN, BITS_LOGNORMAL,
+# BITS_BLOBS, BITS_ISING or BITS_CUSTOM.
 TARGET_TYPE = "1D_TRIMODAL"  # the distribution to learn
 NUM_BINS = 20  # one-hot cells of a target on a line; 0: continuous
 N_SAMPLES_TRAIN = 0  # rows of a fixed training set, and as many held out; 0: fresh draws
+BITS = dict(n=12, height=4, width=4)  # of bit strings: their length, or their lattice, and more
 CUSTOM_FILE = ""  # .npy or .csv of 1 or 2 columns, 20 rows or more (with CUSTOM)
 MIXTURE_WEIGHTS = (0.25, 0.25, 0.25, 0.25)  # of components, sum 1 (with 2D_GMM)
 MIXTURE_MEANS = ((1.5, 1.5), (1.5, -1.5), (-1.5, 1.5), (-1.5, -1.5))  # of components (with 2D_GMM)
@@ -22,7 +25,7 @@ MIXTURE_COVARIANCES = (  # of components, symmetric and positive definite (with 
 )
 
 # Who learns it, and how large: GAN, VAE, RBM, WGAN, WGAN_GP, HISTOGRAM, KDE, GMM, KMEANS, VBGMM and
-# BBVI are there.
+# BBVI are there; for bit strings also BERNOULLI_MIXTURE, UNIFORM, PRODUCT and CHOW_LIU.
 MODELS = ("GAN", "VAE", "RBM")  # families to train; (): none
 PARAMETER_BUDGET = 1600  # trainable weights of a family, all its networks together
 HIDDEN_LAYERS = 2  # hidden layers of every multilayer perceptron
@@ -36,7 +39,7 @@ SEED = 42  # root of all randomness
 # How it is scored and shown.
 N_EVALUATIONS = 40  # scores during training, at equal distances; divides N_STEPS
 N_EVAL_SAMPLES = 5_000  # draws from a model for one score
-KLD_CELLS = 0  # histogram cells an axis; 0: 50 on a line, 30 in a plane
+KLD_CELLS = 0  # histogram cells an axis; 0: 50 on a line, 30 in a plane (if continuous)
 KLD_EPSILON = 1e-10  # what an empty cell is taken to hold
 DECODE = "hard"  # score the drawn cell, or soft: the expected position (with bins)
 SNAPSHOT_PERCENT = 5  # % of the training between two timeline pictures; divides 100
@@ -54,7 +57,7 @@ SLURM = dict(time_minutes=60, cpus=4, mem_gb=8)  # what a task asks for (docs/cl
 
 # From elsewhere, such as {"QCBM": ("qcbm.npy", 120)}; with MODELS = () they are scored alone.
 EXTERNAL_SAMPLES = {}  # scored beside the families: name, file of rows, parameters or None
-EXTERNAL_PROBABILITIES = {}  # name, file of cell probabilities, parameters or None (with bins)
+EXTERNAL_PROBABILITIES = {}  # name, file of probabilities, parameters or None (with bins or bits)
 
 # Settings of families. A family without a line has its defaults; WGAN = dict(clip=0.02) is such a
 # line. docs/constants.md and --help list all settings.
@@ -64,14 +67,14 @@ GAN = dict(
     adam_b1=0.5,  # first-moment decay of both
     latent_dim=16,  # length of z
     label_smoothing=0.9,  # s: what D should answer on real data; 1: no smoothing
-    gumbel_temperature=2.3,  # temperature τ of a relaxed draw (with bins)
+    gumbel_temperature=2.3,  # temperature τ of a relaxed draw (with bins or bits)
     r1_penalty=2.0,  # γ of γ/2 · E_p ‖∇ logit D‖²; 0: off
     average=0.9999,  # decay of the averaged weights that sample; 0: off
 )
 VAE = dict(
     learning_rate=3e-3,  # of Adam
     latent_dim=2,  # length of z
-    reconstruction="auto",  # which loss; auto: cross_entropy with bins, otherwise squared_error
+    reconstruction="auto",  # which loss; auto: squared_error if continuous, otherwise cross_entropy
     beta=0.0,  # weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy
     free_bits=0.5,  # λ: the mean rate of a minibatch is free up to this value; 0: off
     warm_up=0,  # steps in which β rises to its value; 0: none
@@ -82,11 +85,11 @@ RBM = dict(
     learning_rate=2e-3,  # of Adam
     algorithm="CD",  # chains of the negative phase start at the data, or (PCD) where they stood
     k=1,  # Gibbs sweeps of the negative phase a step
-    sigma=0.25,  # σ of the visibles at the start (without bins)
-    learn_sigma=True,  # train ln σ, one a visible unit (without bins)
-    weight_scale=0.0,  # deviation of the first weights; 0: 0.01 (bins), 0.1 (line), 0.02 (plane)
+    sigma=0.25,  # σ of the visibles at the start (if continuous)
+    learn_sigma=True,  # train ln σ, one a visible unit (if continuous)
+    weight_scale=0.0,  # deviation of first weights; 0: 0.01 (bins), 0.1 (line, bits), 0.02 (plane)
     average=0.9999,  # decay of the averaged weights that sample; 0: off
-    sampler="exact",  # samples come from the known density, or from Gibbs chains (without bins)
+    sampler="exact",  # samples come from the known density, or from Gibbs chains (if continuous)
     sample_steps=1000,  # Gibbs sweeps of a chain before its sample for the final score (with gibbs)
     sample_steps_training=100,  # the same for scores in mid-training (with gibbs)
 )

@@ -24,16 +24,24 @@ class Metric(NamedTuple):
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
-# Everything that a model can be scored by, in the order of tables. The first two are followed during training.
+# Everything that a model can be scored by, in the order of tables. A kind of events says which of them.
 METRICS = {
     "kld": Metric("KLD", "nats"),
     "wasserstein": Metric("W₁", "units of x"),
     "kl_exact": Metric("exact KL", "nats"),
+    "tv_exact": Metric("exact TV", ""),
     "wasserstein_exact": Metric("exact W₁", "units of x"),
     "mmd2": Metric("MMD²", ""),
     "classifier_accuracy": Metric("classifier", "accuracy"),
     "modes_covered": Metric("modes", "", True, True),
     "high_quality": Metric("in modes", "share", True),
+    "mean_error": Metric("error of means", "spins"),
+    "pair_error": Metric("error of pairs", "spins"),
+    "precision": Metric("precision", "share", True),
+    "exploration": Metric("exploration", "share", True),
+    "fidelity": Metric("fidelity", "share", True),
+    "rate": Metric("rate", "share", True),
+    "coverage": Metric("coverage", "share", True),
 }
 
 

@@ -34,7 +34,14 @@ class Need(NamedTuple):
 
 
 WITH_BINS = Need("with bins", lambda config: config.num_bins > 0, "set NUM_BINS")
-WITHOUT_BINS = Need("without bins", lambda config: config.num_bins == 0, "set NUM_BINS = 0")
+CONTINUOUS = Need(
+    "if continuous",
+    lambda config: config.continuous,
+    "choose a target on a line or in a plane with NUM_BINS = 0",
+)
+COUNTED = Need(
+    "with bins or bits", lambda config: not config.continuous, "set NUM_BINS, or choose a target of bit strings"
+)
 
 
 class About(NamedTuple):

@@ -132,7 +132,10 @@ class Judge(NamedTuple):
     perfect: Callable[[int], tuple[np.ndarray, np.ndarray | None]]  # floor draw i: what a perfect model would sample
     # [n, D], and the rows to compare it with where these are redrawn as well (a table's held-out part)
     of_shares: Callable[[np.ndarray], float] | None = None  # shares of cells [K] -> the main metric of such a sample
-    masses: np.ndarray | None = None  # [K] float64, the target's exact probabilities where there are cells or states
+    masses: np.ndarray | None = (
+        None  # [K] float64, the target's exact probabilities as `Scorer.keep` has those of samples
+    )
+    shown: Callable[[np.ndarray], np.ndarray] = lambda masses: masses  # exact probabilities from elsewhere -> the same
     quantiles: np.ndarray | None = None  # [L, n] float32, the target's along every direction
     discretisation_error: float | None = None  # W₁(target, binned target); None without bins
 
@@ -180,6 +183,8 @@ class Kind(NamedTuple):
 
     name: str
 
+    # Its own settings: a line of the config block, and the field of the same name, lower-case, in a configuration.
+    settings: type | None
     # Its targets: name -> what makes one from the run's configuration.
     targets: Mapping[str, Callable[[Any], Target]]
     # (config) -> raises a UserError for what no such target can have.
@@ -191,9 +196,16 @@ class Kind(NamedTuple):
     # (the target that an entry has made, config) -> the target of this kind.
     adapt: Callable[[Target, Any], Target]
 
+    # Whether its events have densities, and not probabilities.
+    continuous: bool
+    # (config) -> path -> what names it, of the files that its targets are made of.
+    files: Callable[[Any], Mapping[str, str]]
+
     # The metric that ranks seeds, meets rivals and fills boards; one of `followed`, which are scored during training.
     main: str
     followed: tuple[str, ...]
+    # Names of all that it scores by, in METRICS: what a report has of every entry, null where one is not defined.
+    reported: tuple[str, ...]
     # The metric that `divergence` gives, and whether it is that of what is scored: (config) -> it is over the cells of
     # the main metric, and of the model whose samples are.
     exact: str
@@ -212,6 +224,10 @@ class Kind(NamedTuple):
     # (x [n, D], parts as compared) -> how far the sample is from each, such as the training rows; its name in tables.
     distances: Callable[..., dict[str, float]]
     distance: str
+    # (path, what, target, config) -> a `kinds.files.Table` of rows [m, D] from elsewhere; `what` names the file.
+    read_samples: Callable[..., Any]
+    # (path, what, target, config) -> exact probabilities from elsewhere [K], sum 1; None: it takes none.
+    read_probabilities: Callable[..., np.ndarray] | None
     # (masses, target, judge) -> scores of exact probabilities, None where one is not defined; None: it takes none.
     of_masses: Callable[..., Mapping[str, float | None]] | None
     # (entries, config, target, judge) -> the main metric at other settings of its estimator, as

@@ -5,7 +5,23 @@ from typing import Any
 
 from core.errors import UserError
 from core.settings import traced
-from models import bbvi, gan, gmm, histogram, kde, kmeans, rbm, vae, vbgmm, wgan, wgan_gp
+from models import (
+    bbvi,
+    bernoulli_mixture,
+    chow_liu,
+    gan,
+    gmm,
+    histogram,
+    kde,
+    kmeans,
+    product,
+    rbm,
+    uniform,
+    vae,
+    vbgmm,
+    wgan,
+    wgan_gp,
+)
 from models.base import Model, SweepView, is_on
 
 MODELS = {
@@ -20,6 +36,10 @@ MODELS = {
     "KMEANS": kmeans,
     "VBGMM": vbgmm,
     "BBVI": bbvi,
+    "BERNOULLI_MIXTURE": bernoulli_mixture,
+    "UNIFORM": uniform,
+    "PRODUCT": product,
+    "CHOW_LIU": chow_liu,
 }
 
 
@@ -30,6 +50,11 @@ def sweeps() -> dict[str, tuple[str, SweepView]]:
         for name, family in MODELS.items()
         for view in getattr(family, "SWEEP_VIEWS", {}).values()
     }
+
+
+def drawing(law: str) -> list[str]:
+    """The families that can draw events of a law, by its name."""
+    return [name for name, family in MODELS.items() if family.LAWS is None or law in family.LAWS]
 
 
 def build(name: str, config: Any, target: Any) -> Model:
@@ -45,11 +70,10 @@ def build(name: str, config: Any, target: Any) -> Model:
     """
     family, settings = MODELS[name], getattr(config, name.lower())
     law = target.event.law.name
-    if family.LAWS is not None and law not in family.LAWS:
-        able = [each for each, other in MODELS.items() if other.LAWS is None or law in other.LAWS]
+    if name not in drawing(law):
         raise UserError(
             f"{name} draws events of the law {' or '.join(map(repr, family.LAWS))}, but those of {target.name} have "
-            f"{law!r}; {', '.join(able)} can draw them"
+            f"{law!r}; {', '.join(drawing(law))} can draw them"
         )
 
     def with_numbers(numbers):

@@ -10,6 +10,7 @@ References:
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,10 +21,13 @@ from flax import linen as nn
 
 from budget import solve_width
 from core import prng
-from models.base import count_params, packing
+from models.base import Model, averaged, count_params, packing
 from models.networks import MLP
 
-_Z_DRAWS = 2**18  # behind a bin's probability
+_Z_DRAWS = 2**18  # behind a state's probability
+# Of 2²⁰ states so many would take minutes: at least so few, and at most so many pairs of a state and a draw.
+_FEWEST_Z, _MOST_PAIRS, _Z_AT_ONCE = 2**11, 2**31, 2**10
+_QUICK = 16  # times fewer in mid-training
 
 
 class Pair(NamedTuple):
@@ -39,8 +43,9 @@ class Pair(NamedTuple):
     judge: Callable[..., jax.Array]  # (params, events [event_dim, n]) -> [n]
     sample: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]
     sample_mean: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]: E[event | z]
-    log_prob: Callable[..., jax.Array] | None  # (generator's params, events [n, size]) -> [n] in nats; None but of
-    # unit vectors
+    log_prob: Callable[..., jax.Array] | None  # (generator's params, events [n, size]) -> [n] in nats; None where
+    # events have no probabilities
+    log_prob_quick: Callable[..., jax.Array] | None  # the same by fewer z; None: there is none
 
     def updated(self, i: int, optimiser: optax.GradientTransformation, params: Any, gradient: Any, opt_state: Any):
         """Network i (0: the generator, 1: the judge) after an update of its own, and its optimiser's state."""
@@ -61,9 +66,10 @@ def build_pair(
       judge_bias: whether the judge's output has a bias; where only differences of outputs count it would do nothing.
 
     Returns:
-      The pair. With bins `log_prob` averages the generator's softmax over M = 2¹⁸ fixed z: an "estimate", whose
-      KL(p ‖ q) has a standard error of at most about √(2 KL/M) and a bias of about K/2M nats for K bins that are not
-      nearly empty. Without bins there is no density.
+      The pair. Where events have probabilities `log_prob` averages the generator's over M fixed z: an "estimate", whose
+      KL(p ‖ q) has a standard error of at most about √(2 KL/M) and a bias of about K/2M nats for K states that are not
+      nearly empty. M is 2¹⁸ with bins, and up to 2¹³ bit strings; for 2ⁿ strings it is 2³¹⁻ⁿ, at least 2¹¹. Events
+      with a density have no `log_prob`.
 
     Raises:
       UserError: the budget is below the smallest pair for these events.
@@ -117,6 +123,22 @@ def build_pair(
         # Zero times the −∞ of a bin that underflows must stay zero.
         return jnp.sum(jnp.where(x > 0, x * log_probabilities(params)[None], 0), axis=-1)
 
+    n_z = _Z_DRAWS if law.states is None else min(_Z_DRAWS, max(_FEWEST_Z, _MOST_PAIRS // law.states.n))
+
+    def log_prob_by(n_z):
+        @jax.jit
+        def log_prob(params, x):
+            shape = (n_z // _Z_AT_ONCE, latent_dim, _Z_AT_ONCE)
+            z = jax.random.normal(jax.random.key(0), shape, jnp.float32).astype(x.dtype)
+
+            def add(log_sum, block):
+                each = law.pairwise(generator.apply(params, block), x)
+                return jnp.logaddexp(log_sum, jax.nn.logsumexp(each, axis=1)), None
+
+            return jax.lax.scan(add, jnp.full(len(x), -jnp.inf, x.dtype), z)[0] - math.log(n_z)
+
+        return log_prob
+
     return Pair(
         n_params=count(width),
         width=width,
@@ -128,7 +150,8 @@ def build_pair(
         judge=lambda params, events: judge.apply(params, events)[0],
         sample=sample,
         sample_mean=sample_mean,
-        log_prob=log_prob if law.unit_vectors else None,
+        log_prob=log_prob if law.unit_vectors else log_prob_by(n_z) if law.pairwise else None,
+        log_prob_quick=log_prob_by(max(_FEWEST_Z, n_z // _QUICK)) if law.pairwise and not law.unit_vectors else None,
     )
 
 
@@ -144,3 +167,16 @@ def sampling(pair: Pair) -> dict[str, Any]:
         "log_prob": log_prob if pair.log_prob else None,
         "log_prob_kind": "estimate" if pair.log_prob else None,
     }
+
+
+def finished(model: Model, pair: Pair, decay: float) -> Model:
+    """The model sampled with averaged weights (`models.base.averaged`), with a cheaper density for mid-training."""
+    done = averaged(model, decay)
+    if pair.log_prob_quick is None:
+        return done
+
+    def log_prob(state, x):
+        return pair.log_prob_quick(state.params.generator, x)
+
+    quick = averaged(model._replace(log_prob=log_prob), decay)
+    return done._replace(quick=lambda: quick)

@@ -25,9 +25,9 @@ import optax
 from flax import linen as nn
 
 from core import prng
-from core.settings import WITH_BINS, Settings, setting
-from models.adversarial import build_pair, sampling
-from models.base import Model, View, averaged, is_on
+from core.settings import COUNTED, Settings, setting
+from models.adversarial import build_pair, finished, sampling
+from models.base import Model, View, is_on
 
 # The laws of events that it can draw: all.
 LAWS = None
@@ -44,7 +44,7 @@ class Config(Settings, of="GAN"):
     adam_b1: float = setting(0.5, "first-moment decay of both", low=0, below=1, traced=True)
     latent_dim: int = setting(16, "length of z", low=1)
     label_smoothing: float = setting(0.9, "s: what D should answer on real data; 1: no smoothing", above=0, high=1)
-    gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=WITH_BINS, traced=True)
+    gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=COUNTED, traced=True)
     r1_penalty: float = setting(2.0, "γ of γ/2 · E_p ‖∇ logit D‖²; 0: off", low=0, traced=True)
     average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
@@ -165,7 +165,7 @@ def build(config: Any, target: Any) -> Model:
         views={"gan_discriminator": View("discriminator", discriminator_view, ("d_real", "d_fake"))},
         loss_reference=(equilibrium_loss(settings.label_smoothing), "equilibrium of L_D"),
     )
-    return averaged(model, settings.average)
+    return finished(model, pair, settings.average)
 
 
 def discriminator_loss(logit_real: jax.Array, logit_fake: jax.Array, smoothing: float) -> jax.Array:

@@ -5,8 +5,8 @@ lies outside, whose probability is what the others leave. Within a cell the dens
 Gaussian around the box's middle with a quarter of the box's sides as deviations, given that it is outside: of its shape
 nothing is fitted.
 
-With bins the cells are the bins; where the budget has fewer, neighbouring bins are merged into groups as even as can be
-and share their group's probability evenly.
+With bins and on bit strings the cells are the bins or the strings, in the order of their numbers; where the budget has
+fewer, neighbouring ones are merged into groups as even as can be and share their group's probability evenly.
 
 Of n rows of which cell i of K holds nᵢ, its probability is (nᵢ + a)/(n + aK). With a = ½ (Krichevsky and Trofimov) none
 is 0, and KL(p ‖ q) finite. Nothing is trained: `init` counts a whole fixed training set, or 2¹⁷ fresh rows. That they
@@ -28,6 +28,7 @@ import scipy.special
 
 from budget import solve_width
 from core.settings import Settings, setting
+from models import at_once
 from models.base import Model
 from models.laws import box_of
 
@@ -49,12 +50,6 @@ class State(NamedTuple):
     """What is fitted."""
 
     params: jax.Array  # [K − 1] float32: ln of the cells' probabilities over that of the last one
-
-
-class Info(NamedTuple):
-    """Scalars of a step that changes nothing."""
-
-    loss: jax.Array  # mean −ln q of the minibatch, in nats
 
 
 class Partition(NamedTuple):
@@ -91,14 +86,6 @@ def build(config: Any, target: Any) -> Model:
         logs = jnp.log(counts + settings.pseudo_count)
         return State(logs[:-1] - logs[-1])
 
-    def noise(key):
-        del key
-        return ()
-
-    def step(state, batch, noise):
-        del noise
-        return state, Info(-jnp.mean(log_prob(state, batch)))
-
     def log_masses(state):
         return jax.nn.log_softmax(jnp.append(state.params, jnp.zeros((), state.params.dtype)))
 
@@ -121,47 +108,45 @@ def build(config: Any, target: Any) -> Model:
         index = cells.index(x)
         return log_masses(state)[index] + cells.log_density(x, index)
 
-    return Model(
-        name="HISTOGRAM",
-        n_params=cells.n_cells - 1,
+    return at_once.build(
+        "HISTOGRAM",
+        cells.n_cells - 1,
+        init,
+        log_prob,
         width=cells.width,
-        init=init,
-        noise=noise,
-        step=step,
         sample=sample,
         sample_mean=sample_mean,
-        log_prob=log_prob,
-        log_prob_kind="exact",
         log_prob_steps=cells.steps,
-        max_steps=0,
         n_data_rows=_N_ROWS,
         rival=True,
     )
 
 
 def _groups(config: Any, target: Any) -> Partition:
-    """Cells of one-hot events [n, n_bins]: groups of neighbouring bins, whose sizes differ by one at most."""
-    n_bins = target.event.size
-    width = min(solve_width(lambda width: width, config.parameter_budget), n_bins - 1)
+    """Cells of events that can be counted: groups of neighbouring ones, whose sizes differ by one at most."""
+    states = target.event.law.states
+    width = min(solve_width(lambda width: width, config.parameter_budget), states.n - 1)
     n_groups = width + 1
     # 32 bits each: JAX may keep a NumPy array's 64 where it has none, having once seen it under `enable_x64`.
-    group = (np.arange(n_bins) * n_groups // n_bins).astype(np.int32)
+    group = (np.arange(states.n) * n_groups // states.n).astype(np.int32)
     sizes = np.bincount(group).astype(np.int32)
     starts = np.cumsum(sizes, dtype=np.int32) - sizes
-    shares = (group == np.arange(n_groups)[:, None]) / sizes[:, None]
+    with jax.ensure_compile_time_eval():
+        events = np.asarray(states.event(np.arange(states.n, dtype=np.int32)))
+    means = np.add.reduceat(events, starts, axis=0) / sizes[:, None]
 
     def draw(key, index):
-        within = jnp.floor(jax.random.uniform(key, index.shape) * jnp.asarray(sizes)[index]).astype(int)
-        return jax.nn.one_hot(jnp.asarray(starts)[index] + within, n_bins)
+        within = jnp.floor(jax.random.uniform(key, index.shape) * jnp.asarray(sizes)[index]).astype(jnp.int32)
+        return states.event(jnp.asarray(starts)[index] + within)
 
     return Partition(
         n_groups,
         width,
         None,
-        index=lambda x: jnp.asarray(group)[jnp.argmax(x, axis=-1)],
+        index=lambda x: jnp.asarray(group)[states.index(x)],
         log_density=lambda x, index: -jnp.log(jnp.asarray(sizes, x.dtype))[index],
         draw=draw,
-        mean=lambda key, index: jnp.asarray(shares, jnp.float32)[index],
+        mean=lambda key, index: jnp.asarray(means, jnp.float32)[index],
     )
 
 
@@ -231,4 +216,4 @@ def _boxes(config: Any, target: Any) -> Partition:
 
 
 # The law of an event -> what divides such events into cells.
-LAWS = {"normal": _boxes, "category": _groups}
+LAWS = {"normal": _boxes, "category": _groups, "bits": _groups}

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from budget import solve_width
 from core.settings import Settings, setting
-from models import grouped
+from models import at_once, grouped
 from models.base import Model
 
 _ROWS_AT_ONCE = 64
@@ -47,12 +47,6 @@ class State(NamedTuple):
     """What is stored."""
 
     params: jax.Array  # [n, D] float32, rows
-
-
-class Info(NamedTuple):
-    """Scalars of a step that changes nothing."""
-
-    loss: jax.Array  # mean −ln q of the minibatch, in nats
 
 
 def build(config: Any, target: Any) -> Model:
@@ -83,14 +77,6 @@ def build(config: Any, target: Any) -> Model:
         chosen = jax.random.choice(key, len(data), (n_rows,), replace=len(data) < n_rows)
         rows = data[chosen]
         return State(positions.middle(rows))
-
-    def noise(key):
-        del key
-        return ()
-
-    def step(state, batch, noise):
-        del noise
-        return state, Info(-jnp.mean(log_prob(state, batch)))
 
     def scale(rows):
         """The lower Cholesky factor [D, D] of the kernels' covariance."""
@@ -140,19 +126,15 @@ def build(config: Any, target: Any) -> Model:
         factor = scale(state.params)
         return state.params, jnp.tile(exactly(factor, factor.T)[None], (n_rows, 1, 1))
 
-    return Model(
-        name="KDE",
-        n_params=n_rows * dim,
+    return at_once.build(
+        "KDE",
+        n_rows * dim,
+        init,
+        log_prob,
         width=n_rows,
-        init=init,
-        noise=noise,
-        step=step,
         sample=sample,
         sample_mean=sample_mean,
-        log_prob=log_prob,
-        log_prob_kind="exact",
         features=features,
-        max_steps=0,
         n_data_rows=n_rows,
     )
 

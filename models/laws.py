@@ -19,6 +19,14 @@ from jax import nn
 from core.errors import UserError
 
 
+class States(NamedTuple):
+    """All the events that there are, where they can be counted."""
+
+    n: int
+    index: Callable[[jax.Array], jax.Array]  # events [m, size] -> [m] int32, the number of each
+    event: Callable[..., jax.Array]  # ([m] int, dtype) -> [m, size], the events of these numbers
+
+
 class Law(NamedTuple):
     """How the outputs of a network become an event: a distribution with the outputs as its parameters.
 
@@ -39,6 +47,10 @@ class Law(NamedTuple):
     draw_rows: Callable[..., jax.Array]  # (key, outputs [n, n_outputs], log scale) -> [n, size], with the scale
     nearest: Callable[[jax.Array], jax.Array]  # points [n, size] -> the events nearest to them
     unit_vectors: bool = False  # events are the columns of a unit matrix: √2 apart, with E[event] their probabilities
+    states: States | None = None  # None: they cannot be counted
+    # (outputs [n_outputs, Z], events [m, size]) -> [m, Z] nats, each event under each column of outputs, as one matrix
+    # product; None: there is no such form
+    pairwise: Callable[[jax.Array, jax.Array], jax.Array] | None = None
 
 
 class Event(NamedTuple):
@@ -105,7 +117,54 @@ def category(size: int) -> Law:
         draw_rows=lambda key, outputs, log_scale: jax.nn.one_hot(jax.random.categorical(key, outputs), size),
         nearest=lambda points: jax.nn.one_hot(jnp.argmax(points, axis=-1), size),
         unit_vectors=True,
+        states=States(
+            size,
+            lambda events: jnp.argmax(events, axis=-1).astype(jnp.int32),
+            lambda index, dtype=jnp.float32: jax.nn.one_hot(index, size, dtype=dtype),
+        ),
     )
+
+
+def bits(size: int) -> Law:
+    """`size` independent bits, each 0 or 1, with the outputs as logits of 1."""
+
+    def log_prob(outputs, events, log_scale, axis=-1):
+        del log_scale
+        return jnp.sum(events * outputs - nn.softplus(outputs), axis=axis)
+
+    def draw_rows(key, outputs, log_scale):
+        del log_scale
+        return (jax.random.uniform(key, outputs.shape) < nn.sigmoid(outputs)).astype(outputs.dtype)
+
+    return Law(
+        name="bits",
+        n_outputs=size,
+        has_scale=False,
+        noise=lambda key, shape: jax.random.uniform(key, (*shape[:-1], size, shape[-1])),
+        draw=lambda outputs, noise: (noise < nn.sigmoid(outputs)).astype(outputs.dtype),
+        gradient_noise=lambda key, n: jax.random.logistic(key, (size, n)),
+        draw_with_gradient=lambda outputs, noise, temperature: straight_through_bits(outputs + noise, temperature),
+        mean=lambda outputs, axis=-1: nn.sigmoid(outputs),
+        log_prob=log_prob,
+        draw_rows=draw_rows,
+        nearest=lambda points: (points > 0.5).astype(points.dtype),
+        states=bit_states(size),
+        pairwise=lambda outputs, events: events @ outputs - jnp.sum(nn.softplus(outputs), axis=0)[None],
+    )
+
+
+def bit_states(size: int) -> States:
+    """All strings of `size` bits, numbered as binary numbers whose most significant bit is the first."""
+    # As NumPy's: JAX would make 64 bits of it where that is on.
+    powers = 2 ** np.arange(size - 1, -1, -1, dtype=np.int32)
+
+    def index(events):
+        return events.astype(jnp.int32) @ jnp.asarray(powers)
+
+    def event(index, dtype=jnp.float32):
+        return ((jnp.asarray(index, jnp.int32)[:, None] // jnp.asarray(powers)[None]) % 2).astype(dtype)
+
+    return States(2**size, index, event)
 
 
 def draw_one_hot(logits: jax.Array, uniform: jax.Array) -> jax.Array:
@@ -126,6 +185,17 @@ def draw_one_hot(logits: jax.Array, uniform: jax.Array) -> jax.Array:
     # Scaled by the last sum, which rounding leaves a little off one.
     drawn = jnp.sum(uniform * cumulative[-1:] >= cumulative[:-1], axis=0)
     return jax.nn.one_hot(drawn, n_categories, axis=0, dtype=logits.dtype)
+
+
+def straight_through_bits(perturbed_logits: jax.Array, temperature: float) -> jax.Array:
+    """1 where logits plus logistic noise [n, B] are above 0, with the gradient of their sigmoid at the temperature.
+
+    The logistic variable is the difference of two Gumbel ones: this is the straight-through Gumbel-softmax of two
+    categories (Maddison, Mnih and Teh, The Concrete Distribution, 2017, appendix B).
+    """
+    soft = nn.sigmoid(perturbed_logits * (1 / jnp.asarray(temperature, perturbed_logits.dtype)))
+    hard = (perturbed_logits > 0).astype(soft.dtype)
+    return hard + (soft - jax.lax.stop_gradient(soft))
 
 
 def straight_through(perturbed_logits: jax.Array, temperature: float) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machine with Gaussian or softmax visible units and binary hidden ones.
+"""Restricted Boltzmann machine with Gaussian, softmax or binary visible units and binary hidden ones.
 
 Gaussian visibles, one σ a visible unit:
 
@@ -8,8 +8,9 @@ Gaussian visibles, one σ a visible unit:
 
 The marginal is a mixture of 2^H Gaussians centred on b_v + W h. With σ = 1 the conditionals are the textbook ones.
 With bins the visible layer is one softmax unit: E(v, h) = −b_vᵀv − vᵀWh − b_hᵀh on one-hot v, whose states can all be
-enumerated, so samples are drawn exactly from softmax(−F). With Gaussian visibles they are drawn exactly as well
-(`models.boltzmann_density`), or by Gibbs chains.
+enumerated, so samples are drawn exactly from softmax(−F). On bit strings the same energy has a binary unit for every
+bit, P(vᵢ = 1 | h) = sigmoid((b_v + W h)ᵢ), whose states are enumerated as well (`models.boltzmann_states`). With
+Gaussian visibles samples are drawn exactly, too (`models.boltzmann_density`), or by Gibbs chains.
 
 The gradient of −ln p is ∇F(data) less ∇F(model), the model's part taken from Gibbs chains of k sweeps that start at
 the data (CD) or go on from the last step's (PCD).
@@ -22,6 +23,7 @@ References:
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -31,8 +33,8 @@ import optax
 from flax import linen as nn
 
 from budget import solve_width
-from core.settings import WITHOUT_BINS, Need, Settings, setting
-from models import visibles
+from core.settings import CONTINUOUS, Need, Settings, setting
+from models import boltzmann_states, visibles
 from models.base import Model, View, averaged, count_params, is_on, packing
 from models.boltzmann import (
     FLOAT_BYTES,
@@ -58,8 +60,26 @@ _PARTS_FROM_BYTES = 2**20
 
 _GIBBS = Need("with gibbs", lambda config: config.rbm.sampler == "gibbs", 'set RBM.sampler = "gibbs"')
 
+
+class Layer(NamedTuple):
+    """A visible layer, and what is exact about a machine that has it."""
+
+    visible: visibles.Visible
+    log_prob: Callable[[Params, jax.Array], jax.Array]  # (params, x [n, V]) -> [n] nats
+    sample: Callable[[jax.Array, Params, int], jax.Array]  # (key, params, n) -> [n, V]
+    most_units: int | None = None  # visible ones that can be drawn exactly; None: any number
+
+
+def _log_prob_gaussian(params, x):
+    return -free_energies(params, x) - log_partition_gaussian(params)
+
+
 # The law of an event -> the visible layer that draws it.
-LAWS = {"normal": visibles.GAUSSIAN, "category": visibles.SOFTMAX}
+LAWS = {
+    "normal": Layer(visibles.GAUSSIAN, _log_prob_gaussian, exact_rows, MOST_UNITS),
+    "category": Layer(visibles.SOFTMAX, boltzmann_states.log_prob_softmax, boltzmann_states.sample_softmax),
+    "bits": Layer(visibles.BINARY, boltzmann_states.log_prob_binary, boltzmann_states.sample_binary),
+}
 
 
 @dataclass(frozen=True)
@@ -72,19 +92,19 @@ class Config(Settings, of="RBM"):
     )
     k: int = setting(1, "Gibbs sweeps of the negative phase a step", low=1)
     sigma: float = setting(
-        0.25, "σ of the visibles at the start", above=0, unit="units of the events", needs=WITHOUT_BINS, traced=True
+        0.25, "σ of the visibles at the start", above=0, unit="units of the events", needs=CONTINUOUS, traced=True
     )
-    learn_sigma: bool = setting(True, "train ln σ, one a visible unit", needs=WITHOUT_BINS)
+    learn_sigma: bool = setting(True, "train ln σ, one a visible unit", needs=CONTINUOUS)
     weight_scale: float = setting(
         0.0,
-        "deviation of the first weights; 0: 0.01 (bins), 0.1 (line), 0.02 (plane)",
+        "deviation of first weights; 0: 0.01 (bins), 0.1 (line, bits), 0.02 (plane)",
         low=0,
         unit="units of the events",
         traced=True,
     )
     average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
     sampler: Literal["exact", "gibbs"] = setting(
-        "exact", "samples come from the known density, or from Gibbs chains", needs=WITHOUT_BINS
+        "exact", "samples come from the known density, or from Gibbs chains", needs=CONTINUOUS
     )
     sample_steps: int = setting(
         1000, "Gibbs sweeps of a chain before its sample for the final score", low=1, needs=_GIBBS
@@ -122,17 +142,18 @@ def build(config: Any, target: Any) -> Model:
       target: the distribution to learn; its event is what the model draws.
 
     Returns:
-      The model. `log_prob` enumerates the visible states with bins and integrates them numerically without.
+      The model. `log_prob` enumerates the states of bins and of bits, and integrates over rows of numbers.
 
     Raises:
       UserError: the budget is below the smallest RBM for these events.
     """
     settings: Config = config.rbm
     codec, n_visible = target.codec, target.event.size
-    visible = LAWS[target.event.law.name]
+    layer = LAWS[target.event.law.name]
+    visible = layer.visible
     learn_sigma = settings.learn_sigma and visible.has_sigma
     weight_scale = settings.weight_scale if is_on(settings.weight_scale) else visible.weight_scale(n_visible)
-    exactly = settings.sampler == "exact" and n_visible <= MOST_UNITS
+    exactly = layer.most_units is None or (settings.sampler == "exact" and n_visible <= layer.most_units)
 
     def init_params(key, width):
         return Params(
@@ -161,13 +182,13 @@ def build(config: Any, target: Any) -> Model:
 
     def init(key, data):
         params = init_params(key, width)
-        if visible.has_sigma:
+        if visible.first_bias:
+            params = params._replace(visible_bias=visible.first_bias(data))
+        if visible.starts_at_rows:
             # Hidden units that begin alike stay alike: each switches where a row of its own lies.
             rows = data[jax.random.randint(jax.random.fold_in(key, 1), (width,), 0, len(data))]
             seen = visible.scaled(units(params), rows.T)
-            params = params._replace(
-                visible_bias=jnp.mean(data, axis=0), hidden_bias=-jnp.sum(params.weights * seen, axis=0)
-            )
+            params = params._replace(hidden_bias=-jnp.sum(params.weights * seen, axis=0))
         # Different data rows, so that the chains start spread over the modes.
         chains = jnp.resize(data, (config.batch_size, n_visible)) if settings.algorithm == "PCD" else ()
         return State(params, optimiser.init(pack(params)), chains)
@@ -239,10 +260,6 @@ def build(config: Any, target: Any) -> Model:
         hidden = jnp.broadcast_to(noise.visible[:, :1], (settings.k, width, len(batch)))
         return step_at_once(state, batch, Noise(hidden, noise.visible))
 
-    def state_log_probs(params):
-        states = visible.states(n_visible, dtype=params.weights.dtype)
-        return nn.log_softmax(-free_energy(visible, params, states.T))
-
     def gibbs(key, params, n, n_sweeps):
         n_chains = min(n, _CHAINS_AT_ONCE)
 
@@ -265,11 +282,8 @@ def build(config: Any, target: Any) -> Model:
     def sampler(n_sweeps):
         def sample(key, state, n):
             params = units(state.params)
-            if visible.states:
-                drawn = jax.random.categorical(key, state_log_probs(params), shape=(n,))
-                return visible.states(n_visible)[drawn]
             if exactly:
-                return exact_rows(key, params, n)
+                return layer.sample(key, params, n)
             return gibbs(key, params, n, n_sweeps)
 
         return sample
@@ -281,15 +295,10 @@ def build(config: Any, target: Any) -> Model:
         on = jax.random.bernoulli(key_hidden, nn.sigmoid(hidden_input(visible, params, v)))
         return visible_mean(visible, params, on.astype(v.dtype)).T
 
-    @jax.jit
-    def enumerated_log_prob(params, x):
-        return x @ state_log_probs(params)
+    log_prob_of = layer.log_prob if layer.most_units else jax.jit(layer.log_prob)
 
     def log_prob(state, x):
-        params = units(state.params)
-        if visible.states:
-            return enumerated_log_prob(params, x)
-        return -free_energies(params, x) - log_partition_gaussian(params)
+        return log_prob_of(units(state.params), x)
 
     def energy_view(state):
         """−ln q over the box: the free energy plus ln Z, in data space."""
@@ -310,7 +319,7 @@ def build(config: Any, target: Any) -> Model:
         step_counted=step_counted if in_parts else None,
         sample=sampler(settings.sample_steps),
         sample_mean=sample_mean,
-        sample_quick=None if visible.states or exactly else sampler(settings.sample_steps_training),
+        sample_quick=None if exactly else sampler(settings.sample_steps_training),
         log_prob=log_prob,
         log_prob_kind="exact",
         features=features,

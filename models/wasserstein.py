@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from core import prng
-from models.adversarial import build_pair, sampling
+from models.adversarial import build_pair, finished, sampling
 from models.base import Model, View
 
 
@@ -82,7 +82,7 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
       name: of the family.
       config: the run's configuration.
       target: the distribution to learn; its event is what the model draws.
-      settings: has `latent_dim`, `n_critic` and `gumbel_temperature`.
+      settings: has `latent_dim`, `n_critic`, `gumbel_temperature` and `average`.
       optimisers: of both networks.
       bound: on the critic's slope.
 
@@ -164,7 +164,7 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
 
         return step
 
-    return Model(
+    model = Model(
         name=name,
         n_params=pair.n_params,
         width=pair.width,
@@ -177,6 +177,7 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
         info_units=dict.fromkeys(("loss", "generator_loss"), "output of the critic"),
         batches_per_step=n_critic,
     )
+    return finished(model, pair, settings.average)
 
 
 def norms(gradient: jax.Array) -> jax.Array:

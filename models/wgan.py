@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from core.settings import WITH_BINS, Settings, setting
+from core.settings import COUNTED, Settings, setting
 from models import wasserstein
-from models.base import Model, averaged
+from models.base import Model
 
 # The laws of events that it can draw: all.
 LAWS = None
@@ -33,7 +33,7 @@ class Config(Settings, of="WGAN"):
     n_critic: int = setting(5, "critic updates a generator update, each on a minibatch of its own", low=1)
     clip: float = setting(0.01, "c: the critic's weights stay within [−c, c]", above=0, traced=True)
     latent_dim: int = setting(16, "length of z", low=1)
-    gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=WITH_BINS, traced=True)
+    gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=COUNTED, traced=True)
     average: float = setting(0.0, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
 
@@ -60,5 +60,4 @@ def build(config: Any, target: Any) -> Model:
         return jax.tree.map(lambda leaf: jnp.clip(leaf, -settings.clip, settings.clip), params)
 
     bound = wasserstein.Bound(penalty=None, after_update=clipped, normalised=True)
-    model = wasserstein.build("WGAN", config, target, settings, wasserstein.Networks(optimiser, optimiser), bound)
-    return averaged(model, settings.average)
+    return wasserstein.build("WGAN", config, target, settings, wasserstein.Networks(optimiser, optimiser), bound)

@@ -22,9 +22,9 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from core.settings import WITH_BINS, Settings, setting
+from core.settings import COUNTED, Settings, setting
 from models import wasserstein
-from models.base import Model, averaged
+from models.base import Model
 
 # Not `average` and Adam's decays: of 1 − decay a traced float32 has fewer digits left than a constant.
 
@@ -45,7 +45,7 @@ class Config(Settings, of="WGAN_GP"):
     penalty: float = setting(3.0, "λ: weight of the squared distance of the critic's slopes to 1", above=0, traced=True)
     one_sided: bool = setting(True, "only slopes above 1 are penalised; False: those below 1 as well")
     latent_dim: int = setting(2, "length of z", low=1)
-    gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=WITH_BINS, traced=True)
+    gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=COUNTED, traced=True)
     average: float = setting(0.999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
 
@@ -71,5 +71,4 @@ def build(config: Any, target: Any) -> Model:
         return settings.penalty * jnp.mean((jnp.maximum(slopes, 1) - 1 if settings.one_sided else slopes - 1) ** 2)
 
     bound = wasserstein.Bound(penalty, after_update=lambda params: params, normalised=False)
-    model = wasserstein.build("WGAN_GP", config, target, settings, optimisers, bound)
-    return averaged(model, settings.average)
+    return wasserstein.build("WGAN_GP", config, target, settings, optimisers, bound)

@@ -26,8 +26,8 @@ import numpy as np
 from tabulate import tabulate
 
 from core import places
-from models import MODELS
-from targets import TARGETS
+from kinds.real.targets import LINES, PLANES
+from models import MODELS, drawing
 
 ROOT = places.ROOT
 SCRIPT = ROOT / "generative_models_GAN_VAE_RBM_benchmarks.py"
@@ -55,7 +55,7 @@ def cases() -> dict[str, list[str]]:
     # Scores on the way take as long as training does, and no table shows them.
     common = ["--n-evaluations", "1", "--snapshot-percent", "100"]
     common += ["--num-seeds", str(N_SEEDS), "--n-steps", str(N_STEPS)]
-    names = [name for name in TARGETS if name != "CUSTOM"]
+    names = [*LINES, *PLANES]
     rows = {
         f"{name}, {N_BINS} bins": ["--target-type", name, "--num-bins", str(N_BINS), *common]
         for name in names
@@ -244,8 +244,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--show", action="store_true", help="print the tables of the last runs and stop")
     parser.add_argument("--fresh", action="store_true", help="forget the last runs first")
-    parser.add_argument("--targets", nargs="+", choices=[name for name in TARGETS if name != "CUSTOM"], default=None)
-    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--targets", nargs="+", choices=[*LINES, *PLANES], default=None)
+    parser.add_argument("--models", nargs="+", choices=drawing("normal"), default=drawing("normal"))
     parser.add_argument("--tenfold", action="store_true", help="train again what ends above five floors")
     chosen = parser.parse_args()
     file = OUTPUT.with_suffix(".json")

@@ -30,7 +30,7 @@ import numpy as np
 from tabulate import tabulate
 
 from core import places, storage
-from models import MODELS
+from models import drawing
 
 ROOT = places.ROOT
 SCRIPT = ROOT / "generative_models_GAN_VAE_RBM_benchmarks.py"
@@ -45,8 +45,11 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "line": ("--target-type", "1D_TRIMODAL", "--num-bins", "0"),
     "bins": ("--target-type", "1D_TRIMODAL", "--num-bins", "20"),
     "plane": ("--target-type", "2D_GMM", "--num-bins", "0"),
+    "bits": ("--target-type", "BITS_ISING", "--num-bins", "0"),
     "table": ("--target-type", "CUSTOM", "--custom-file", "table.npy", "--num-bins", "0"),
 }
+# Of events that are no numbers.
+LAWS = {"bins": "category", "bits": "bits"}
 DEFAULT = "default families"
 
 
@@ -60,7 +63,11 @@ class Start(NamedTuple):
 
 def cases() -> dict[str, tuple[str, ...]]:
     """Name -> arguments of the script."""
-    families = {f"{family}, {kind}": ("--models", family, *words) for kind, words in KINDS.items() for family in MODELS}
+    families = {
+        f"{family}, {kind}": ("--models", family, *words)
+        for kind, words in KINDS.items()
+        for family in drawing(LAWS.get(kind, "normal"))
+    }
     return {DEFAULT: (), **families}
 
 

@@ -17,7 +17,7 @@ from benchmark.asked.config import BenchmarkConfig, from_constants
 from benchmark.files import results
 from benchmark.terminal import console
 from core import interruption, storage
-from models import MODELS
+from models import MODELS, drawing
 
 # Two devices, as on the smallest machine that matters, so that spreading seeds is what is tested.
 jax.config.update("jax_num_cpu_devices", 2)
@@ -30,6 +30,10 @@ interruption._SECONDS_TO_END = 600.0
 hypothesis.settings.register_profile("torture", max_examples=100, deadline=None)
 if "HYPOTHESIS_PROFILE" in os.environ:
     hypothesis.settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])
+
+
+# Families that can draw rows of numbers, and those that can draw strings of bits.
+NUMBERS, BITS = drawing("normal"), drawing("bits")
 
 
 def is_searching():

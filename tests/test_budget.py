@@ -4,7 +4,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import quick_if
+from conftest import NUMBERS, quick_if
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,7 +91,7 @@ SOLVED = [(*depth, kind) for depth in [(1, 311), (2, 1600), (3, 2047)] for kind 
 @pytest.mark.parametrize(
     ("hidden_layers", "large", "kind"), [quick_if(i in (1, 3, 8), *case) for i, case in enumerate(SOLVED)]
 )
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("family", NUMBERS)
 def test_families_get_the_width_whose_leaves_are_closest(family, hidden_layers, large, kind, make_config, monkeypatch):
     events = EVENTS[kind]
     config = make_config(hidden_layers=hidden_layers, **events)

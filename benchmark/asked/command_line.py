@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from benchmark.asked import words
-from benchmark.asked.config import BenchmarkConfig, check_kind, fields_of, settings_of, sweepable
+from benchmark.asked.config import OWN, BenchmarkConfig, check_kind, fields_of, settings_of, sweepable
 from benchmark.asked.constants import Constants, check_choice, check_no_sweep
 from benchmark.asked.many_runs import MANY_RUNS
 from benchmark.asked.resources import LAUNCHERS, Slurm
@@ -140,7 +140,7 @@ def _check_once(sweep: Mapping[str, Any] | Sequence[str], args: Sequence[str]) -
         name = str(entry).partition("=")[0]
         if name in sweepable():
             # A family's line is all its settings.
-            own = [each for each in sweepable() if each == name or (name in MODELS and each.startswith(f"{name}."))]
+            own = [each for each in sweepable() if each == name or (name in OWN and each.startswith(f"{name}."))]
             given = [option for option in map(words.option_of, own) if option.removeprefix("--") in options]
             if given:
                 raise UserError(f"{given[0]} sets what the sweep varies ({name}): leave one of the two out")
@@ -156,11 +156,11 @@ def _check_effect(config: Any, sweep: Mapping[str, Any] | Sequence[str], args: S
     if varied & {"MODELS", "TARGET_TYPE", "NUM_BINS"}:
         return
     asked = {words.option_of(each.name): (None, each) for each in dataclasses.fields(Constants)}
-    for name, family in MODELS.items():
-        asked |= {words.option_of(f"{name}.{each.name}"): (name, each) for each in dataclasses.fields(family.Config)}
+    for name, own in OWN.items():
+        asked |= {words.option_of(f"{name}.{each.name}"): (name, each) for each in dataclasses.fields(own)}
     for option in sorted(given & set(asked)):
         name, each = asked[option]
-        if name is not None and name not in config.models:
+        if name in MODELS and name not in config.models:
             raise UserError(
                 f"{option} has no effect without {name}: add it to MODELS, which are "
                 f"{', '.join(config.models) or 'none'}, or leave it out"

@@ -9,14 +9,18 @@ from benchmark.asked.constants import Constants, Entries, check_choice
 from benchmark.asked.many_runs import MANY_RUNS
 from core.errors import UserError, check_whole, unknown_choice
 from core.settings import about
+from kinds.registry import SETTINGS
 from models import MODELS
 
 _ENTRIES = {name.upper() for name, kind in get_type_hints(Constants).items() if kind == Entries}
 
-# The constants and, for every registered family, its own settings under its lower-case name.
+# Whatever has settings of its own, a line of the config block, by its name there: kinds of events, and families.
+OWN = SETTINGS | {name: family.Config for name, family in MODELS.items()}
+
+# The constants and, for whatever has settings of its own, these under its lower-case name.
 BenchmarkConfig = dataclasses.make_dataclass(
     "BenchmarkConfig",
-    [(name.lower(), family.Config, field(default_factory=family.Config)) for name, family in MODELS.items()],
+    [(name.lower(), own, field(default_factory=own)) for name, own in OWN.items()],
     bases=(Constants,),
     frozen=True,
     namespace={"__doc__": Constants.__doc__},
@@ -36,9 +40,9 @@ def sweepable() -> dict[str, Any]:
     """Every name that a sweep may vary -> the type of its values; a family's whole line is a Mapping."""
     hints = get_type_hints(Constants)
     kinds = {each.name.upper(): hints[each.name] for each in dataclasses.fields(Constants) if not about(each).fixed}
-    for name, family in MODELS.items():
+    for name, own in OWN.items():
         kinds[name] = Mapping
-        kinds |= {f"{name}.{setting}": kind for setting, kind in get_type_hints(family.Config).items()}
+        kinds |= {f"{name}.{setting}": kind for setting, kind in get_type_hints(own).items()}
     return kinds
 
 
@@ -64,24 +68,24 @@ def with_values(shared: Any, values: Mapping[str, Any], out_dir: str) -> Benchma
     fields["out_dir"] = out_dir
     settings: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
-        family, _, setting = name.partition(".")
+        owner, _, setting = name.partition(".")
         if setting:
-            check_kind(name, value, get_type_hints(MODELS[family].Config)[setting])
-            settings.setdefault(family, {})[setting] = value
-        elif name in MODELS:
-            fields[name.lower()] = _family(name, value)
+            check_kind(name, value, get_type_hints(OWN[owner])[setting])
+            settings.setdefault(owner, {})[setting] = value
+        elif name in OWN:
+            fields[name.lower()] = _own(name, value)
         else:
             fields[name.lower()] = _triples(name, value) if name in _ENTRIES else value
     # At once, as two settings may fit each other and not what they replace.
-    for family, replaced in settings.items():
-        fields[family.lower()] = dataclasses.replace(fields[family.lower()], **replaced)
+    for owner, replaced in settings.items():
+        fields[owner.lower()] = dataclasses.replace(fields[owner.lower()], **replaced)
     return BenchmarkConfig(**fields)
 
 
 def fields_of(constants: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a BenchmarkConfig out of upper-case names."""
     values = {}
-    known = {name.upper() for name in (*(field.name for field in dataclasses.fields(Constants)), *MODELS, *MANY_RUNS)}
+    known = {name.upper() for name in (*(field.name for field in dataclasses.fields(Constants)), *OWN, *MANY_RUNS)}
     # Unknown names first: a misspelt constant is missing as well, and what was typed is what its user looks for.
     for name in constants:
         # A leading underscore marks the user's own helpers.
@@ -92,13 +96,14 @@ def fields_of(constants: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"{constant.name.upper()} is missing from the config block")
         value = constants[constant.name.upper()]
         values[constant.name] = _triples(constant.name.upper(), value) if constant.name.upper() in _ENTRIES else value
-    return values | {name.lower(): _family(name, constants.get(name, {})) for name in MODELS}
+    return values | {name.lower(): _own(name, constants.get(name, {})) for name in OWN}
 
 
-def _family(name: str, settings: Any) -> Any:
-    """A family's Config out of the settings that a line of the config block names."""
-    first = dataclasses.fields(MODELS[name].Config)[0]
-    return settings_of(name, settings, MODELS[name].Config, f"{first.name}={first.default!r}")
+def _own(name: str, settings: Any) -> Any:
+    """Settings of a kind or a family out of those that a line of the config block names."""
+    first = next(iter(dataclasses.fields(OWN[name])), None)
+    example = f"{first.name}={first.default!r}" if first else ""
+    return settings_of(name, settings, OWN[name], example)
 
 
 def settings_of(name: str, settings: Any, kind: Any, example: str) -> Any:

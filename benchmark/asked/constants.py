@@ -12,8 +12,9 @@ from typing import Any, Literal
 from benchmark.asked.external import check_entries
 from benchmark.asked.many_runs import SAME_RESULTS
 from core.errors import UserError, check_path, unknown_choice
-from core.settings import HIGHEST, WITH_BINS, Need, Settings, about, setting
+from core.settings import CONTINUOUS, COUNTED, HIGHEST, WITH_BINS, Need, Settings, about, setting
 from kinds.real.targets import mixture_constants
+from kinds.registry import SETTINGS
 from models import MODELS, sweeps
 from targets import TARGETS, kind_asked
 
@@ -74,6 +75,7 @@ class Constants(Settings, of=""):
         0,
         "histogram cells an axis; 0: 50 on a line, 30 in a plane",
         row="{} cells",
+        needs=CONTINUOUS,
         affects=("target", "score"),
         **_SIZE,
     )
@@ -102,7 +104,7 @@ class Constants(Settings, of=""):
         (), "scored beside the families: name, file of rows, parameters or None", **_OF_SCORE
     )
     external_probabilities: Entries = setting(
-        (), "name, file of cell probabilities, parameters or None", needs=WITH_BINS, **_OF_SCORE
+        (), "name, file of probabilities, parameters or None", needs=COUNTED, **_OF_SCORE
     )
 
     def check(self):
@@ -119,8 +121,10 @@ class Constants(Settings, of=""):
         external = self.external_samples + self.external_probabilities
         _check_models(self.models, bool(external))
         check_entries(external)
-        if self.external_probabilities and not self.num_bins:
-            raise UserError("EXTERNAL_PROBABILITIES are those of NUM_BINS cells, but NUM_BINS = 0; set NUM_BINS")
+        if self.external_probabilities and not kind_asked(self).read_probabilities:
+            raise UserError(
+                "EXTERNAL_PROBABILITIES are those of NUM_BINS cells or of bit strings, but NUM_BINS = 0; set NUM_BINS"
+            )
         super().check()
         for name in ("out_dir", "custom_file"):
             check_path(name.upper(), getattr(self, name))
@@ -130,6 +134,11 @@ class Constants(Settings, of=""):
             raise UserError("NUM_BINS = 1 leaves nothing to learn: choose 0 (continuous) or at least 2")
         kind_asked(self).check(self)
         _check_times(self.n_steps, self.n_evaluations, self.snapshot_percent)
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the target has a density, and not probabilities."""
+        return kind_asked(self).continuous
 
     @property
     def snapshot_steps(self) -> dict[int, int]:
@@ -144,7 +153,14 @@ def affecting(what: str) -> list[str]:
 
 def telling(*what: str) -> list[str]:
     """The constants, as users write them, whose values tell a sweep's rows, columns, sizes or draws apart."""
-    return [field.name.upper() for field in dataclasses.fields(Constants) if about(field).told in what]
+    own = [field.name.upper() for field in dataclasses.fields(Constants) if about(field).told in what]
+    of_kinds = [
+        f"{name}.{field.name}"
+        for name, settings in SETTINGS.items()
+        for field in dataclasses.fields(settings)
+        if about(field).told in what
+    ]
+    return own + of_kinds
 
 
 def rows_of_board() -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.errors import UserError, check_path, check_range, check_whole
 from kinds.contract import Target
-from kinds.real.tables import MIN_ROWS, notes_of, read_rows, read_table
+from kinds.files import MIN_ROWS
 from kinds.registry import kind_of
 from models import MODELS
 
@@ -28,7 +28,7 @@ class External(NamedTuple):
     name: str
     n_params: int | None  # as its owner declares
     rows: np.ndarray | None  # [n, D] float32, as compared; n is at most N_EVAL_SAMPLES
-    masses: np.ndarray | None  # [NUM_BINS] float64, exact cell probabilities
+    masses: np.ndarray | None  # [K] float64, exact probabilities of bins or of strings
     n_in_file: int
     outside: float = 0.0  # share of the rows that lie outside the target's range
     span: str = ""  # that range, in words
@@ -79,42 +79,19 @@ def load(config: Any, target: Target) -> list[External]:
     Raises:
       UserError: a file that cannot be read, has the wrong shape or too few rows, or probabilities that are none.
     """
-    entries = []
+    entries, kind = [], kind_of(target)
     for name, path, n_params in config.external_samples:
         what = f"EXTERNAL_SAMPLES[{name!r}]"
-        read = read_table(path, what)
+        read = kind.read_samples(path, what, target, config)
         rows = read.rows
-        if rows.shape[1] != target.dim:
-            raise UserError(
-                f"{what} {path!r} has {rows.shape[1]} columns, but {target.name} has {target.dim}; "
-                f"it needs rows of {target.dim}"
-            )
         if len(rows) < MIN_ROWS:
             raise UserError(f"{what} {path!r} has {len(rows)} rows: at least {MIN_ROWS} are needed")
-        if np.abs(rows).max() > 1e18:
-            raise UserError(f"{what} {path!r} has numbers of {np.abs(rows).max():.3g}, beyond float32's reach")
         n = min(len(rows), config.n_eval_samples)
         chosen = np.random.default_rng([config.seed, 2]).permutation(rows)[:n]
         compared = np.asarray(target.as_compared(jnp.asarray(chosen, jnp.float32)))
-        kind = kind_of(target)
         outside, span = kind.outside(rows, target) if kind.outside else (0.0, "")
-        entries.append(
-            External(name, n_params, compared, None, len(rows), outside, span, notes_of(read, f"{what} {path!r}"))
-        )
+        entries.append(External(name, n_params, compared, None, len(rows), outside, span, read.notes))
     for name, path, n_params in config.external_probabilities:
-        what = f"EXTERNAL_PROBABILITIES[{name!r}]"
-        table = read_rows(path, what)
-        masses = table[:, 0]
-        if table.shape != (config.num_bins, 1):
-            raise UserError(
-                f"{what} {path!r} holds {table.size} numbers in {len(table)} rows: it needs NUM_BINS = "
-                f"{config.num_bins} probabilities, one a row"
-            )
-        if masses.min() < 0:
-            raise UserError(f"{what} {path!r}: entry {masses.argmin() + 1} is {masses.min():g}; none may be below 0")
-        with np.errstate(over="ignore"):
-            total = masses.sum()
-        if not np.isclose(total, 1, rtol=0, atol=1e-6):
-            raise UserError(f"{what} {path!r}: the probabilities sum to {total:.9g}, not 1; divide them by their sum")
-        entries.append(External(name, n_params, None, masses / total, len(masses)))
+        masses = kind.read_probabilities(path, f"EXTERNAL_PROBABILITIES[{name!r}]", target, config)
+        entries.append(External(name, n_params, None, masses, len(masses)))
     return entries

@@ -6,14 +6,15 @@ from typing import Any
 
 from core import trust
 from core.errors import UserError
-from kinds.real.tables import MAX_BYTES
+from kinds.files import MAX_BYTES
+from targets import kind_asked
 
 _CHUNK_BYTES = 2**20
 
 
 def named_in(config: Any) -> dict[str, str]:
     """Path -> what names it, of every file that a run with this configuration reads."""
-    files = {config.custom_file: "CUSTOM_FILE"} if config.target_type == "CUSTOM" else {}
+    files = dict(kind_asked(config).files(config))
     for constant in ("external_samples", "external_probabilities"):
         files |= {path: f"{constant.upper()}[{name!r}]" for name, path, _ in getattr(config, constant)}
     return files

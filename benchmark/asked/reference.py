@@ -8,11 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from benchmark.asked.command_line import FURTHER
+from benchmark.asked.config import OWN
 from benchmark.asked.constants import Constants
 from benchmark.asked.many_runs import MANY_RUNS
 from benchmark.asked.resources import Slurm
 from core.places import ROOT
 from core.settings import About, about
+from kinds.registry import SETTINGS
 from models import MODELS
 
 # What a newcomer changes first.
@@ -64,6 +66,8 @@ def of_settings(name: str, kind: Any) -> str:
     """The table of a family's settings, or of what a task asks a cluster for."""
     hints = get_type_hints(kind)
     rows = []
+    if not dataclasses.fields(kind):
+        return "It has none."
     for field in dataclasses.fields(kind):
         said = about(field)
         where = "; ".join(filter(None, (_values(hints[field.name], said), said.unit and f"in {said.unit}")))
@@ -92,13 +96,17 @@ def excerpt() -> str:
 
 def tables() -> dict[str, dict[str, str]]:
     """Document -> the name of every written part -> its text."""
-    families = "\n\n".join(f"### {name}\n\n{of_settings(name, family.Config)}" for name, family in MODELS.items())
+
+    def of_all(names):
+        return "\n\n".join(f"### {name}\n\n{of_settings(name, OWN[name])}" for name in names)
+
     return {
         "README.md": {"the most important constants": excerpt()},
         "docs/constants.md": {
             "all constants": of_constants(),
             "many runs": of_many_runs(),
-            "settings of families": families,
+            "settings of kinds": of_all(SETTINGS),
+            "settings of families": of_all(MODELS),
             "settings of a cluster": of_settings("SLURM", Slurm),
         },
     }

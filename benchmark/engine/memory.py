@@ -35,7 +35,7 @@ def check(config: Any, n_weights: int = 0) -> None:
     bytes_of = {
         # Of a family every bin is asked for its probability, in float64 and as a one-hot row.
         "NUM_BINS": 16 * config.num_bins ** powers["NUM_BINS"],
-        "KLD_CELLS": 0 if config.num_bins else 16 * config.kld_cells**dim,
+        "KLD_CELLS": 0 if not config.continuous else 16 * config.kld_cells**dim,
         "BATCH_SIZE": row * config.batch_size * bool(config.models),
         # What is drawn, and the positions that it is compared with.
         "N_EVAL_SAMPLES": (row + 16) * config.n_eval_samples,

@@ -26,8 +26,8 @@ from benchmark.engine.records import Cost, Run
 from benchmark.scoring.assessment import Assessment
 from benchmark.scoring.outcome import Outcome
 from core import places, storage, trust
-from kinds.contract import Floor, Target
-from kinds.real.tables import TRAIN_SHARE
+from kinds.contract import Floor, Kind, Target
+from kinds.files import TRAIN_SHARE
 from models.base import AveragedState
 
 SCHEMA = 1
@@ -163,7 +163,7 @@ def report(outcome: Outcome, provenance: Mapping[str, Any], files: Sequence[str]
             "width": run.model.width,
             "seed_steps_per_second": run.seed_steps / run.train_seconds if run.train_seconds else None,
             "history": history_of(run),
-            "final": final_of(entry),
+            "final": final_of(entry, outcome.kind),
             "log_prob_kind": run.model.log_prob_kind,
             "log_likelihood": entry.log_likelihood,
             "memorisation": entry.memorisation,
@@ -175,7 +175,7 @@ def report(outcome: Outcome, provenance: Mapping[str, Any], files: Sequence[str]
         entry.name: {
             "n_params": entry.n_params,
             "n_samples": entry.n_samples,
-            "final": final_of(entry),
+            "final": final_of(entry, outcome.kind),
             "memorisation": entry.memorisation,
             "floor": {name: _floor(floor) for name, floor in entry.floors.items()},
         }
@@ -219,11 +219,13 @@ def _floor(floor: Floor) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(floor).items() if value != ()}
 
 
-def final_of(entry: Assessment) -> dict[str, Any]:
-    """Every metric of an entry over its seeds; None where it is not defined."""
+def final_of(entry: Assessment, kind: Kind) -> dict[str, Any]:
+    """Every metric that the kind of events reports, over an entry's seeds; None where it is not defined."""
     return {
-        name: None if entry.scores.get(name) is None else metrics.summarise(entry.scores[name], metric.higher_is_better)
-        for name, metric in metrics.METRICS.items()
+        name: None
+        if entry.scores.get(name) is None
+        else metrics.summarise(entry.scores[name], metrics.METRICS[name].higher_is_better)
+        for name in kind.reported
     }
 
 

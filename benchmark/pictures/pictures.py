@@ -93,7 +93,7 @@ def _comparison(folder: Path, shown: Shown) -> Drawing:
     frame = scenes.Frame(
         kept={e.name: kept(e.samples[shown.seeds.get(e.name, 0)]) for e in entries if e.samples is not None},
         scores={entry.name: _head(entry, outcome) for entry in entries},
-        masses={entry.name: entry.masses for entry in shown.external if entry.masses is not None},
+        masses={e.name: outcome.judge.shown(e.masses) for e in shown.external if e.masses is not None},
         remarks=remarks,
     )
     args = folder / HISTOGRAM, shown.scene, frame, shown.colours, shown.heading + how
@@ -203,7 +203,9 @@ def _lost_beside(entry: Assessment) -> str:
 def _exact_of(entry: Assessment, outcome: Outcome) -> str:
     """The exact divergence of a family, or its estimate; it tells families apart where samples do not."""
     exact = outcome.kind.exact
-    known = not entry.external and entry.scores.get(exact) is not None and _has_median(entry)
+    # Where it is followed it stands among the scores.
+    beside = exact not in outcome.judge.floors and not entry.external
+    known = beside and entry.scores.get(exact) is not None and _has_median(entry)
     return numbers.medians_text(entry, [exact], "≈ " if entry.estimated else "") if known else ""
 
 

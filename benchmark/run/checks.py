@@ -10,9 +10,10 @@ from benchmark.engine import memory
 from core.errors import UserError
 from core.settings import traced
 from kinds.contract import Target
+from kinds.registry import SETTINGS
 from models import MODELS, build, is_on
 from models.base import Model
-from targets import make_target
+from targets import kind_asked, make_target
 
 
 class Job(NamedTuple):
@@ -50,8 +51,8 @@ def check_like(config: Any, known: dict[str, Any]) -> None:
     Raises:
       UserError: it cannot be run.
     """
-    of_target = {name: getattr(config, name) for name in affecting("target")}
-    if config.target_type == "CUSTOM":
+    of_target = {name: getattr(config, name) for name in (*affecting("target"), *map(str.lower, SETTINGS))}
+    if kind_asked(config).files(config):
         # It decides how a table is split, but nothing about what can be wrong with an exact target.
         of_target["seed"] = config.seed
     key = repr(("target", of_target))

@@ -27,7 +27,6 @@ from benchmark.run.comparing import BROKEN, Original, compare, printable
 from benchmark.terminal import console, tables
 from core import places, trust
 from core.errors import UserError, nearest_choice, unknown_choice
-from models import MODELS
 
 FILE = "replay.json"
 
@@ -197,16 +196,16 @@ def _config_of(report: Mapping[str, Any], place: str, out_dir: str) -> Any:
 def _check_family(name: str, settings: Mapping[str, Any], commit: str | None) -> None:
     """Raises a UserError for a family, or settings, that this version does not have in this form."""
     written = f"; it was written by commit {commit[:12]}" if commit else ""
-    families = {family.lower(): family for family in MODELS}
-    if name not in families:
-        raise UserError(f"{unknown_choice('its family', name, families)}{written}")
-    own = [field.name for field in dataclasses.fields(MODELS[families[name]].Config)]
+    owners = {owner.lower(): owner for owner in configuration.OWN}
+    if name not in owners:
+        raise UserError(f"{unknown_choice('its family', name, owners)}{written}")
+    own = [field.name for field in dataclasses.fields(configuration.OWN[owners[name]])]
     for setting in settings:
         if setting not in own:
-            raise UserError(f"{unknown_choice(f'its setting of {families[name]}', setting, own)}{written}")
+            raise UserError(f"{unknown_choice(f'its setting of {owners[name]}', setting, own)}{written}")
     for setting in own:
         if setting not in settings:
-            raise UserError(f"its {families[name]} has no {setting}, which this version needs{written}")
+            raise UserError(f"its {owners[name]} has no {setting}, which this version needs{written}")
 
 
 def _is_one_place(one: str, other: str) -> bool:

@@ -127,7 +127,9 @@ def losses_to_rivals(assessments: Sequence[Assessment], kind: Kind, floor: Floor
             better = [name for name, value in worst.items() if value < own]
             if better:
                 label = metrics.METRICS[kind.main].label
-                remarks[entry.name] = f"▼ loses to {' and '.join(better)} by {label}"
+                more = f" and {len(better) - 1} more" if len(better) > 2 else ""
+                named = min(better, key=worst.get) + more if more else " and ".join(better)
+                remarks[entry.name] = f"▼ loses to {named} by {label}"
     return remarks
 
 

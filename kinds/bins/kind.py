@@ -9,6 +9,7 @@ from core.errors import UserError
 from kinds.contract import Divergence, Judge, Target
 from kinds.exact import checked, has_divergence, log_q
 from kinds.exact import of_masses as masses_divergence
+from kinds.real import tables
 from kinds.real.cells import Cells, binning
 from kinds.real.kind import KIND as REAL
 from kinds.real.scene import total_variation
@@ -72,6 +73,8 @@ def words(target: Target, config: Any) -> str:
 # Cells, scores and pictures are those of a line.
 KIND = REAL._replace(
     name="bins",
+    continuous=False,
+    read_probabilities=tables.read_probabilities,
     targets={},
     with_bins="",
     adapt=lambda target, config: with_bins(target, config.num_bins),

@@ -11,9 +11,9 @@ import numpy as np
 
 from core.errors import UserError
 from core.wording import cut
+from kinds import files
 
 MAX_LINE = 4096  # letters of a line
-MAX_NUMBERS = 10_000_000  # in a table
 _HEAD = 1000  # lines by which a file's form is known
 _THOUSANDS = re.compile(r"[+-]?\d{1,3},\d{3}\.\d+")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -102,8 +102,8 @@ def _lines(text: TextIO, place: str) -> Iterator[str]:
         if len(line) > MAX_LINE:
             raise UserError(f"{place}: line {i} has more than {MAX_LINE} letters; a row is 1 or 2 numbers on its line")
         n += max(line.count(","), line.count(";")) + 1
-        if n > MAX_NUMBERS:
-            most = f"{MAX_NUMBERS:,}".replace(",", " ")
+        if n > files.MAX_NUMBERS:
+            most = f"{files.MAX_NUMBERS:,}".replace(",", " ")
             raise UserError(f"{place} has too many numbers: at most {most} are read; keep fewer rows")
         yield line
 

@@ -8,7 +8,7 @@ import numpy as np
 import metrics
 from kinds.contract import Kind, Target
 from kinds.exact import has_divergence
-from kinds.real import targets
+from kinds.real import tables, targets
 from kinds.real.closing import make_closing
 from kinds.real.exact import divergence
 from kinds.real.judging import N_FLOOR_DRAWS, make_judge
@@ -40,6 +40,11 @@ def describe(target: Target) -> dict[str, Any]:
 
 KIND = Kind(
     name="real",
+    settings=None,
+    continuous=True,
+    files=lambda config: {config.custom_file: "CUSTOM_FILE"} if config.target_type == "CUSTOM" else {},
+    read_samples=tables.read_samples,
+    read_probabilities=None,
     targets=targets.TARGETS,
     check=targets.check,
     n_columns=targets.n_columns,
@@ -52,6 +57,16 @@ KIND = Kind(
     adapt=lambda target, config: target,
     main="kld",
     followed=("kld", "wasserstein"),
+    reported=(
+        "kld",
+        "wasserstein",
+        "kl_exact",
+        "wasserstein_exact",
+        "mmd2",
+        "classifier_accuracy",
+        "modes_covered",
+        "high_quality",
+    ),
     exact="kl_exact",
     n_floor_draws=N_FLOOR_DRAWS,
     judge=make_judge,

@@ -1,42 +1,64 @@
-"""Tables of samples in files: read without trusting them, and split into a training and a held-out part."""
+"""Tables of one or two columns in files: read without trusting them."""
 
-import contextlib
-import itertools
-import math
 import os
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from core import trust
-from core.errors import UserError, check_path, nearest_choice
+from core.errors import UserError
 from core.wording import cut
+from kinds.contract import Target
+from kinds.files import MAX_BYTES, MIN_ROWS, Table, array_of, as_probabilities, check_is_file, count_of
 from kinds.real import csv_tables
 
-TRAIN_SHARE = 0.7  # the rest is held out and is what the metrics see
-MIN_ROWS = 20
-MAX_BYTES = 2**29  # of its file
-_MOST_SIBLINGS = 1000  # among which a name that is missing may have been meant
-
-
-class Table(NamedTuple):
-    """What a file of numbers holds."""
-
-    rows: np.ndarray  # [N, D] float64, every entry finite, D in {1, 2}
-    notes: tuple[str, ...]  # how it was read, where that is not the only way
+_ENDINGS = (".npy", ".csv")
 
 
 def notes_of(table: Table, place: str) -> tuple[str, ...]:
     """What is said of a table that has been read: its size, and how."""
     n_rows, n_columns = table.rows.shape
-    size = f"{_count(n_rows)} rows of {n_columns} column{'s' if n_columns > 1 else ''}"
+    size = f"{count_of(n_rows)} rows of {n_columns} column{'s' if n_columns > 1 else ''}"
     return (f"{place}: {'; '.join((size, *table.notes))}",)
 
 
 def read_rows(path: str, what: str) -> np.ndarray:
     """The rows of `read_table`."""
     return read_table(path, what).rows
+
+
+def read_samples(path: str, what: str, target: Target, config: Any) -> Table:
+    """Reads samples from elsewhere: rows in the target's units, and what is to be said of how they were read.
+
+    Raises:
+      UserError: they cannot be read, have another number of columns than the target, or numbers beyond float32.
+    """
+    del config
+    read = read_table(path, what)
+    rows, place = read.rows, f"{what} {path!r}"
+    if rows.shape[1] != target.dim:
+        raise UserError(
+            f"{place} has {rows.shape[1]} columns, but {target.name} has {target.dim}; it needs rows of {target.dim}"
+        )
+    if len(rows) >= MIN_ROWS and np.abs(rows).max() > 1e18:
+        raise UserError(f"{place} has numbers of {np.abs(rows).max():.3g}, beyond float32's reach")
+    return Table(rows, notes_of(read, place))
+
+
+def read_probabilities(path: str, what: str, target: Target, config: Any) -> np.ndarray:
+    """Reads the probabilities of NUM_BINS cells, [NUM_BINS] float64.
+
+    Raises:
+      UserError: they cannot be read, or are none.
+    """
+    del target
+    table = read_rows(path, what)
+    if table.shape != (config.num_bins, 1):
+        raise UserError(
+            f"{what} {path!r} holds {table.size} numbers in {len(table)} rows: it needs NUM_BINS = "
+            f"{config.num_bins} probabilities, one a row"
+        )
+    return as_probabilities(table[:, 0], f"{what} {path!r}")
 
 
 def read_table(path: str, what: str) -> Table:
@@ -53,9 +75,8 @@ def read_table(path: str, what: str) -> Table:
     if not str(path):
         raise UserError(f"{what} is empty: name a .npy or .csv file of 1 or 2 columns")
     path = os.fspath(path)
-    check_path(what, path)
+    check_is_file(path, what, _ENDINGS)
     place = f"{what} {path!r}"
-    _check_is_file(path, place)
     try:
         with trust.opened(path) as file:
             size = trust.size_of(file)
@@ -63,11 +84,11 @@ def read_table(path: str, what: str) -> Table:
                 raise UserError(f"{place} is empty: it needs rows of 1 or 2 numbers")
             if size > MAX_BYTES:
                 raise UserError(
-                    f"{place} has {_count(size >> 20)} MiB: at most {MAX_BYTES >> 20} are read; keep one row in "
-                    f"{_count(-(-size // MAX_BYTES))}"
+                    f"{place} has {count_of(size >> 20)} MiB: at most {MAX_BYTES >> 20} are read; keep one row in "
+                    f"{count_of(-(-size // MAX_BYTES))}"
                 )
             is_text = path.lower().endswith(".csv")
-            rows, notes = csv_tables.read(file, place) if is_text else (_of_npy(file, size, place), ())
+            rows, notes = csv_tables.read(file, place) if is_text else (_array(file, size, place), ())
             if is_text and len(rows):
                 _check_shape(rows.shape, place)
             rows = _finite(rows, place, file if is_text else None)
@@ -99,47 +120,8 @@ def _finite(rows: np.ndarray, place: str, text: BinaryIO | None) -> np.ndarray:
     return rows
 
 
-def _check_is_file(path: str, place: str) -> None:
-    """Raises a UserError unless the path leads to a file of one of the two kinds."""
-    file = Path(path)
-    # os.path never raises where a folder cannot be entered or a name is too long.
-    if not os.path.isfile(path):
-        if os.path.isdir(path):
-            raise UserError(f"{place} is not a file but a folder: name a .npy or .csv file in it")
-        if os.path.exists(path):
-            raise UserError(f"{place} is not a file but a pipe or a device: write its rows to a .npy or .csv file")
-        if os.path.islink(path):
-            raise UserError(f"{place} is not a file but a link that leads nowhere: name the file itself")
-        siblings = []
-        with contextlib.suppress(OSError):
-            siblings = [p.name for p in itertools.islice(file.parent.iterdir(), _MOST_SIBLINGS)]
-        siblings = [name for name in siblings if name.lower().endswith((".npy", ".csv"))]
-        raise UserError(f"{place} is not a file{nearest_choice(file.name, siblings)}")
-    if file.suffix.lower() not in (".npy", ".csv"):
-        raise UserError(f"{place} is neither .npy nor .csv: choose one of the two")
-
-
-def _of_npy(file: BinaryIO, size: int, place: str) -> np.ndarray:
-    """The array of a .npy file; read only when its header has proved to fit the file and the limits."""
-    header = trust.read_header(file)
-    if header.dtype.hasobject:
-        raise ValueError("it holds pickled objects, which are never loaded; save a plain array of numbers")
-    if header.dtype.kind not in "fiub":
-        raise UserError(f"{place} holds {cut(str(header.dtype), 60)} entries: it needs real numbers")
-    _check_shape(header.shape, place)
-    there = max(0, size - header.offset)
-    if header.n_bytes > there:
-        raise ValueError(
-            f"its header promises {_count(header.n_bytes)} bytes of numbers, but {_count(there)} follow; save it again"
-        )
-    n = math.prod(header.shape)
-    if n > csv_tables.MAX_NUMBERS:
-        raise _too_many(place, n)
-    if not n:
-        return np.empty(header.shape)
-    file.seek(header.offset)
-    numbers = np.frombuffer(file.read(header.n_bytes), header.dtype, n)
-    return numbers.reshape(header.shape, order="F" if header.fortran_order else "C")
+def _array(file: BinaryIO, size: int, place: str) -> np.ndarray:
+    return array_of(file, size, place, lambda shape: _check_shape(shape, place))
 
 
 def _check_shape(shape: tuple[int, ...], place: str) -> None:
@@ -148,26 +130,6 @@ def _check_shape(shape: tuple[int, ...], place: str) -> None:
         return
     text = cut("×".join(map(str, shape)), 60) or "of a single number"
     raise UserError(f"{place} has shape {text}: it needs rows of 1 or 2 columns")
-
-
-def _too_many(place: str, n: int) -> UserError:
-    """The error for a table of n numbers."""
-    most = csv_tables.MAX_NUMBERS
-    return UserError(
-        f"{place} has {_count(n)} numbers: at most {_count(most)} are read; keep one row in {-(-n // most)}"
-    )
-
-
-def _count(n: int) -> str:
-    """A whole number with spaces between thousands; of one that no file can hold, its size."""
-    return f"{n:,}".replace(",", " ") if n < 10**18 else f"about 10^{math.log10(n):.0f}"
-
-
-def split_rows(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits rows [N, D] at random into a training part (70 %) and a held-out one, as the seed says."""
-    order = np.random.default_rng(seed).permutation(len(rows))
-    n_train = round(TRAIN_SHARE * len(rows))
-    return rows[order[:n_train]], rows[order[n_train:]]
 
 
 def check_columns(rows: np.ndarray, train: np.ndarray, place: str) -> None:

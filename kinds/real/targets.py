@@ -12,11 +12,12 @@ import scipy.stats
 
 from core.errors import UserError
 from kinds.contract import Target
+from kinds.files import MIN_ROWS, split_rows
 from kinds.real import shapes
 from kinds.real.cells import identity, row_masses, standardising, units
 from kinds.real.mixtures import even_mixture, gaussian_mixture
 from kinds.real.quadrature import Parts
-from kinds.real.tables import MIN_ROWS, check_columns, notes_of, read_table, split_rows
+from kinds.real.tables import check_columns, notes_of, read_table
 from kinds.real.truth import Modes, Real, masses_from_cdf, real_target
 
 POISSON_RATE = 4

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_plotting
-from conftest import quick_first, quick_if
+from conftest import NUMBERS, quick_first, quick_if
 from test_plotting import collisions, opened, texts
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
@@ -138,7 +138,7 @@ FEW = "GAN", "VAE", "RBM"
     [
         quick_if(names is FEW, *case, names, id=f"{kind} of {len(names)}")
         for kind, case in (("some", SOME), ("all", ALL))
-        for names in (FEW, tuple(MODELS))
+        for names in (FEW, tuple(NUMBERS))
     ],
 )
 def test_every_picture_says_what_has_diverged(fields, at_steps, names, make_config, tmp_path, shown):

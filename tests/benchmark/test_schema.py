@@ -19,13 +19,13 @@ from benchmark.engine import devices
 from benchmark.files import results
 from benchmark.run import replay
 from core import storage
-from models import MODELS
+from kinds.registry import KINDS
 
 SCHEMA = replay.validator().schema
 # Keys that a report may lack, and values that it may not know, as ways to them.
 OPTIONAL = re.compile(
     r"provenance\.inputs\..*|provenance\.environment\.variables\.\w+"
-    rf"|config\.({'|'.join(MODELS).lower()})(\.\w+)?"
+    rf"|config\.({'|'.join(configuration.OWN).lower()})(\.\w+)?"
     r"|metric_seconds\.\w+|floor\.(?!(kld|wasserstein)$)\w+|(.*\.)?floor\.\w+\.quantiles"
     r"|(models|external)\.\w+|external\.\w+\.floor\.\w+|models\.\w+\.history\.(?!(step|kld|wasserstein)$)\w+"
 )
@@ -53,19 +53,19 @@ def report(make_config):
     made["metric_seconds"] = dict.fromkeys(("wasserstein_exact", "mmd2", "modes", "classifier_accuracy"), 0.5)
     summary, floor = made["models"]["RBM"]["final"]["kld"], made["floor"]["kld"]
     plain = {part: value for part, value in floor.items() if part != "quantiles"}
-    made["floor"] = {name: floor if name == "kld" else plain for name in metrics.METRICS}
+    made["floor"] = {name: floor if name == "kld" else plain for name in KINDS["real"].reported}
     parts = {"train": -1.0, "held_out": -2.0}
     for model in made["models"].values():
-        model["final"] = {name: model["final"][name] or summary for name in metrics.METRICS}
+        model["final"] = {name: model["final"].get(name) or summary for name in KINDS["real"].reported}
         model |= {"log_prob_kind": "exact", "log_likelihood": [parts] * 2}
         model["memorisation"] = [{"train": 0.1, "held_out": 0.2}] * 2
     one = {"median": 0.02, "low": 0.02, "high": 0.02, "seeds": [0.02]}
     made["external"]["QCBM"] = {
         "n_params": None,
         "n_samples": 64,
-        "final": {name: one if name != "kl_exact" else None for name in metrics.METRICS},
+        "final": {name: one if name != "kl_exact" else None for name in KINDS["real"].reported},
         "memorisation": [{"train": 0.1, "held_out": 0.2}],
-        "floor": {name: plain for name in metrics.METRICS if name != "kl_exact"},
+        "floor": {name: plain for name in KINDS["real"].reported if name != "kl_exact"},
     }
     # Nothing of it is shared any more.
     made = json.loads(json.dumps(made))
@@ -138,13 +138,15 @@ def test_nothing_else_may_be_there(of_one_family):
 def test_every_value_has_its_type_and_exactly_what_may_be_null_may_be_null(of_one_family):
     report = of_one_family
     for path, value in places(report):
+        # Own settings may be of any type: their Config knows which.
+        is_setting = path[:1] == ("config",) and len(path) > 2 and path[1] in map(str.lower, configuration.OWN)
         if isinstance(value, dict | list):
-            assert not is_valid(changed(report, path, 3)), path
+            assert is_setting or not is_valid(changed(report, path, 3)), path
             continue
         for other in ([], {}):
             assert not is_valid(changed(report, path, other)), path
         # A family's own settings may be of any type: its Config knows which.
-        is_setting = path[0] == "config" and path[1] in map(str.lower, MODELS)
+        is_setting = path[0] == "config" and path[1] in map(str.lower, configuration.OWN)
         if value is not None and not is_setting:
             assert not is_valid(changed(report, path, 3.5 if isinstance(value, str) else "1")), path
         assert is_valid(changed(report, path, None)) == is_among(path, NULL), path
@@ -214,10 +216,11 @@ def test_a_negative_estimate_is_none_of_these(report):
 
 def test_it_has_the_program_s_names():
     constants = {field.name for field in dataclasses.fields(configuration.BenchmarkConfig)}
-    assert set(SCHEMA["properties"]["config"]["properties"]) == constants - set(map(str.lower, MODELS))
-    finals = SCHEMA["properties"]["models"]["additionalProperties"]["properties"]["final"]
-    assert list(finals["properties"]) == finals["required"] == list(metrics.METRICS)
-    assert list(SCHEMA["properties"]["floor"]["properties"]) == list(metrics.METRICS)
+    assert set(SCHEMA["properties"]["config"]["properties"]) == constants - set(map(str.lower, configuration.OWN))
+    assert list(SCHEMA["$defs"]["final"]["properties"]) == list(metrics.METRICS)
+    assert list(SCHEMA["$defs"]["floors"]["properties"]) == list(metrics.METRICS)
+    assert SCHEMA["$defs"]["finalOfNumbers"]["required"] == list(KINDS["real"].reported)
+    assert {name for kind in KINDS.values() for name in kind.reported} == set(metrics.METRICS)
     parts = SCHEMA["properties"]["provenance"]["properties"]
     environment = parts["environment"]["properties"]
     assert set(environment["flags"]["properties"]) == set(devices._FLAGS)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 import report_schema
-from conftest import quick_if
+from conftest import NUMBERS, quick_if
 from PIL import Image
 from scipy import stats
 from sklearn.datasets import load_iris
@@ -104,7 +104,7 @@ def arguments(case, families, out_dir="out"):
     [quick_if(n in QUICK, n, id=" ".join(case[::2])) for n, case in enumerate(CASES)],
 )
 def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number, iris, tmp_path):
-    families = list(MODELS) if number in ALL_FAMILIES else [list(MODELS)[number % len(MODELS)]]
+    families = NUMBERS if number in ALL_FAMILIES else [NUMBERS[number % len(NUMBERS)]]
     args = arguments(CASES[number], families)
     assert script.main(args) == 0
 

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from conftest import quick_if
+from conftest import NUMBERS, quick_if
 
 import models
 from benchmark.engine import programs
@@ -40,7 +40,7 @@ def trained(make_config):
     return run
 
 
-@pytest.mark.parametrize("family", [quick_if(name == "GAN", name) for name in MODELS])
+@pytest.mark.parametrize("family", [quick_if(name == "GAN", name) for name in NUMBERS])
 @pytest.mark.shipped_compilation
 def test_numbers_are_arguments_and_no_bit_depends_on_it(trained, family):
     first = trained(family)
@@ -103,7 +103,7 @@ def test_every_traceable_setting_is_a_float_of_the_configuration(family):
 
 
 @pytest.mark.parametrize("event", [("1D_TRIMODAL", 6), ("1D_TRIMODAL", 0), ("2D_GMM", 0)], ids=str)
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("family", NUMBERS)
 def test_every_traceable_setting_can_be_on_whatever_the_events(make_config, family, event):
     target_type, num_bins = event
     config = make_config(target_type=target_type, num_bins=num_bins, parameter_budget=150, models=(family,))

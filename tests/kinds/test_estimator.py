@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import NUMBERS, small_config
 from divergences import kl_exact
 
 import metrics
@@ -42,7 +42,7 @@ def built(name, kind):
 
 
 # What has a density, of which there is something to know but from samples.
-CASES = [(name, kind) for name, kind in itertools.product(MODELS, KINDS) if built(name, kind)[2].log_prob]
+CASES = [(name, kind) for name, kind in itertools.product(NUMBERS, KINDS) if built(name, kind)[2].log_prob]
 
 # One training a case, shared by its tests on one worker; compiled as shipped, since quadrature takes long otherwise.
 pytestmark = [pytest.mark.shipped_compilation, pytest.mark.slow]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
-from conftest import quick_if
+from conftest import NUMBERS, quick_if
 from divergences import kl_exact
 
 from kinds.real.cells import score_cells
@@ -89,7 +89,7 @@ def test_it_is_none_without_a_density_on_either_side(make_config):
 
 
 @pytest.mark.parametrize(
-    ("name", "num_bins"), [quick_if(i % 2 == bool(n), name, n) for i, name in enumerate(MODELS) for n in (0, 9)]
+    ("name", "num_bins"), [quick_if(i % 2 == bool(n), name, n) for i, name in enumerate(NUMBERS) for n in (0, 9)]
 )
 def test_families_with_a_density_have_a_positive_finite_divergence(name, num_bins, make_config):
     config = make_config(target_type="1D_TRIMODAL", num_bins=num_bins, parameter_budget=150, hidden_layers=1)

@@ -27,6 +27,7 @@ from benchmark.asked.config import from_constants
 from benchmark.run import checks
 from core import places
 from core.errors import UserError
+from kinds import files as file_limits
 from kinds.real import csv_tables, tables
 from targets import make_target
 
@@ -253,6 +254,7 @@ def test_probabilities_beyond_all_numbers_are_refused_and_not_warned_of(tmp_path
 # It may take 400 MiB beyond what Python and its libraries take.
 CHILD = """
 import resource, sys
+from kinds import files as file_limits
 from kinds.real import csv_tables, tables
 from core.errors import UserError
 pages = int(open("/proc/self/statm").read().split()[0])
@@ -327,7 +329,7 @@ def test_a_pipe_that_comes_between_two_looks_is_not_waited_for(tmp_path, monkeyp
 
 @pytest.mark.parametrize("columns", [1, 2])
 def test_at_most_so_many_numbers_are_read(tmp_path, columns, monkeypatch):
-    monkeypatch.setattr(csv_tables, "MAX_NUMBERS", 60)
+    monkeypatch.setattr(file_limits, "MAX_NUMBERS", 60)
     rows = np.arange(60.0).reshape(-1, columns)
     more = np.r_[rows, rows[:1]]
     for name, has in (("rows.npy", f"{more.size} numbers"), ("rows.csv", "too many numbers")):

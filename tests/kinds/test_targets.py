@@ -14,9 +14,10 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 import targets
 from core import prng
 from core.errors import UserError
+from kinds import files
 from kinds.real import tables
 from kinds.real.cells import Cells, score_cells
-from kinds.real.targets import DEFAULT_MIXTURE
+from kinds.real.targets import DEFAULT_MIXTURE, LINES, PLANES
 from metrics import cell_counts
 from targets import make_target
 
@@ -44,7 +45,7 @@ POISSON = scipy.stats.poisson(4, loc=-4)
 
 # Their densities are known to test_shapes.py.
 SHAPES = ["2D_MOONS", "2D_CIRCLES", "2D_SPIRALS", "2D_PINWHEEL", "2D_CHECKERBOARD"]
-EXACT = [name for name in targets.TARGETS if name not in ("CUSTOM", *SHAPES)]
+EXACT = [name for name in (*LINES, *PLANES) if name not in SHAPES]
 ONE_D = [*MIXTURES_1D, "1D_BETA", "1D_POISSON"]
 DENSITIES_1D = [*MIXTURES_1D, "1D_BETA"]
 # A strongly correlated component, a narrow one beside a wide one, and unequal weights.
@@ -615,7 +616,7 @@ def test_custom_splits_all_rows_by_the_seed_alone(make, iris):
 
 def test_the_two_parts_are_disjoint():
     """On rows that are all different, which those of the iris table are not."""
-    train, held_out = tables.split_rows(np.arange(40.0)[:, None], 3)
+    train, held_out = files.split_rows(np.arange(40.0)[:, None], 3)
     assert (len(train), len(held_out)) == (28, 12)
     assert not set(train.ravel()) & set(held_out.ravel())
 

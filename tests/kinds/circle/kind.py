@@ -215,6 +215,12 @@ def scene_of(target: Target, judge: Judge, config: Any) -> TargetPicture:
 
 KIND = Kind(
     name="circle",
+    settings=None,
+    continuous=True,
+    files=lambda config: {},
+    read_samples=None,
+    read_probabilities=None,
+    reported=("kld", "kl_exact"),
     targets={"CIRCLE_WRAPPED_NORMAL": wrapped_normal, "CIRCLE_VON_MISES": von_mises},
     check=lambda config: None,
     n_columns=lambda config: 1,

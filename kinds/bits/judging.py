@@ -1,0 +1,189 @@
+"""What scores strings of bits: exactly where a model has probabilities, by the histogram of a sample everywhere.
+
+A sample of m strings leaves most of 2ⁿ states empty, and its histogram's KLD says little where 2ⁿ is far above m: it
+stands beside the exact divergence, and its floor says how much is the sample's own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+import metrics
+from kinds.bits import generalisation
+from kinds.bits.hamming import mmd2_to, spin_moments
+from kinds.bits.rivals import moments
+from kinds.bits.truth import Bits, numbers_of, shown
+from kinds.contract import Closing, Divergence, Floor, Judge, Scorer, Target, floor_of
+from kinds.exact import checked, has_divergence, log_q
+from kinds.exact import of_masses as masses_divergence
+
+N_FLOOR_DRAWS = 200
+N_FLOOR_QUANTILES = 41
+N_CLOSING_DRAWS = 50  # behind the floors of what is scored once
+_WHOLE = 4096  # strings that are not padded to a size that other targets share
+_EXACT = Floor(0.0, 0.0, 0.0, 0.0)
+
+
+def shown_masses(masses: np.ndarray, truth: Bits) -> np.ndarray:
+    """Masses [2ⁿ] as panels show them: those of the strings of `shown`, and the sum of the others [K + 1]."""
+    chosen = masses[shown(truth)]
+    return np.append(chosen, max(masses.sum() - chosen.sum(), 0.0))
+
+
+def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Judge:
+    """The exact divergence and total variation, and the KLD of a histogram with its floor.
+
+    Args:
+      target: of this kind.
+      config: the run's configuration.
+      n_samples: strings of a sample; None: config.n_eval_samples.
+    """
+    truth: Bits = target.truth
+    n = n_samples or config.n_eval_samples
+
+    def counts_of(x):
+        return metrics.cell_counts(numbers_of(x), 2**truth.n)
+
+    def score_against(x, p):
+        return {"kld": float(metrics.kld(p, counts_of(x), config.kld_epsilon))}
+
+    if target.empirical:
+        # A split of its own a draw: which strings were held out is part of what a perfect score depends on.
+        table = np.concatenate([target.train_rows, target.held_out_rows])
+
+        def perfect(i):
+            generator = np.random.default_rng([config.seed, 1, i])
+            train, held_out = np.split(generator.permutation(table), [len(target.train_rows)])
+            return train[generator.integers(len(train), size=n)], held_out
+
+    else:
+
+        @jax.jit
+        def draw(i):
+            key_floor = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 1)
+            return target.sample(jax.random.fold_in(key_floor, i), n)
+
+        def perfect(i):
+            return np.asarray(draw(i)), None
+
+    def score_perfect(i):
+        x, held_out = perfect(i)
+        return score_against(x, truth.p if held_out is None else counts_of(held_out) / len(held_out))["kld"]
+
+    floor = floor_of([score_perfect(i) for i in range(N_FLOOR_DRAWS)], N_FLOOR_QUANTILES)
+    scorer = Scorer(
+        n,
+        target.codec.decode,
+        False,
+        ("kld",),
+        lambda x: score_against(x, truth.p),
+        keep=lambda x: shown_masses(counts_of(x) / len(x), truth),
+        exact_metrics=("kl_exact", "tv_exact"),
+        exact=lambda model, state: exact_scores(model, state, target),
+    )
+    return Judge(
+        scorer,
+        {"kl_exact": _EXACT, "tv_exact": _EXACT, "kld": floor},
+        {"kl_exact": "exact KL (nats)", "tv_exact": "exact total variation", "kld": "KLD of samples (nats)"},
+        perfect,
+        masses=shown_masses(truth.p, truth),
+        shown=lambda masses: shown_masses(masses, truth),
+    )
+
+
+def exact_scores(model: Any, state: Any, target: Target) -> Mapping[str, float]:
+    """KL(p ‖ q) and total variation of a trained model, without a sample; empty where it has no probabilities."""
+    if not has_divergence(model, target):
+        return {}
+    truth: Bits = target.truth
+    log_masses = _log_masses(model, state, truth)
+    return {
+        "kl_exact": _divergence(model, state, truth, log_masses).value,
+        "tv_exact": total_variation(truth, np.exp(log_masses)),
+    }
+
+
+def divergence(model: Any, state: Any, target: Target) -> Divergence | None:
+    """KL(p ‖ q) in nats by enumeration of the strings that p has; None where it is not defined."""
+    if not has_divergence(model, target):
+        return None
+    truth: Bits = target.truth
+    return _divergence(model, state, truth, _log_masses(model, state, truth))
+
+
+def total_variation(truth: Bits, q: np.ndarray) -> float:
+    """½ Σ |p − q| over all strings, of masses q [S] of those that p has: the others have what these leave of 1."""
+    p = truth.p[truth.support]
+    return float(np.abs(p - q).sum() + max(1 - q.sum(), 0.0)) / 2
+
+
+def _log_masses(model: Any, state: Any, truth: Bits) -> np.ndarray:
+    rows = _support_rows(truth)
+    return log_q(model, state, rows, *([(len(rows),)] if len(rows) <= _WHOLE else []))
+
+
+def _support_rows(truth: Bits) -> np.ndarray:
+    support = truth.support
+    return (support[:, None] >> np.arange(truth.n - 1, -1, -1) & 1).astype(np.float64)
+
+
+def _divergence(model: Any, state: Any, truth: Bits, log_masses: np.ndarray) -> Divergence:
+    p = truth.p[truth.support]
+
+    def of(other):
+        return masses_divergence(p, log_masses if other is model else _log_masses(other, state, truth))
+
+    # Where a rule may be too coarse it is looked at where most of the probability is.
+    most = np.argsort(-p, kind="stable")[:4096]
+    return checked(model, state, of, _support_rows(truth)[most], p[most] / p[most].sum())
+
+
+def make_closing(target: Target, config: Any, judge: Judge) -> Closing:
+    """MMD² by the Hamming distance, errors of moments, and on a target with a valid set what is made of it."""
+    truth: Bits = target.truth
+    mmd2 = mmd2_to(truth.p, truth.n)
+    error = moment_errors(truth)
+    generalise = generalisation.scorer(target)
+    seconds: dict[str, float] = {}
+
+    def score(x):
+        shares = metrics.cell_counts(numbers_of(x), 2**truth.n) / len(x)
+        return {"mmd2": mmd2(shares, len(x)), **error(shares), **generalise(x)}
+
+    draws = [score(judge.perfect(N_FLOOR_DRAWS + i)[0]) for i in range(N_CLOSING_DRAWS)]
+    floors = {
+        name: floor_of([draw[name] for draw in draws])
+        for name in metrics.METRICS
+        if name in draws[0] and not any(np.isnan(draw[name]) for draw in draws)
+    }
+    return Closing(lambda x: {name: value for name, value in score(x).items() if name in floors}, floors, seconds)
+
+
+def moment_errors(truth: Bits):
+    """(shares [2ⁿ]) -> the largest error of a spin's mean, and of a pair's covariance."""
+    means, covariances = spin_moments(*moments(truth.p, truth.n))
+
+    def errors(shares):
+        own_means, own_covariances = spin_moments(*moments(shares, truth.n))
+        return {
+            "mean_error": float(np.abs(own_means - means).max()),
+            "pair_error": float(np.abs(own_covariances - covariances).max()),
+        }
+
+    return errors
+
+
+def of_masses(q: np.ndarray, target: Target, judge: Judge) -> dict[str, float | None]:
+    """Scores of exact probabilities q [2ⁿ]: no sample. Against strings held out nothing is exact but the counting."""
+    truth: Bits = target.truth
+    on_support = q[truth.support]
+    with np.errstate(divide="ignore"):
+        exact = masses_divergence(truth.p[truth.support], np.log(on_support)).value
+    return {
+        "kl_exact": exact,
+        "tv_exact": total_variation(truth, on_support),
+        "mmd2": mmd2_to(truth.p, truth.n)(q, None),
+        **moment_errors(truth)(q),
+    }

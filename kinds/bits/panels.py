@@ -1,0 +1,96 @@
+"""Panels of the comparison and the timeline: probabilities of the likeliest strings, target and every entry."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from core.drawing import figures, scales
+from core.drawing.figures import FLOOR_COLOUR, TARGET_COLOUR
+from kinds.bits.pictured import BitsPicture
+
+_MOST_LABELLED = 16
+
+
+def label_strings(ax: Axes, scene: BitsPicture) -> None:
+    """Writes the strings under an axis of their places, where there is room, and says where the valid ones end."""
+    n = len(scene.strings)
+    ax.set_xlim(-0.7, n - 0.3)
+    ax.grid(False, axis="x")
+    if n <= _MOST_LABELLED:
+        words = ["".join(str(int(bit)) for bit in row) for row in scene.strings]
+        ax.set_xticks(range(n), words, rotation=90, fontsize=8, family="monospace")
+    else:
+        scales.round_ticks(ax.xaxis)
+    if scene.valid is not None and scene.valid.any() and not scene.valid.all():
+        ax.axvline(scene.valid.sum() - 0.5, color=FLOOR_COLOUR, lw=1.2, ls=":", zorder=1.5)
+
+
+class BitPanels:
+    """Bars of the strings that are shown, the likeliest first, and what the others have together in words."""
+
+    flat = True
+    side = 2.9  # inches
+
+    def __init__(
+        self, scene: BitsPicture, frames: Sequence[Mapping[str, np.ndarray]], exactly: Mapping[str, np.ndarray]
+    ):
+        """Takes what `Scorer.keep` leaves of samples [K + 1] of every frame, and the same of exact probabilities."""
+        self.scene, self.known = scene, dict(exactly)
+        self.sampled = bool(frames[0])
+        self.shares = [{name: np.nan_to_num(q) for name, q in {**samples, **exactly}.items()} for samples in frames]
+        tallest = scene.masses[:-1].max()
+        peak = max((q[:-1].max() for frame in self.shares for q in frame.values()), default=0.0)
+        # A collapsed model's spike must not flatten everyone else: it is cut, and the panel says so.
+        self.top = max(tallest, min(peak, 1.6 * tallest)) * 1.06
+        self.movers, self.rest = {}, {}
+
+    def note(self, frame: int, entry: str) -> str:
+        """What a panel cannot show of an entry: the probability of the other strings, and what is cut."""
+        q = self.shares[frame][entry]
+        parts = []
+        if len(self.scene.strings) < self.scene.n_states:
+            parts.append(f"other strings {q[-1]:.2g} (target {self.scene.masses[-1]:.2g})")
+        if q[:-1].max() > self.top:
+            parts.append(f"peak {q[:-1].max():.2g} cut")
+        return " · ".join(parts)
+
+    def spare(self, second_line: bool) -> float:
+        """By how many inches a row of panels may be lower."""
+        del second_line
+        return 0.0
+
+    def draw(self, ax: Axes, entry: str | None, colour: str) -> None:
+        """Draws an entry of the first frame."""
+        n = len(self.scene.strings)
+        edges = np.arange(n + 1) - 0.5
+        q = self.scene.masses if entry is None else self.shares[0][entry]
+        shade = FLOOR_COLOUR if entry is None else colour
+        self.movers[entry] = ax.stairs(q[:-1], edges, fill=True, color=shade, alpha=0.6, lw=0, zorder=2)
+        ax.stairs(self.scene.masses[:-1], edges, color=TARGET_COLOUR, lw=1.5, zorder=3)
+        label_strings(ax, self.scene)
+        ax.set_ylim(0, self.top)
+
+    def axis_words(self) -> tuple[str, str]:
+        """What the axes are."""
+        return self.scene.words, "probability"
+
+    def move(self, frame: int, entry: str) -> None:
+        """Shows an entry of another frame in its panel."""
+        self.movers[entry].set_data(self.shares[frame][entry][:-1])
+
+    def legend(self, fig: Figure, last: Axes) -> None:
+        """Says what is drawn."""
+        del last
+        what = "share of the strings held out" if self.scene.empirical else "exact probability"
+        entries = {f"target: {what}": Line2D([], [], color=TARGET_COLOUR, lw=1.5)}
+        of_known = f", but exact probabilities of {' and '.join(self.known)}" if self.known else ""
+        drawn = f"samples{of_known}" if self.sampled else "exact probabilities"
+        entries[f"filled: {drawn}"] = Patch(fc="#B0B0B0")
+        valid = self.scene.valid
+        if valid is not None and valid.any() and not valid.all():
+            entries["right of it: not valid"] = Line2D([], [], color=FLOOR_COLOUR, lw=1.2, ls=":")
+        figures.figure_legend(fig, entries)

@@ -1,0 +1,97 @@
+"""What pictures show of a target over strings of bits, as plain arrays that can be sent to another process."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from core.drawing.scenes import Curve
+from kinds.bits.truth import Bits, rows_of, shown
+from kinds.contract import Judge, Showing, Target
+
+_VIEWS = "kinds.bits.views"
+
+
+class BitsPicture(NamedTuple):
+    """What pictures show of a target; K strings of all 2ⁿ, the likeliest first."""
+
+    name: str
+    strings: np.ndarray  # [K, n] of zeros and ones
+    masses: np.ndarray  # [K + 1], the exact probability of each, and of all others together
+    lattice: tuple[int, int] | None  # rows and columns of a string, where it is a lattice
+    valid: np.ndarray | None  # [K] bool, whether each is a right string; None: the target has no such set
+    n_states: int
+    empirical: bool = False  # the masses are shares of strings held out
+
+    panels = "kinds.bits.panels.BitPanels"
+
+    @property
+    def energy(self) -> np.ndarray:
+        """−ln p [K], infinite where there is no probability."""
+        with np.errstate(divide="ignore"):
+            return -np.log(self.masses[:-1])
+
+    @property
+    def words(self) -> str:
+        """What an axis over the strings says."""
+        if len(self.strings) == self.n_states:
+            return f"all {self.n_states} strings, the likeliest first"
+        return f"the {len(self.strings)} likeliest strings of {self.n_states:,}".replace(",", " ")
+
+
+class ManifoldPicture(NamedTuple):
+    """What one or two latents decode to, any others at 0."""
+
+    z: np.ndarray  # [g], the values of each
+    mean: np.ndarray  # [g (z₂), g (z₁), n], or [g, n] of one: the probability of every bit; all NaN: diverged
+    rate: float  # nats: KL(q(z|x) ‖ p(z)), its mean over strings of the target
+    more: int  # latents beyond two
+
+
+class DiscriminatorPicture(NamedTuple):
+    """What a discriminator says."""
+
+    curves: Mapping[str, Curve]  # `d_real` and `d_fake`, the mean D on the target's strings and on generated ones
+    equilibrium: float
+    d: np.ndarray  # [K], of the strings that are shown; all NaN of a model that has diverged
+
+
+def scene_of(target: Target, judge: Judge, config: Any) -> BitsPicture:
+    """The target in the form that its pictures take."""
+    del config
+    truth: Bits = target.truth
+    chosen = shown(truth)
+    return BitsPicture(
+        name=target.name,
+        strings=rows_of(chosen, truth.n),
+        masses=judge.masses,
+        lattice=truth.lattice,
+        valid=None if truth.valid is None else truth.valid[chosen],
+        n_states=2**truth.n,
+        empirical=target.empirical,
+    )
+
+
+def _latent_sweep(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: BitsPicture, colour: str):
+    del curves, colour
+    mean = arrays["mean"]
+    # Every sixth of 61 values, so that small images have room.
+    few = np.linspace(0, len(arrays["z"]) - 1, 11).astype(int)
+    thinned = mean[few] if mean.ndim == 2 else mean[np.ix_(few, few)]
+    return ManifoldPicture(arrays["z"][few], thinned, float(arrays["rate"]), int(arrays["more"])), scene
+
+
+def _discriminator(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: BitsPicture, colour: str):
+    return DiscriminatorPicture(curves, float(arrays["equilibrium"]), np.asarray(arrays["d"])), scene, colour
+
+
+def _energy(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: BitsPicture, colour: str):
+    del curves
+    return np.asarray(arrays["energy"]), scene, colour
+
+
+VIEWS = {
+    "latent_sweep": Showing(f"{_VIEWS}.manifold", _latent_sweep, "mean"),
+    "discriminator": Showing(f"{_VIEWS}.discriminator", _discriminator, "d"),
+    "energy": Showing(f"{_VIEWS}.energies", _energy, "energy"),
+}

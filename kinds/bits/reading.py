@@ -1,0 +1,300 @@
+"""Strings of bits, counts and probabilities in files: read without trusting them.
+
+A file of samples is text with a string of zeros and ones a line, or with a bit a column; an `.npy` array of these
+[m, n], or of whole numbers 0 … 2ⁿ − 1 where BITS.samples says so; or JSON that gives each string its count, as circuit
+simulators return it. A file of probabilities has 2ⁿ numbers in the order of the strings' numbers, or is JSON that gives
+each string its own.
+"""
+
+import json
+import re
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from core import trust
+from core.errors import UserError
+from core.wording import cut
+from kinds.bits.settings import MOST_BITS
+from kinds.bits.truth import Bits, bits_target, numbers_of, rows_of
+from kinds.contract import Target
+from kinds.files import MAX_BYTES, MIN_ROWS, Table, array_of, as_probabilities, check_is_file, count_of, split_rows
+
+ENDINGS = (".txt", ".csv", ".npy", ".json")
+_STRING = re.compile(r"[01]+")
+_SEPARATOR = re.compile(r"[,;\s]+")
+_MOST_SHOTS = 10_000_000
+# By how much the other order has to fit better for a word of it, in nats a string.
+_HINT = 0.5
+_LEAST = 1e-12  # what a string without probability is taken to have there
+
+
+class Content(NamedTuple):
+    """What a file holds, as it is written there."""
+
+    rows: np.ndarray | None  # [m, n] of zeros and ones, the first bit as the file has it first
+    numbers: np.ndarray | None  # [m] float64: one number a line, or those of an array
+    table: dict[str, float] | None  # string -> count or probability
+
+
+def read_samples(path: str, what: str, target: Target, config: Any) -> Table:
+    """Reads samples from elsewhere.
+
+    Args:
+      path: of the file.
+      what: what names it, for messages.
+      target: what they are compared with.
+      config: the run's configuration.
+
+    Returns:
+      Rows [m, n] of zeros and ones, bit 0 first, and what is to be said of them.
+
+    Raises:
+      UserError: it cannot be read, or holds anything but strings of n bits.
+    """
+    place = f"{what} {path!r}"
+    rows = _rows(_content(path, what), place, config, target.truth.n)
+    notes = [
+        f"{place}: {count_of(len(rows))} strings of {rows.shape[1]} bits",
+        *_order_hint(rows, target, config, place),
+    ]
+    return Table(rows, tuple(notes))
+
+
+def read_probabilities(path: str, what: str, target: Target, config: Any) -> np.ndarray:
+    """Reads probabilities from elsewhere: [2ⁿ] float64, sum 1, in the order of the strings' numbers.
+
+    Raises:
+      UserError: it cannot be read, or holds anything but 2ⁿ probabilities.
+    """
+    place = f"{what} {path!r}"
+    return _probabilities(_content(path, what), place, config, target.truth.n)
+
+
+def target_of(config: Any) -> Target:
+    """The target of BITS_CUSTOM: strings, of which 30 % are held out and compared with, or exact probabilities.
+
+    Raises:
+      UserError: the file cannot be read, or its strings are none of 2 to 20 bits.
+    """
+    path, what = config.bits.file, "BITS.file"
+    place, content = f"{what} {path!r}", _content(path, what)
+    n = _n_of(content, place, config)
+    if _are_probabilities(content):
+        with np.errstate(divide="ignore"):
+            log_p = np.log(_probabilities(content, place, config, n))
+        return bits_target("BITS_CUSTOM", log_p, words=f"{n} bits, probabilities of a file")
+    rows = _rows(content, place, config, n)
+    if len(rows) < MIN_ROWS:
+        raise UserError(f"{place} has {len(rows)} strings: at least {MIN_ROWS} are needed")
+    if config.n_samples_train > 0:
+        raise UserError(
+            f"N_SAMPLES_TRAIN = {config.n_samples_train} has no meaning with strings of a file, 70 % of which are the "
+            "training set; set N_SAMPLES_TRAIN = 0"
+        )
+    train, held_out = split_rows(rows.astype(np.float32), config.seed)
+    shares = np.bincount(numbers_of(held_out), minlength=2**n) / len(held_out)
+    with np.errstate(divide="ignore"):
+        log_p = np.log(shares)
+    device_rows = jnp.asarray(train)
+
+    def sample(key, n):
+        return device_rows[jax.random.randint(key, (n,), 0, len(train))]
+
+    target = bits_target("BITS_CUSTOM", log_p, words=f"{n} bits of a file", train_rows=train, held_out_rows=held_out,
+                         empirical=True)  # fmt: skip
+    note = (f"{place}: {count_of(len(rows))} strings of {n} bits; scores compare with the frequencies of those held "
+            "out, which a perfect model does not have either")  # fmt: skip
+    return target._replace(sample=sample, notes=(note,))
+
+
+def _content(path: str, what: str) -> Content:
+    check_is_file(path, what, ENDINGS)
+    place = f"{what} {path!r}"
+    try:
+        with trust.opened(path) as file:
+            size = trust.size_of(file)
+            if size == 0:
+                raise UserError(f"{place} is empty: it needs strings of zeros and ones, or probabilities")
+            if size > MAX_BYTES:
+                raise UserError(f"{place} has {size >> 20} MiB: at most {MAX_BYTES >> 20} are read")
+            if path.lower().endswith(".npy"):
+                array = array_of(file, size, place)
+                if array.ndim not in (1, 2):
+                    raise UserError(f"{place} has {array.ndim} axes: it needs one number or one string a row")
+                return Content(array, None, None) if array.ndim == 2 else Content(None, array.astype(float), None)
+            text = file.read().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{place} cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}"
+        ) from None
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{place} cannot be read: {' '.join(str(error).split())}") from None
+    return _of_json(text, place) if path.lower().endswith(".json") else _of_text(text, place)
+
+
+def _of_json(text: str, place: str) -> Content:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{place} is not JSON: {' '.join(str(error).split())}") from None
+    if isinstance(content, list) and content and all(isinstance(each, int | float) for each in content):
+        return Content(None, np.array(content, float), None)
+    if not isinstance(content, dict) or not content:
+        raise UserError(f'{place} holds no strings with numbers, such as {{"0110": 123, "1001": 77}}')
+    table = {}
+    for key, value in content.items():
+        # Simulators write a space between registers.
+        word = key.replace(" ", "")
+        if not _STRING.fullmatch(word):
+            raise UserError(f"{place} has the key {cut(repr(key), 40)}: keys are zeros and ones, such as '0110'")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0 or value == np.inf:
+            raise UserError(
+                f"{place}: {key!r} has {cut(repr(value), 40)}: it needs a count or a probability, 0 or more"
+            )
+        table[word] = table.get(word, 0) + value
+    return Content(None, None, table)
+
+
+def _of_text(text: str, place: str) -> Content:
+    """The lines of a text file; what follows # is a comment."""
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    lines = [(number, line) for number, line in enumerate(lines, 1) if line]
+    if not lines:
+        raise UserError(f"{place} has no strings: at least {MIN_ROWS} are needed")
+    if len(lines) > _MOST_SHOTS:
+        raise UserError(f"{place} has {count_of(len(lines))} lines: at most {count_of(_MOST_SHOTS)} are read")
+    fields = _SEPARATOR.split(lines[0][1])
+    if len(fields) == 1 and (len(fields[0]) < 2 or not _STRING.fullmatch(fields[0])):
+        return Content(None, _numbers(lines, place), None)
+    width = len(fields[0]) if len(fields) == 1 else len(fields)
+    bits = []
+    for number, line in lines:
+        fields = _SEPARATOR.split(line)
+        letters = fields[0] if len(fields) == 1 else "".join(fields)
+        if len(letters) != width or set(letters) - {"0", "1"} or (len(fields) > 1 and len(fields) != width):
+            raise UserError(f"{place}: line {number} is {cut(repr(line), 40)}; every line is {width} zeros and ones, "
+                            "as the first one is")  # fmt: skip
+        bits.append(letters)
+    return Content(np.frombuffer("".join(bits).encode(), np.uint8).reshape(-1, width) - ord("0"), None, None)
+
+
+def _numbers(lines: list[tuple[int, str]], place: str) -> np.ndarray:
+    values = []
+    for number, line in lines:
+        try:
+            values.append(float(line))
+        except ValueError:
+            raise UserError(f"{place}: line {number} is {cut(repr(line), 40)}; it needs zeros and ones, such as 0110, "
+                            "or one number a line") from None  # fmt: skip
+    return np.array(values)
+
+
+def _n_of(content: Content, place: str, config: Any) -> int:
+    """How many bits the strings of a file have that nothing else tells of."""
+    if content.rows is not None:
+        n = content.rows.shape[1]
+    elif content.table is not None:
+        n = len(next(iter(content.table)))
+    elif config.bits.samples == "integers":
+        n = config.bits.n
+    else:
+        n = int(np.log2(len(content.numbers)))
+        if len(content.numbers) != 2**n:
+            raise UserError(f"{place} has {len(content.numbers)} numbers: probabilities are 2ⁿ; for whole numbers that "
+                            'stand for strings set BITS.samples = "integers", and BITS.n')  # fmt: skip
+    if not 2 <= n <= MOST_BITS:
+        raise UserError(f"{place} has strings of {n} bits: 2 to {MOST_BITS} can be counted")
+    return n
+
+
+def _are_probabilities(content: Content) -> bool:
+    if content.table is not None:
+        return bool(np.isclose(sum(content.table.values()), 1, rtol=0, atol=1e-6)) and len(content.table) > 1
+    return content.numbers is not None and bool(np.isclose(content.numbers.sum(), 1, rtol=0, atol=1e-6))
+
+
+def _rows(content: Content, place: str, config: Any, n: int) -> np.ndarray:
+    """Rows [m, n], bit 0 first."""
+    little = config.bits.order == "little"
+    if content.numbers is not None:
+        if config.bits.samples != "integers":
+            raise UserError(f'{place} has one number a row: set BITS.samples = "integers" if they stand for strings of '
+                            f"{n} bits")  # fmt: skip
+        whole = content.numbers == np.round(content.numbers)
+        wrong = np.flatnonzero(~(whole & (content.numbers >= 0) & (content.numbers < 2**n)))
+        if len(wrong):
+            raise UserError(f"{place}: row {wrong[0] + 1} is {content.numbers[wrong[0]]:g}; strings of {n} bits are "
+                            f"the whole numbers 0 … {2**n - 1}")  # fmt: skip
+        rows = rows_of(content.numbers.astype(np.int64), n, np.uint8)
+        # Of a number the most significant bit is what little-endian order calls the last.
+        return rows[:, ::-1] if little else rows
+    if content.table is not None:
+        rows = _of_counts(content.table, place)
+    else:
+        rows = content.rows
+        wrong = np.flatnonzero(~np.isin(rows, (0, 1)).all(axis=1))
+        if len(wrong):
+            raise UserError(f"{place}: row {wrong[0] + 1} holds {cut(str(rows[wrong[0]].tolist()), 60)}; every entry "
+                            "is 0 or 1")  # fmt: skip
+    if rows.shape[1] != n:
+        raise UserError(f"{place} has strings of {rows.shape[1]} bits, but the target has {n}; it needs strings of {n}")
+    rows = rows.astype(np.uint8)
+    return rows[:, ::-1] if little else rows
+
+
+def _of_counts(table: dict[str, float], place: str) -> np.ndarray:
+    lengths = {len(word) for word in table}
+    if len(lengths) > 1:
+        raise UserError(f"{place} has strings of {min(lengths)} and of {max(lengths)} bits: all need the same length")
+    counts = np.array([*table.values()])
+    wrong = np.flatnonzero(counts != np.round(counts))
+    if len(wrong):
+        raise UserError(f"{place}: {[*table][wrong[0]]!r} has {counts[wrong[0]]:g}: counts are whole numbers; "
+                        "for probabilities use EXTERNAL_PROBABILITIES")  # fmt: skip
+    if counts.sum() > _MOST_SHOTS:
+        raise UserError(f"{place} has {count_of(int(counts.sum()))} shots: at most {count_of(_MOST_SHOTS)} are read")
+    words = np.array([[letter == "1" for letter in word] for word in table], np.uint8)
+    return np.repeat(words, counts.astype(np.int64), axis=0)
+
+
+def _probabilities(content: Content, place: str, config: Any, n: int) -> np.ndarray:
+    if content.rows is not None:
+        raise UserError(f"{place} has {content.rows.shape[1]} columns: it needs 2ⁿ = {2**n} probabilities, one a row")
+    if content.table is not None:
+        p = np.zeros(2**n)
+        for word, value in content.table.items():
+            if len(word) != n:
+                raise UserError(f"{place} has a string of {len(word)} bits, {word!r}, but the target has {n}; it needs "
+                                f"strings of {n}")  # fmt: skip
+            p[int(word, 2)] = value
+    else:
+        p = content.numbers
+    if len(p) != 2**n:
+        raise UserError(f"{place} holds {len(p)} numbers: it needs 2ⁿ = {2**n} probabilities, one a row")
+    p = as_probabilities(p, place)
+    return p[_reversed(n)] if config.bits.order == "little" else p
+
+
+def _reversed(n: int) -> np.ndarray:
+    """The number of every string [2ⁿ] read backwards."""
+    return numbers_of(rows_of(np.arange(2**n), n)[:, ::-1])
+
+
+def _order_hint(rows: np.ndarray, target: Target, config: Any, place: str) -> list[str]:
+    """Says so where the strings fit the target much better when they are read from the other end."""
+    truth: Bits = target.truth
+
+    def fit(strings):
+        return float(np.log(np.exp(truth.log_p[numbers_of(strings)]) + _LEAST).mean())
+
+    own, other = fit(rows), fit(rows[:, ::-1])
+    if other - own < _HINT:
+        return []
+    order = "big" if config.bits.order == "little" else "little"
+    return [f'{place}: read from the other end the strings fit the target better, by {other - own:.2g} nats each; if '
+            f'the file has its bits in that order, set BITS.order = "{order}"']  # fmt: skip
