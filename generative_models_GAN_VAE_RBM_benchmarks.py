@@ -37,7 +37,8 @@ NUM_SEEDS = 4  # independent repetitions of every family
 SEED = 42  # root of all randomness
 
 # How it is scored and shown.
-N_EVALUATIONS = 40  # scores during training, at equal distances; divides N_STEPS
+N_EVALUATIONS = 40  # scores during training; every snapshot has one besides
+EVALUATION_SPACING = "log"  # scores at growing steps, or linear: at equal distances
 N_EVAL_SAMPLES = 5_000  # draws from a model for one score
 KLD_CELLS = 0  # histogram cells an axis; 0: 50 on a line, 30 in a plane (if continuous)
 KLD_EPSILON = 1e-10  # what an empty cell is taken to hold

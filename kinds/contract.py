@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+import metrics
 from models.base import Model
 from models.laws import Event as Event
 from models.laws import Law as Law
@@ -114,6 +115,31 @@ class Floor:
     def __iter__(self) -> Iterator[float]:
         """What pictures draw."""
         return iter((self.mean, self.low, self.high))
+
+
+def with_divergence(
+    judge: "Judge",
+    target: Target,
+    name: str,
+    divergence: Callable[..., "Divergence | None"],
+    n_exact: int | None = None,
+) -> "Judge":
+    """A judge that follows the divergence as well.
+
+    Args:
+      judge: of samples.
+      target: that it judges them by.
+      name: of the divergence among the metrics, a `Kind.exact`.
+      divergence: a `Kind.divergence`, or a quicker one.
+      n_exact: as `Scorer` has it.
+    """
+
+    def exact(model, state):
+        found = divergence(model, state, target)
+        return {} if found is None else {name: found.value}
+
+    scorer = judge.scorer._replace(exact_metrics=(name,), exact=exact, n_exact=n_exact)
+    return judge._replace(scorer=scorer, labels={**judge.labels, name: metrics.METRICS[name].label_with_unit})
 
 
 def floor_of(values: Any, n_quantiles: int = 0) -> Floor:

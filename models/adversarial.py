@@ -16,15 +16,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+import scipy.special
+import scipy.stats
 from flax import linen as nn
 
 from budget import solve_width
 from core import prng
-from models.base import Model, averaged, count_params, packing
+from models.base import count_params, packing
 from models.networks import MLP
 
-_Z_DRAWS = 2**18  # behind a state's probability
+_Z_DRAWS, _Z_TOGETHER = 2**18, 4096  # behind a bin's or a state's probability; of bins so many at once
+# In mid-training the points of a scrambled Sobol sequence take their place. On the default target, after 100, 2 000 and
+# 6 000 steps, the exact KL of four scramblings was off by 0.1 %, 2 % and 3 % at most, and that of three sets of all the
+# draws, which take 25 times as long, by 0.1 %, 1 % and 2 %.
+_Z_POINTS = 2**14
 # Of 2²⁰ states so many would take minutes: at least so few, and at most so many pairs of a state and a draw.
 _FEWEST_Z, _MOST_PAIRS, _Z_AT_ONCE = 2**11, 2**31, 2**10
 _QUICK = 16  # times fewer in mid-training
@@ -111,17 +118,18 @@ def build_pair(
     def sample_mean(key, params, n):
         return law.mean(generator.apply(params, prng.normal(key, (latent_dim, n))).T)
 
-    @jax.jit
-    def log_probabilities(params):
-        z = jax.random.normal(jax.random.key(0), (_Z_DRAWS // 4096, latent_dim, 4096), jnp.float32)
+    def log_prob_over(params, x, z):
         z = z.astype(jax.tree.leaves(params)[0].dtype)
         means = jax.lax.map(lambda block: jnp.mean(law.mean(generator.apply(params, block), axis=0), 1), z)
-        return jnp.log(jnp.mean(means, axis=0))
+        # Zero times the −∞ of a bin that underflows must stay zero.
+        return jnp.sum(jnp.where(x > 0, x * jnp.log(jnp.mean(means, axis=0))[None], 0), axis=-1)
 
     @jax.jit
     def log_prob(params, x):
-        # Zero times the −∞ of a bin that underflows must stay zero.
-        return jnp.sum(jnp.where(x > 0, x * log_probabilities(params)[None], 0), axis=-1)
+        shape = _Z_DRAWS // _Z_TOGETHER, latent_dim, _Z_TOGETHER
+        return log_prob_over(params, x, jax.random.normal(jax.random.key(0), shape, jnp.float32))
+
+    log_prob_over_points = jax.jit(log_prob_over)
 
     n_z = _Z_DRAWS if law.states is None else min(_Z_DRAWS, max(_FEWEST_Z, _MOST_PAIRS // law.states.n))
 
@@ -139,6 +147,11 @@ def build_pair(
 
         return log_prob
 
+    def quick_rule():
+        if law.unit_vectors and latent_dim <= scipy.stats.qmc.Sobol.MAXDIM:
+            return lambda params, x: log_prob_over_points(params, x, _latent_points(latent_dim))
+        return log_prob_by(max(_FEWEST_Z, n_z // _QUICK)) if law.pairwise and not law.unit_vectors else None
+
     return Pair(
         n_params=count(width),
         width=width,
@@ -151,8 +164,19 @@ def build_pair(
         sample=sample,
         sample_mean=sample_mean,
         log_prob=log_prob if law.unit_vectors else log_prob_by(n_z) if law.pairwise else None,
-        log_prob_quick=log_prob_by(max(_FEWEST_Z, n_z // _QUICK)) if law.pairwise and not law.unit_vectors else None,
+        log_prob_quick=quick_rule(),
     )
+
+
+@functools.cache
+def _latent_points(latent_dim: int) -> np.ndarray:
+    """Points of N(0, I) that are spread evenly, always the same: [blocks, latent_dim, _Z_TOGETHER] float32."""
+    engine = scipy.stats.qmc.Sobol(latent_dim, rng=np.random.default_rng(0))
+    uniform = engine.random(_Z_POINTS)
+    # A scrambled point may lie on the edge, where the normal quantile is infinite.
+    margin = 0.5 / 2**32
+    points = scipy.special.ndtri(np.clip(uniform, margin, 1 - margin)).astype(np.float32)
+    return points.reshape(-1, _Z_TOGETHER, latent_dim).swapaxes(1, 2)
 
 
 def sampling(pair: Pair) -> dict[str, Any]:
@@ -161,22 +185,13 @@ def sampling(pair: Pair) -> dict[str, Any]:
     def log_prob(state, x):
         return pair.log_prob(state.params.generator, x)
 
+    def log_prob_quick(state, x):
+        return pair.log_prob_quick(state.params.generator, x)
+
     return {
         "sample": lambda key, state, n: pair.sample(key, state.params.generator, n),
         "sample_mean": lambda key, state, n: pair.sample_mean(key, state.params.generator, n),
         "log_prob": log_prob if pair.log_prob else None,
         "log_prob_kind": "estimate" if pair.log_prob else None,
+        "quick": {"log_prob": log_prob_quick} if pair.log_prob_quick else {},
     }
-
-
-def finished(model: Model, pair: Pair, decay: float) -> Model:
-    """The model sampled with averaged weights (`models.base.averaged`), with a cheaper density for mid-training."""
-    done = averaged(model, decay)
-    if pair.log_prob_quick is None:
-        return done
-
-    def log_prob(state, x):
-        return pair.log_prob_quick(state.params.generator, x)
-
-    quick = averaged(model._replace(log_prob=log_prob), decay)
-    return done._replace(quick=lambda: quick)

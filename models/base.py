@@ -74,8 +74,10 @@ class Model(NamedTuple):
     log_prob_error: Callable[..., jax.Array] | None = None
     # () -> the same model with a finer rule, for states whose density its own is too coarse for; None: there is none
     finer: Callable[[], "Model"] | None = None
-    # () -> the same model with a coarser and cheaper rule, for scores in mid-training; None: its own is cheap
-    quick: Callable[[], "Model"] | None = None
+    # Fields of the same model with a cheaper rule for its density, for scores in mid-training, such as `log_prob` and
+    # the `log_prob_error` of that one; where it is too coarse for a state the model's own rule is asked. Empty: it is
+    # cheap itself
+    quick: Mapping[str, Callable[..., jax.Array]] = {}
     # `log_prob` is constant within each of so many equal cells an axis of the target's box, and no quadrature converges
     # where it jumps; None: it is smooth
     log_prob_steps: int | None = None
@@ -93,6 +95,10 @@ class Model(NamedTuple):
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train
     numbers: Mapping[str, float] = {}  # settings that compiled programs take as arguments, from `models.build`
     with_numbers: Callable[..., "Model"] | None = None  # (numbers, traced or not) -> this model with those instead
+
+    def in_passing(self) -> "Model":
+        """This model with its cheaper rule, if it has one."""
+        return self._replace(**self.quick, finer=lambda: self) if self.quick else self
 
     def steps_until(self, step: int) -> int:
         """How many steps a seed has taken when training is at `step`: those beyond `max_steps` are none."""
@@ -222,5 +228,6 @@ def averaged(model: Model, decay: float) -> Model:
         log_prob=with_average(model.log_prob),
         features=with_average(model.features),
         log_prob_error=with_average(model.log_prob_error),
+        quick={name: with_average(function) for name, function in model.quick.items()},
         views={name: view._replace(arrays=with_average(view.arrays)) for name, view in model.views.items()},
     )

@@ -26,8 +26,8 @@ from flax import linen as nn
 
 from core import prng
 from core.settings import COUNTED, Settings, setting
-from models.adversarial import build_pair, finished, sampling
-from models.base import Model, View, is_on
+from models.adversarial import build_pair, sampling
+from models.base import Model, View, averaged, is_on
 
 # The laws of events that it can draw: all.
 LAWS = None
@@ -165,7 +165,7 @@ def build(config: Any, target: Any) -> Model:
         views={"gan_discriminator": View("discriminator", discriminator_view, ("d_real", "d_fake"))},
         loss_reference=(equilibrium_loss(settings.label_smoothing), "equilibrium of L_D"),
     )
-    return finished(model, pair, settings.average)
+    return averaged(model, settings.average)
 
 
 def discriminator_loss(logit_real: jax.Array, logit_fake: jax.Array, smoothing: float) -> jax.Array:

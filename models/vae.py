@@ -52,6 +52,9 @@ _NODES_AT_ONCE = 4096
 # Where that is too coarse for a density, which then differs from a moved grid's, it is made finer up to twice. On
 # 1D_BIMODAL and 2D_RING (20 000 steps, and 8 000) once takes 25 times and 10 times off the mean difference.
 _FINER, _FINEST = 1.5, 2.0
+# In mid-training a coarser grid is tried first, for probabilities and for densities, which are narrower. On the default
+# target, after 100, 2 000 and 6 000 steps, the exact KL is off by less than 2e-9 nats by it, in a thirtieth of the time.
+_COARSER = (1 / 8, 1 / 2)
 
 # The distortion is a density's of the decoder with the σ that belongs to β: D + R bounds −E ln q at every β.
 SWEEP_VIEWS = {
@@ -234,11 +237,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     def sample_mean(key, state, n):
         return decode_mean(state.params, jax.random.normal(key, (n, settings.latent_dim)))
 
-    @jax.jit
-    def log_prob(state, x):
-        return log_prob_by(state, x, 0.0)
-
-    def log_prob_by(state, x, shift):
+    def log_prob_by(state, x, shift=0.0, *, fineness):
         """By the rule whose nodes are moved by that share of their distance along every axis."""
         spacing = _Z_SPACING_OF_BITS if decoded.pairwise else _Z_SPACING[decoded.has_scale and event_dim > 1]
         spacing /= fineness
@@ -268,9 +267,13 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
             return jax.lax.map(of_rows, x.reshape(-1, math.gcd(len(x), 256), event_dim)).reshape(-1)
         return jax.lax.map(of_row, x, batch_size=64)
 
-    @jax.jit
-    def log_prob_error(state, x):
-        return log_prob_by(state, x, 0.5) - log_prob_by(state, x, 0.0)
+    def log_prob_error(state, x, *, fineness):
+        return log_prob_by(state, x, 0.5, fineness=fineness) - log_prob_by(state, x, fineness=fineness)
+
+    def rule(fineness):
+        """The fields of a model that integrates over z on such a grid."""
+        functions = {"log_prob": log_prob_by, "log_prob_error": log_prob_error}
+        return {name: jax.jit(functools.partial(function, fineness=fineness)) for name, function in functions.items()}
 
     def features(state):
         # Everywhere the density is one of kernels of the decoder's width.
@@ -309,10 +312,11 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         step=step,
         sample=sample,
         sample_mean=sample_mean,
-        log_prob=log_prob if has_density else None,
+        log_prob=rule(fineness)["log_prob"] if has_density else None,
         log_prob_kind=None if not has_density else "exact" if settings.latent_dim <= 2 else "estimate",
         features=features if law.has_scale else None,
-        log_prob_error=log_prob_error if by_grid else None,
+        log_prob_error=rule(fineness)["log_prob_error"] if by_grid else None,
+        quick=rule(_COARSER[decoded.has_scale] * fineness) if by_grid else {},
         finer=functools.partial(build, config, target, _FINER * fineness) if by_grid and fineness < _FINEST else None,
         views={"vae_latent_manifold_sweep": View("latent_sweep", latent_view, needs_rows=True)},
         loss_reference=reference,

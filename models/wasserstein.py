@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 
 from core import prng
-from models.adversarial import build_pair, finished, sampling
-from models.base import Model, View
+from models.adversarial import build_pair, sampling
+from models.base import Model, View, averaged
 
 
 class Networks(NamedTuple):
@@ -177,7 +177,7 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
         info_units=dict.fromkeys(("loss", "generator_loss"), "output of the critic"),
         batches_per_step=n_critic,
     )
-    return finished(model, pair, settings.average)
+    return averaged(model, settings.average)
 
 
 def norms(gradient: jax.Array) -> jax.Array:

@@ -115,6 +115,7 @@ def quick_first(name, *marks, values=()):
 def small_config(**fields) -> BenchmarkConfig:
     """The script's own configuration, made small, with the given fields replaced."""
     small = dict(n_steps=8, n_evaluations=2, snapshot_percent=50, batch_size=16, num_seeds=2, n_eval_samples=64)
+    small["evaluation_spacing"] = "linear"
     return dataclasses.replace(from_constants(vars(script)), **{**small, **fields})
 
 

@@ -14,6 +14,7 @@ import numpy as np
 FILE = Path(__file__).with_name("reference.json")
 WORDS = (  # noqa: SIM905
     "--target-type 1D_BIMODAL --num-bins 0 --n-steps 20 --n-evaluations 4 --snapshot-percent 50 --num-seeds 2 "
+    "--evaluation-spacing linear "
     "--n-eval-samples 300 --batch-size 16 --parameter-budget 100 --hidden-layers 1 --models GAN VAE RBM"
 ).split()
 
@@ -21,7 +22,7 @@ WORDS = (  # noqa: SIM905
 def numbers(folder):
     """What a finished run has in common with one of another version: target, floors, losses, trained weights."""
     report = json.loads((folder / "metrics.json").read_text())
-    scores = ("step", "kld", "wasserstein")
+    scores = ("step", "kld", "wasserstein", "kl_exact")
     with np.load(folder / "parameters.npz") as file:
         weights = {name: file[name].tolist() for name in file}
     return {

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import metrics
+from benchmark.asked import moments
 from benchmark.files import results
 from benchmark.run import replay
 from kinds.contract import Floor
@@ -100,10 +101,9 @@ def _of_target(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_model(model: Mapping[str, Any], config: Mapping[str, Any], last: int | None) -> Iterator[str]:
-    n_seeds, interval = config["num_seeds"], config["n_steps"] // config["n_evaluations"]
-    steps = model["history"]["step"]
-    if last is None or steps != list(range(0, last + 1, interval)):
-        yield "history.step does not go from 0 to the last step at equal distances"
+    n_seeds, steps = config["num_seeds"], model["history"]["step"]
+    if last is None or steps != [step for step in _steps_of(config) if step <= last]:
+        yield "history.step is not that of the scores, from 0 to the last step"
     for name, series in model["history"].items():
         if name != "step" and (len(series) != n_seeds or {len(of_seed) for of_seed in series} != {len(steps)}):
             yield f"history.{name} is not [S][E]"
@@ -129,6 +129,12 @@ def _of_model(model: Mapping[str, Any], config: Mapping[str, Any], last: int | N
     for seed, at in enumerate(model["diverged_at_step"]):
         if at is not None and any(s and s["seeds"][seed] is not None for s in model["final"].values()):
             yield f"seed {seed} has diverged and has scores"
+
+
+def _steps_of(config: Mapping[str, Any]) -> list[int]:
+    """The steps that a run of such a configuration is scored at."""
+    times = ("n_steps", "n_evaluations", "evaluation_spacing", "snapshot_percent")
+    return [0, *moments.scored_steps(*(config[name] for name in times))]
 
 
 def _of_keys(report: Mapping[str, Any], finals: Mapping[str, Any]) -> Iterator[str]:
@@ -162,9 +168,9 @@ def made_report(
       files: that it lists.
       klds: the last of every seed, NaN for one that diverged; None: those of a small made-up sample.
     """
-    n_seeds, n_scores = config.num_seeds, config.n_evaluations + 1
+    steps = [0, *config.scored_steps]
+    n_seeds, n_scores = config.num_seeds, len(steps)
     klds = np.linspace(0.01, 0.03, n_seeds) if klds is None else np.asarray(klds)
-    steps = [config.n_steps // config.n_evaluations * i for i in range(n_scores)]
     series = np.tile(klds[:, None], (1, n_scores))
     scores = {name: metrics.summarise(klds) if name in ("kld", "wasserstein") else None for name in metrics.METRICS}
     model = {

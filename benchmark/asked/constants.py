@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from benchmark.asked import moments
 from benchmark.asked.external import check_entries
 from benchmark.asked.many_runs import SAME_RESULTS
 from core.errors import UserError, check_path, unknown_choice
@@ -63,8 +64,9 @@ class Constants(Settings, of=""):
     batch_size: int = setting(128, "rows of a minibatch", **_COUNT)
     num_seeds: int = setting(4, "independent repetitions of every family", **_COUNT)
     seed: int = setting(42, "root of all randomness", told="draw", **_SIZE)
-    n_evaluations: int = setting(
-        40, "scores during training, at equal distances; divides N_STEPS", **_COUNT, **_OF_SCORE
+    n_evaluations: int = setting(40, "scores during training; every snapshot has one besides", **_COUNT, **_OF_SCORE)
+    evaluation_spacing: Literal[moments.SPACINGS] = setting(
+        "log", "scores at growing steps, or linear: at equal distances", **_OF_SCORE
     )
     # The classifier's folds need some rows.
     n_eval_samples: int = setting(
@@ -133,7 +135,8 @@ class Constants(Settings, of=""):
         if self.num_bins == 1:
             raise UserError("NUM_BINS = 1 leaves nothing to learn: choose 0 (continuous) or at least 2")
         kind_asked(self).check(self)
-        _check_times(self.n_steps, self.n_evaluations, self.snapshot_percent)
+        check_choice("EVALUATION_SPACING", self.evaluation_spacing, moments.SPACINGS)
+        moments.check(self.n_steps, self.n_evaluations, self.evaluation_spacing, self.snapshot_percent)
 
     @property
     def continuous(self) -> bool:
@@ -143,7 +146,18 @@ class Constants(Settings, of=""):
     @property
     def snapshot_steps(self) -> dict[int, int]:
         """Percent of the training -> step, for every snapshot."""
-        return {p: self.n_steps * p // 100 for p in range(self.snapshot_percent, 101, self.snapshot_percent)}
+        return moments.snapshot_steps(self.n_steps, self.snapshot_percent)
+
+    @property
+    def scored_steps(self) -> list[int]:
+        """The steps after which everything is scored, besides step 0."""
+        return moments.scored_steps(self.n_steps, self.n_evaluations, self.evaluation_spacing, self.snapshot_percent)
+
+    @property
+    def shown_steps(self) -> list[int]:
+        """The steps that the animation shows: 0, what is scored before the first snapshot, and the snapshots."""
+        snapshots = [*self.snapshot_steps.values()]
+        return [0, *(step for step in self.scored_steps if step < snapshots[0]), *snapshots]
 
 
 def affecting(what: str) -> list[str]:
@@ -204,30 +218,3 @@ def _check_models(models: Any, external: bool) -> None:
     if len(set(models)) < len(models):
         unique = " ".join(dict.fromkeys(models))
         raise UserError(f"MODELS = {' '.join(models)} names a family twice: choose {unique}")
-
-
-def _check_times(n_steps: int, n_evaluations: int, snapshot_percent: int) -> None:
-    """Raises a UserError unless scores and snapshots fall on steps."""
-    if n_steps % n_evaluations:
-        raise UserError(
-            f"N_EVALUATIONS = {n_evaluations} does not divide N_STEPS = {n_steps}; "
-            f"the nearest that does is {_nearest_divisor(n_steps, n_evaluations)}, and the nearest "
-            f"N_STEPS is {max(1, round(n_steps / n_evaluations)) * n_evaluations}"
-        )
-    on_evaluations = [p for p in range(1, 101) if 100 % p == 0 and n_evaluations % (100 // p) == 0]
-    nearest = min(on_evaluations, key=lambda p: abs(p - snapshot_percent))
-    if 100 % snapshot_percent:
-        raise UserError(
-            f"SNAPSHOT_PERCENT = {snapshot_percent} does not divide 100; "
-            f"the nearest that does and falls on evaluations is {nearest}"
-        )
-    if nearest != snapshot_percent:
-        raise UserError(
-            f"SNAPSHOT_PERCENT = {snapshot_percent} asks for {100 // snapshot_percent} snapshots, not "
-            f"all of which fall on the N_EVALUATIONS = {n_evaluations}; the nearest that works is {nearest}"
-        )
-
-
-def _nearest_divisor(n: int, value: int) -> int:
-    divisors = {d for i in range(1, int(n**0.5) + 1) if n % i == 0 for d in (i, n // i)}
-    return min(divisors, key=lambda d: (abs(d - value), d))

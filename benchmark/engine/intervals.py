@@ -14,14 +14,14 @@ from core import prng
 from models.base import Model, watched
 
 # Noise and minibatches are drawn for a block of steps at once: one wide call where many small ones would leave the
-# processor idle. The block stays within the second-level cache.
-BLOCK_BYTES = 2**17
+# processor idle. The block stays within the second-level cache, and more steps than these would gain nothing.
+BLOCK_BYTES, MOST_BLOCK_STEPS = 2**17, 32
 
 
-def block_length(n_steps: int, bytes_per_step: int) -> int:
-    """The largest divisor of n_steps whose randomness fits BLOCK_BYTES, at least 1."""
-    fitting = max(1, min(n_steps, BLOCK_BYTES // max(1, bytes_per_step)))
-    return next(length for length in range(fitting, 0, -1) if n_steps % length == 0)
+def block_length(bytes_per_step: int) -> int:
+    """The largest power of two whose steps' randomness fits BLOCK_BYTES, from 1 to MOST_BLOCK_STEPS."""
+    fitting = max(1, min(MOST_BLOCK_STEPS, BLOCK_BYTES // max(1, bytes_per_step)))
+    return 1 << (fitting.bit_length() - 1)
 
 
 def over_seeds(function: Callable, n_seeds: int, in_seeds: tuple[bool, ...]) -> tuple[Callable, int, NamedSharding]:
@@ -79,16 +79,21 @@ def all_finite(leaves: Sequence[jax.Array]) -> jax.Array:
     return functools.reduce(jnp.logical_and, map(is_finite, leaves))
 
 
-def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
-    """Builds the function that takes one seed n_steps further, or as far as it comes.
+def advance(model: Model, feed: Feed) -> Callable:
+    """Builds the function that takes one seed from one step to another, or as far as it comes.
+
+    Blocks lie where they lie in every run: step i is in block i // length, which is drawn as a whole even if only some
+    of its steps are taken. The bits of a step therefore depend neither on where the interval begins and ends nor on
+    how many steps there are, and one program serves intervals of every length.
 
     A seed has diverged where a number of its Info, a weight or an averaged weight is not finite. It takes no step after
     that one: its state is what the step has made of it, wherever blocks and intervals end.
 
     Returns:
-      (state, keys, rows, first_step, lost) -> (state, info, bad_step): a seed that is `lost` before takes no step at
-      all. `bad_step` is the step, counted from 1, after which the seed has diverged, or the largest int32; if it has
-      not, `info` holds the means of the model's Info over the interval.
+      (state, keys, rows, first_step, last_step, lost) -> (state, info, bad_step): `first_step` steps are done before,
+      `last_step` after it; a seed that is `lost` before takes none at all. `bad_step` is the step, counted from 1,
+      after which the seed has diverged, or the largest int32; if it has not, `info` holds the means of the model's Info
+      over the interval.
     """
     never = np.int32(np.iinfo(np.int32).max)
 
@@ -104,9 +109,9 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
             )
         return batch, model.noise(jax.random.fold_in(prng.unrolled(keys.key_step), i))
 
-    def run(state, keys, rows, first_step, lost=False):
+    def run(state, keys, rows, first_step, last_step, lost=False):
         shapes = jax.eval_shape(randomness, keys, rows, 0)
-        block = block_length(n_steps, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
+        block = block_length(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
         whole = None
         if model.batches_per_step is None:
             whole = feed.rows_for_init(data_key(keys), rows, model.n_data_rows)
@@ -130,30 +135,32 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
         # Traced once: here for the number of its fields, where the result is thrown away, and for the loop.
         one_step = jax.jit(one_step, inline=True)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        first_step = jnp.int32(first_step)
+        first_step, last_step = jnp.int32(first_step), jnp.int32(last_step)
         sums_start = jnp.zeros_like(one_step(state, first_step, nothing)[1])
 
         of_the_last = np.array([field in model.last_fields for field in info_type._fields])
 
-        def added(sums, infos, start, done):
+        def added(sums, infos, start, begun, done):
+            # Rows before `begun` and from `done` on are zeros.
             total = sums + infos.sum(0)
             if not model.last_fields:
                 return total
             taken = done if model.max_steps is None else jnp.clip(model.max_steps - start, 0, done)
-            return jnp.where(of_the_last, jnp.where(taken > 0, infos[taken - 1], sums), total)
+            return jnp.where(of_the_last, jnp.where(taken > begun, infos[taken - 1], sums), total)
 
         def is_sound(state, infos, done):
             # Before the first step the row is one of zeros.
             return all_finite([infos[done - 1], *watched(state)])
 
         def one_block(carry):
-            b, state, sums, bad = carry
-            start = first_step + b * block
+            step, state, sums, bad = carry
+            start = step // block * block
+            begun, end = step - start, jnp.minimum(block, last_step - start)
             drawn = jax.vmap(lambda i: randomness(keys, rows, i))(start + jnp.arange(block))
 
             def goes_on(inner):
                 done, state, infos = inner
-                return (done < block) & is_sound(state, infos, done)
+                return (done < end) & is_sound(state, infos, done)
 
             def next_step(inner):
                 done, state, infos = inner
@@ -161,16 +168,18 @@ def advance(model: Model, feed: Feed, n_steps: int) -> Callable:
                 return done + 1, state, infos.at[done].set(info)
 
             infos = jnp.zeros((block, *sums.shape), sums.dtype)
-            done, state, infos = jax.lax.while_loop(goes_on, next_step, (jnp.int32(0), state, infos))
+            done, state, infos = jax.lax.while_loop(goes_on, next_step, (begun, state, infos))
             bad = jnp.where(is_sound(state, infos, done), never, start + done)
-            return b + 1, state, added(sums, infos, start, done), bad
+            return start + done, state, added(sums, infos, start, begun, done), bad
 
         # Carried and not collected: memory must not grow with the number of steps.
-        begin = (jnp.int32(0), state, sums_start, jnp.where(lost, first_step, never))
+        begin = (first_step, state, sums_start, jnp.where(lost, first_step, never))
         _, state, sums, bad = jax.lax.while_loop(
-            lambda carry: (carry[0] < n_steps // block) & (carry[-1] == never), one_block, begin
+            lambda carry: (carry[0] < last_step) & (carry[-1] == never), one_block, begin
         )
-        active = n_steps if model.max_steps is None else jnp.clip(model.max_steps - first_step, 1, n_steps)
+        active = last_step - first_step
+        if model.max_steps is not None:
+            active = jnp.clip(model.max_steps - first_step, 1, active)
         means = sums / active
         return state, info_type(*(jnp.where(of_the_last, sums, means) if model.last_fields else means)), bad
 

@@ -1,6 +1,6 @@
 """What training is fed with, and what is known of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -33,13 +33,17 @@ class Feed(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """How many seeds are trained, for how long, and how often they are scored."""
+    """How many seeds are trained, and after which steps they are scored."""
 
-    n_steps: int  # training steps, a multiple of n_evaluations
-    n_evaluations: int  # scores after step 0, at equal distances
+    steps: Sequence[int]  # rising, from 1 on; step 0 is scored as well, and the last one is the end
     n_seeds: int  # independent repetitions
     seed: int  # the root of all randomness
     first_seed: int = 0  # the number of the first repetition, where others train those before it
+
+    @classmethod
+    def evenly(cls, n_steps: int, n_evaluations: int, n_seeds: int, seed: int) -> "Schedule":
+        """Scores at n_evaluations equal distances, whose number divides that of the steps."""
+        return cls(range(n_steps // n_evaluations, n_steps + 1, n_steps // n_evaluations), n_seeds, seed)
 
 
 class Streams(NamedTuple):

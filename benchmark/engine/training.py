@@ -1,6 +1,7 @@
 """The only training loop: every family, every seed, compiled once.
 
-One iteration of the outer loop on the host is one evaluation interval; inside it a single jitted call scans the steps.
+One iteration of the outer loop on the host is one evaluation interval; inside it a single jitted call takes the steps,
+as many as it is told: one program serves intervals and trainings of every length.
 Seeds are spread over the devices. Randomness comes from four streams a seed, in which step i has a key of its own, so
 that families see the same data and the first k steps depend neither on how many follow nor on how they are blocked.
 """
@@ -74,18 +75,18 @@ class Program(NamedTuple):
     model: Model
     scorer: Scorer
     rows: jax.Array | None
-    n_steps: int
-    n_evaluations: int
+    steps: Sequence[int]  # at which it is scored after step 0; the last one is its end
     n_seeds: int
     keys: Streams  # [n_seeds, rounded up to fill the devices]
     init: Callable  # (keys, rows) -> states [n_seeds, rounded up]
     state_shapes: Sequence[jax.ShapeDtypeStruct]  # of one seed's leaves
     put: Callable  # (list of leaves, each [n_seeds, ...], which it empties) -> states [n_seeds, rounded up]
-    advance: Callable  # (states, keys, rows, first_step, lost) -> (states, info, bad_step); consumes the states
+    advance: (
+        Callable  # (states, keys, rows, first_step, last_step, lost) -> (states, info, bad_step); consumes the states
+    )
     evaluate: Callable  # (states, keys, step) -> (x [S, n, D], finite [S])
     evaluate_last: Callable
     compile_seconds: float
-    quick: Model | None  # the model with a cheaper rule for exact scores in mid-training; None: its own
 
 
 def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Program:
@@ -95,9 +96,9 @@ def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Pro
       model: the family, built for the target.
       feed: the training events.
       scorer: the metrics.
-      schedule: how many seeds are trained, for how long, and how often they are scored.
+      schedule: how many seeds are trained, and after which steps they are scored.
     """
-    n_steps, n_evaluations, n_seeds, seed, first_seed = schedule
+    steps, n_seeds, seed, first_seed = schedule
 
     def own(numbers):
         return model.with_numbers(numbers) if model.numbers else model
@@ -106,7 +107,7 @@ def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Pro
         return own(numbers).init(keys.key_init, feed.rows_for_init(data_key(keys), rows, model.n_data_rows))
 
     def interval(numbers, *args):
-        return advance(own(numbers), feed, n_steps // n_evaluations)(*args)
+        return advance(own(numbers), feed)(*args)
 
     def evaluate(last):
         def of_state(numbers, state, keys, step):
@@ -143,10 +144,14 @@ def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Pro
             placed.append(jax.device_put(filled, sharding))
         return jax.tree.unflatten(jax.tree.structure(states), placed)
 
-    in_seeds = (True, True, False, False)
+    in_seeds = (True, True, False, False, False)
     lost = jax.ShapeDtypeStruct((n_padded,), bool, sharding=sharding)
     compiled_advance = compiled(
-        "training", interval, (*in_seeds, True), states, keys, feed.rows, first_step, lost, donate_argnums=1
+        "training",
+        interval,
+        (*in_seeds, True),
+        *(states, keys, feed.rows, first_step, first_step, lost),
+        donate_argnums=1,
     )
     evaluate_mid = compiled("evaluation", evaluate(last=False), in_seeds[:3], states, keys, first_step)
     evaluate_last = evaluate_mid
@@ -156,8 +161,7 @@ def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Pro
         model=model,
         scorer=scorer,
         rows=feed.rows,
-        n_steps=n_steps,
-        n_evaluations=n_evaluations,
+        steps=steps,
         n_seeds=n_seeds,
         keys=keys,
         init=compiled_init,
@@ -167,7 +171,6 @@ def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Pro
         evaluate=evaluate_mid,
         evaluate_last=evaluate_last,
         compile_seconds=time.perf_counter() - started,
-        quick=model.quick() if scorer.exact is not None and model.quick else None,
     )
 
 
@@ -194,9 +197,10 @@ def train(
       The run. A seed that diverges takes no further step, and nothing is drawn from it: it has no metrics, samples or
       info (NaN) from the evaluation after it on.
     """
-    n_seeds, n_steps = program.n_seeds, program.n_steps
-    interval = n_steps // program.n_evaluations
-    exact_at = program.scorer.exact_at(program.n_evaluations)
+    n_seeds, n_steps = program.n_seeds, program.steps[-1]
+    in_passing = program.model.in_passing()
+    numbered = (0, *program.steps)
+    exact_at = {numbered[i] for i in program.scorer.exact_at(len(program.steps))}
 
     def lost():
         return np.array([at is not None for at in diverged_at_step])
@@ -222,9 +226,9 @@ def train(
 
     def exact_scores(seed, step, last):
         """What is known of a seed without a sample, where that is asked for; in mid-training by a cheaper rule."""
-        if program.scorer.exact is None or not (last or step // interval in exact_at):
+        if program.scorer.exact is None or not (last or step in exact_at):
             return {}
-        model = program.model if last or program.quick is None else program.quick
+        model = program.model if last else in_passing
         return program.scorer.exact(model, _of_seed(without_optimiser(states), seed))
 
     def evaluation_at(step, info, last):
@@ -266,9 +270,9 @@ def train(
         compile_seconds = begun.run.compile_seconds + program.compile_seconds
         evaluations = list(begun.run.evaluations)
         on_evaluation(evaluations[-1])
-    for step in range(evaluations[-1].step + interval, n_steps + 1, interval):
-        last = step == n_steps
-        if program.model.max_steps is not None and step - interval >= program.model.max_steps:
+    for step in [step for step in program.steps if step > evaluations[-1].step]:
+        last, before = step == n_steps, evaluations[-1].step
+        if program.model.max_steps is not None and before >= program.model.max_steps:
             means = evaluations[-1].info
         else:
             # Seeds that only fill the devices never count.
@@ -276,7 +280,7 @@ def train(
             filled[:n_seeds] = lost()
             started = time.perf_counter()
             states, info, bad_step = jax.block_until_ready(
-                program.advance(states, program.keys, program.rows, jnp.int32(step - interval), filled)
+                program.advance(states, program.keys, program.rows, jnp.int32(before), jnp.int32(step), filled)
             )
             train_seconds += time.perf_counter() - started
             mark_lost((i, bad) for i, bad in enumerate(np.asarray(bad_step)[:n_seeds]) if bad <= n_steps)

@@ -151,7 +151,8 @@ def _timeline(folder: Path, shown: Shown) -> list[Drawing]:
     for percent, step in _reached(config, runs).items():
         kept, scores = {}, {}
         for run in runs:
-            name, evaluation = run.model.name, run.evaluations[step * config.n_evaluations // config.n_steps]
+            name = run.model.name
+            evaluation = next(evaluation for evaluation in run.evaluations if evaluation.step == step)
             seed, lost = shown.seeds[name], run.diverged_at_step[shown.seeds[name]]
             kept[name] = evaluation.kept[seed]
             scores[name] = numbers.scores_text({metric: values[seed] for metric, values in evaluation.metrics.items()})

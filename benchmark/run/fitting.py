@@ -43,7 +43,7 @@ def compile_all(
 ) -> list[Compiled]:
     """Compiles the training of these seeds of every family that an earlier process has not trained to its end."""
     forget_unused()
-    schedule = Schedule(config.n_steps, config.n_evaluations, len(seeds), config.seed, seeds.start)
+    schedule = Schedule(config.scored_steps, len(seeds), config.seed, seeds.start)
 
     def compiled(model):
         whole = checkpoint.whole(model, feed, config.n_steps)
@@ -93,7 +93,7 @@ def _train(family: Compiled, config: Any, checkpoint: Checkpoint) -> Run:
     with console.family_bar(family.name, config.n_steps) as bar:
         run = train(
             family.program,
-            snapshot_steps=frozenset(config.snapshot_steps.values()),
+            snapshot_steps=frozenset(config.shown_steps),
             on_evaluation=bar.update,
             begun=checkpoint.begun(family.program),
             pause=pause,

@@ -6,11 +6,12 @@ import numpy as np
 import scipy.special
 
 from core.errors import UserError
-from kinds.contract import Divergence, Judge, Target
+from kinds.contract import Divergence, Judge, Target, with_divergence
 from kinds.exact import checked, has_divergence, log_q
 from kinds.exact import of_masses as masses_divergence
 from kinds.real import tables
 from kinds.real.cells import Cells, binning
+from kinds.real.judging import make_judge as samples_judge
 from kinds.real.kind import KIND as REAL
 from kinds.real.scene import total_variation
 from kinds.real.truth import grid_over
@@ -54,6 +55,17 @@ def divergence(model: Any, state: Any, target: Target) -> Divergence | None:
     return checked(model, state, lambda model: masses_divergence(p, log_q(model, state, x, (len(x),))), x, p)
 
 
+def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Judge:
+    """That of a line, with the exact divergence at every evaluation: bins are few.
+
+    Args:
+      target: of this kind.
+      config: the run's configuration.
+      n_samples: rows of a sample; None: config.n_eval_samples.
+    """
+    return with_divergence(samples_judge(target, config, n_samples), target, "kl_exact", divergence)
+
+
 def of_masses(q: np.ndarray, target: Target, judge: Judge) -> dict[str, float | None]:
     """Scores of exact probabilities q [K]: no sample. Against held-out rows nothing is exact but how it is counted."""
     p = judge.masses
@@ -78,6 +90,7 @@ KIND = REAL._replace(
     targets={},
     with_bins="",
     adapt=lambda target, config: with_bins(target, config.num_bins),
+    judge=make_judge,
     divergence=divergence,
     of_masses=of_masses,
     words=words,

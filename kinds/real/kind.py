@@ -6,14 +6,18 @@ from typing import Any
 import numpy as np
 
 import metrics
-from kinds.contract import Kind, Target
+from kinds.contract import Judge, Kind, Target, with_divergence
 from kinds.exact import has_divergence
 from kinds.real import tables, targets
 from kinds.real.closing import make_closing
-from kinds.real.exact import divergence
-from kinds.real.judging import N_FLOOR_DRAWS, make_judge
+from kinds.real.exact import divergence, divergence_in_passing
+from kinds.real.judging import N_FLOOR_DRAWS
+from kinds.real.judging import make_judge as samples_judge
 from kinds.real.scene import VIEWS, scene_of
 from kinds.real.sensitivity import sensitivity
+
+# At how many evaluations the exact divergence is known, on a line and in a plane.
+N_EXACT = {1: 12, 2: 4}
 
 
 def distances(x: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -24,6 +28,18 @@ def distances(x: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, float
         part: metrics.wasserstein(x, metrics.projected_quantiles(rows, axes, levels), axes)
         for part, rows in parts.items()
     }
+
+
+def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Judge:
+    """What scores samples, and at a few evaluations the exact divergence, whose quadrature takes a while.
+
+    Args:
+      target: of this kind.
+      config: the run's configuration.
+      n_samples: rows of a sample; None: config.n_eval_samples.
+    """
+    judge = samples_judge(target, config, n_samples)
+    return with_divergence(judge, target, "kl_exact", divergence_in_passing, N_EXACT[target.dim])
 
 
 def outside(rows: np.ndarray, target: Target) -> tuple[float, str]:

@@ -19,14 +19,15 @@ def compiled_training(model: Any, feed: Any, config: Any, n_steps: int, n_seeds:
 
     scorer = Scorer(16, lambda events: events, False, (), lambda x: {})
     program = prepare(
-        model, feed, scorer, Schedule(n_steps=n_steps, n_evaluations=1, n_seeds=n_seeds, seed=config.seed)
+        model, feed, scorer, Schedule.evenly(n_steps=n_steps, n_evaluations=1, n_seeds=n_seeds, seed=config.seed)
     )
     held = {"states": program.init(program.keys, program.rows)}
     nobody = np.zeros(len(program.keys.key_init), bool)
 
     def run(n):
         for _ in range(n):
-            held["states"], info, _ = program.advance(held["states"], program.keys, program.rows, jnp.int32(0), nobody)
+            args = program.keys, program.rows, jnp.int32(0), jnp.int32(n_steps), nobody
+            held["states"], info, _ = program.advance(held["states"], *args)
         jax.block_until_ready((held["states"], info))
 
     return run, program

@@ -83,7 +83,7 @@ def whole_training(order: dict) -> dict:
 
     config, target, model, feed = built(order)
     counts = {"n_steps": config.n_steps, "n_evaluations": config.n_evaluations, "n_seeds": config.num_seeds}
-    run = train(prepare(model, feed, make_judge(target, config).scorer, Schedule(**counts, seed=config.seed)))
+    run = train(prepare(model, feed, make_judge(target, config).scorer, Schedule.evenly(**counts, seed=config.seed)))
     return {"process_bytes": peak_memory(), "train_seconds": run.train_seconds}
 
 

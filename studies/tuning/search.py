@@ -175,7 +175,7 @@ def _train_together(
         model = MODELS[family].build(dataclasses.replace(base, **{family.lower(): own}), targets[0])
         feed = Feed(lambda key, n: codec.encode(sample_mixture(key, n, *modes)), None, base.batch_size)
         state = model.init(keys.key_init, feed.rows_for_init(data_key(keys), None))
-        state, _, bad_step = advance(model, feed, n_steps)(state, keys, None, 0)
+        state, _, bad_step = advance(model, feed)(state, keys, None, 0, n_steps)
         draw = model.sample_quick or model.sample
         x = codec.decode(draw(keys.key_eval, state, base.n_eval_samples))
         return x, (bad_step > n_steps) & jnp.isfinite(x).all()

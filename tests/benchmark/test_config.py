@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -95,12 +96,19 @@ BAD_COMMANDS = [
     ("--num-bins 1", "NUM_BINS = 1", "0 (continuous) or at least 2"),
     ("--target-type 2D_GMM", "NUM_BINS = 20", "2D_GMM", "set NUM_BINS = 0"),
     ("--target-type 2D_MIX_GAUSS --num-bins 5", "NUM_BINS = 5", "2D_MIX_GAUSS", "set NUM_BINS = 0"),
-    ("--n-evaluations 39", "N_EVALUATIONS = 39", "N_STEPS = 20000", "nearest that does is 40"),
-    ("--n-steps 100 --n-evaluations 300", "N_EVALUATIONS = 300", "nearest that does is 100"),
+    ("--evaluation-spacing linear --n-evaluations 39", "N_EVALUATIONS = 39", "N_STEPS = 20000", "that does is 40"),
+    ("--evaluation-spacing linear --n-steps 100 --n-evaluations 300", "N_EVALUATIONS = 300", "that does is 100"),
+    ("--n-steps 100 --n-evaluations 300", "N_EVALUATIONS = 300", "N_STEPS = 100", "the most that works is 100"),
+    ("--n-steps 10 --n-evaluations 4", "SNAPSHOT_PERCENT = 5 ", "N_STEPS = 10", "nearest that works is 10"),
+    ("--evaluation-spacing lin", "--evaluation-spacing 'lin'", "choose from log, linear"),
     ("--snapshot-percent 7", "SNAPSHOT_PERCENT = 7", "divide 100", "is 5"),
     ("--snapshot-percent 200", "SNAPSHOT_PERCENT = 200", "divide 100", "is 100"),
-    ("--snapshot-percent 1", "SNAPSHOT_PERCENT = 1 ", "N_EVALUATIONS = 40", "nearest that works is 5"),
-    ("--n-steps 60 --n-evaluations 30", "SNAPSHOT_PERCENT = 5 ", "N_EVALUATIONS = 30", "nearest that works is 10"),
+    ("--evaluation-spacing linear --snapshot-percent 1", "SNAPSHOT_PERCENT = 1 ", "N_EVALUATIONS = 40", "works is 5"),
+    (
+        "--evaluation-spacing linear --n-steps 60 --n-evaluations 30",
+        "SNAPSHOT_PERCENT = 5 ",
+        "nearest that works is 10",
+    ),
     ("--seed 4294967296", "SEED = 4294967296", "at most 2147483647", "nearest valid choice is 2147483647"),
     ("--out-dir ''", "OUT_DIR is empty", "results_classical_benchmarks"),
     ("--num-bins 0 --target-type CUSTOM", "CUSTOM_FILE is empty", ".npy or .csv"),
@@ -231,7 +239,8 @@ def test_the_smallest_budget_that_is_named_works(family, target_type, make_confi
 @pytest.mark.parametrize("n_evaluations", [1, 2, 3, 7, 10, 40, 100, 101])
 @pytest.mark.parametrize("percent", [1, 3, 5, 30, 60, 99, 100, 1000])
 def test_the_snapshot_percent_that_is_named_works(percent, n_evaluations):
-    constants = {**CONSTANTS, "N_EVALUATIONS": n_evaluations, "N_STEPS": n_evaluations * 10}
+    of_time = {"N_EVALUATIONS": n_evaluations, "N_STEPS": n_evaluations * 10, "EVALUATION_SPACING": "linear"}
+    constants = {**CONSTANTS, **of_time}
     try:
         config = from_constants({**constants, "SNAPSHOT_PERCENT": percent})
     except UserError as error:
@@ -241,12 +250,52 @@ def test_the_snapshot_percent_that_is_named_works(percent, n_evaluations):
     assert config.snapshot_steps[100] == config.n_steps
     assert all(step % interval == 0 for step in config.snapshot_steps.values())
     assert all(step * 100 == config.n_steps * percent for percent, step in config.snapshot_steps.items())
+    assert config.scored_steps == list(range(interval, config.n_steps + 1, interval))
+
+
+@pytest.mark.parametrize("n_steps", [1, 7, 20, 99, 20_000])
+@pytest.mark.parametrize("percent", [1, 3, 5, 30, 100])
+def test_the_snapshot_percent_that_is_named_works_at_growing_steps(percent, n_steps):
+    constants = {**CONSTANTS, "N_EVALUATIONS": 1, "N_STEPS": n_steps}
+    try:
+        config = from_constants({**constants, "SNAPSHOT_PERCENT": percent})
+    except UserError as error:
+        config = from_constants({**constants, "SNAPSHOT_PERCENT": int(str(error).rsplit(" ", 1)[1])})
+    steps = list(config.snapshot_steps.values())
+    assert config.scored_steps == steps == sorted(set(steps))
+    assert steps[-1] == n_steps
+    assert all(0 <= n_steps * percent / 100 - step < 1 <= step for percent, step in config.snapshot_steps.items())
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 8, 41, 100, 20_000])
+def test_growing_steps_are_as_many_as_asked_for_and_each_grows_by_about_the_same_factor(n_steps):
+    for n in sorted({1, 2, 3, 7, 40, n_steps // 2, min(n_steps, 500), min(n_steps, 2000)} & {*range(1, n_steps + 1)}):
+        steps = from_constants(
+            {**CONSTANTS, "N_STEPS": n_steps, "N_EVALUATIONS": n, "SNAPSHOT_PERCENT": 100}
+        ).scored_steps
+        assert len(steps) == n
+        assert steps[-1] == n_steps
+        assert all(step < later for step, later in itertools.pairwise([0, *steps]))
+        # Every step up to where a whole number is less than the factor; from there on the factor is kept, as far as
+        # whole numbers can keep it: each is within one step of where the factor puts it.
+        single = next((i for i, step in enumerate(steps) if step != i + 1), n)
+        for i in range(max(single, 1), n):
+            factor = (n_steps / steps[i - 1]) ** (1 / (n - i))
+            assert abs(steps[i] - factor * steps[i - 1]) <= 1
+
+
+def test_the_default_scores_and_shows_early_steps_as_well():
+    config = from_constants(CONSTANTS)
+    assert config.scored_steps[:10] == [1, 2, 3, 4, 5, 6, 8, 10, 13, 16]
+    assert {*config.snapshot_steps.values()} == {*range(1000, 20_001, 1000)} <= {*config.scored_steps}
+    early = [step for step in config.scored_steps if step < 1000]
+    assert config.shown_steps == [0, *early, *range(1000, 20_001, 1000)]
 
 
 @pytest.mark.parametrize("n_steps", [1, 7, 12, 97, 20_000])
 @pytest.mark.parametrize("n_evaluations", [2, 5, 30, 11, 19_999])
 def test_the_number_of_evaluations_that_is_named_divides_and_is_nearest(n_steps, n_evaluations):
-    constants = {**CONSTANTS, "N_STEPS": n_steps, "SNAPSHOT_PERCENT": 100}
+    constants = {**CONSTANTS, "N_STEPS": n_steps, "SNAPSHOT_PERCENT": 100, "EVALUATION_SPACING": "linear"}
     divisors = [d for d in range(1, n_steps + 1) if n_steps % d == 0]
     if n_evaluations in divisors:
         assert from_constants({**constants, "N_EVALUATIONS": n_evaluations}).n_evaluations == n_evaluations
@@ -364,7 +413,14 @@ def test_a_document_without_a_place_for_its_table_is_refused():
 
 def test_what_affects_scores_or_the_target_keeps_rows_of_a_board_apart():
     """All but what names the row anyway, what scores do not depend on, and entries, which have rows of their own."""
-    others = {"target_type", "num_bins", "n_evaluations", "external_samples", "external_probabilities"}
+    others = {
+        "target_type",
+        "num_bins",
+        "n_evaluations",
+        "evaluation_spacing",
+        "external_samples",
+        "external_probabilities",
+    }
     apart = {*constants.affecting("target"), *constants.affecting("score")} - others
     assert {name.lower() for name in constants.rows_of_board()} == apart
 

@@ -259,7 +259,7 @@ def test_the_output_in_the_repository_is_sound():
         ("target.split", None, "goes with a fixed training set"),
         ("config.models", ["RBM"], "models are not those that were asked for"),
         ("config.external_samples", [], "external entries are not those that were asked for"),
-        ("models.RBM.history.step", [0, 4, 9], "at equal distances"),
+        ("models.RBM.history.step", [0, 4, 9], "not that of the scores"),
         ("models.RBM.history.loss", [[0.1] * 3], "history.loss is not [S][E]"),
         ("models.RBM.history.loss", [[0.1] * 2] * 2, "history.loss is not [S][E]"),
         ("models.RBM.final.mmd2.seeds", [0.02], "final.mmd2.seeds is not [S]"),

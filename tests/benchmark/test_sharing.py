@@ -27,10 +27,10 @@ def trained(make_config):
         model = models.build(family, config, target) if traceable else MODELS[family].build(config, target)
         feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)
         scorer = Scorer(50, target.codec.decode, False, (), lambda x: {})
-        program = prepare(model, feed, scorer, Schedule(n_steps=20, n_evaluations=1, n_seeds=2, seed=3))
-        states, info, bad = program.advance(
-            program.init(program.keys, program.rows), program.keys, program.rows, np.int32(0), np.zeros(2, bool)
-        )
+        program = prepare(model, feed, scorer, Schedule.evenly(n_steps=20, n_evaluations=1, n_seeds=2, seed=3))
+        states = program.init(program.keys, program.rows)
+        args = program.keys, program.rows, np.int32(0), np.int32(20), np.zeros(2, bool)
+        states, info, bad = program.advance(states, *args)
         if traceable:
             # Its compiled step is kept as well.
             step_cost(model, feed)

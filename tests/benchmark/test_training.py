@@ -116,7 +116,9 @@ def run_model(
 ) -> Run:
     settings = {"n_steps": 8, "n_evaluations": 2, "n_seeds": 1, "seed": SEED, **settings}
     return train(
-        prepare(model, feed, scorer, Schedule(**settings)), snapshot_steps=snapshot_steps, on_evaluation=on_evaluation
+        prepare(model, feed, scorer, Schedule.evenly(**settings)),
+        snapshot_steps=snapshot_steps,
+        on_evaluation=on_evaluation,
     )
 
 
@@ -178,11 +180,18 @@ def test_memory_does_not_grow_with_the_steps(fields, monkeypatch):
     model = toy(8, batch_shape or (BATCH_SIZE, 1), **fields)
 
     def memory(n_steps):
-        program = prepare(model, FEED, SCORER, Schedule(n_steps=n_steps, n_evaluations=1, n_seeds=2, seed=SEED))
+        program = prepare(model, FEED, SCORER, Schedule.evenly(n_steps=n_steps, n_evaluations=1, n_seeds=2, seed=SEED))
         sizes = program.advance.memory_analysis()
         return sizes.temp_size_in_bytes, sizes.argument_size_in_bytes, sizes.output_size_in_bytes
 
     assert memory(2**10) == memory(2**20)
+
+
+def test_one_program_serves_trainings_and_intervals_of_every_length():
+    model = toy(8)
+    schedules = [Schedule((8,), 2, SEED), Schedule((1, 2, 5, 1000), 2, SEED), Schedule.evenly(20_000, 40, 2, SEED)]
+    programs = [prepare(model, FEED, SCORER, schedule) for schedule in schedules]
+    assert len({id(program.advance._executable) for program in programs}) == 1
 
 
 def test_no_retrace_in_mid_run_with_max_steps():
@@ -255,6 +264,20 @@ def test_first_steps_depend_neither_on_how_many_follow_nor_on_the_number_of_seed
     # The others are not copies of it.
     for i in (1, 2):
         assert np.all(among.evaluations[-1].samples[0] != among.evaluations[-1].samples[i])
+
+
+@every_family
+@pytest.mark.parametrize("block_bytes", [intervals.BLOCK_BYTES, 2000])
+def test_no_bit_of_what_is_trained_depends_on_where_it_is_scored(name, block_bytes, family_runs, monkeypatch):
+    monkeypatch.setattr(intervals, "BLOCK_BYTES", block_bytes)
+    model, feed = family_runs.model, family_runs.feed
+    often, once = (
+        train(prepare(model, feed, SCORER, Schedule(steps, 2, SEED)), snapshot_steps=frozenset({11}))
+        for steps in ((1, 2, 3, 5, 7, 11), (11,))
+    )
+    assert [e.step for e in often.evaluations] == [0, 1, 2, 3, 5, 7, 11]
+    assert_same_bits(often.states, once.states)
+    assert_same_bits(often.evaluations[-1].samples, once.evaluations[-1].samples)
 
 
 # One family is enough: that the keys do not depend on the block is tested on the toy.
@@ -468,6 +491,19 @@ def test_info_is_the_mean_over_the_interval():
         np.testing.assert_array_equal(evaluation.info["other"], np.full(2, np.mean(numbers)))
 
 
+@pytest.mark.parametrize("block_bytes", [2**17, 1, 100])
+def test_info_is_the_mean_over_intervals_of_any_length(block_bytes, monkeypatch):
+    monkeypatch.setattr(intervals, "BLOCK_BYTES", block_bytes)
+    model = toy(12, last_fields=("other",))
+    run = train(prepare(model, FEED, SCORER, Schedule((1, 2, 4, 7, 12), 2, SEED)))
+    assert [e.step for e in run.evaluations] == [0, 1, 2, 4, 7, 12]
+    for before, evaluation in itertools.pairwise(run.evaluations):
+        mean = np.float32(np.mean(np.arange(before.step + 1, evaluation.step + 1) ** 2))
+        np.testing.assert_allclose(evaluation.info["loss"], np.full(2, mean), rtol=2e-7)
+        np.testing.assert_array_equal(evaluation.info["other"], np.full(2, evaluation.step))
+        np.testing.assert_array_equal(evaluation.metrics["mean"], np.full(2, evaluation.step))
+
+
 def test_snapshots_are_kept_where_asked_and_at_the_end():
     seen = []
     run = run_model(toy(8), n_evaluations=4, n_seeds=3, snapshot_steps=frozenset({4}), on_evaluation=seen.append)
@@ -548,19 +584,25 @@ def test_exact_scores_that_cost_much_are_known_at_a_few_steps(n_exact, n_evaluat
     assert all(np.isfinite(e.metrics["mean"]).all() for e in run.evaluations)
 
 
+def full_rule(state, x):
+    return jnp.zeros(len(x))
+
+
+def cheap_rule(state, x):
+    return jnp.ones(len(x))
+
+
 def test_the_last_exact_score_is_by_the_models_own_rule_and_those_before_by_a_cheaper_one():
-    model = toy(8)
-    model = model._replace(quick=lambda: model._replace(name="CHEAP"))
-    scorer = EXACT._replace(exact=lambda model, state: {"twice": float(model.name == "TOY")})
+    model = toy(8, log_prob=full_rule, quick={"log_prob": cheap_rule})
+    scorer = EXACT._replace(exact=lambda model, state: {"twice": float(model.log_prob is full_rule)})
     run = run_model(model, scorer=scorer, n_evaluations=4)
     assert [e.metrics["twice"][0] for e in run.evaluations] == [0, 0, 0, 0, 1]
 
 
 def test_an_early_end_has_its_exact_score_by_the_models_own_rule():
-    model = toy(8)
-    model = model._replace(quick=lambda: model._replace(name="CHEAP"))
-    scorer = EXACT._replace(n_exact=1, exact=lambda model, state: {"twice": float(model.name == "TOY")})
-    program = prepare(model, FEED, scorer, Schedule(n_steps=8, n_evaluations=4, n_seeds=2, seed=SEED))
+    model = toy(8, log_prob=full_rule, quick={"log_prob": cheap_rule})
+    scorer = EXACT._replace(n_exact=1, exact=lambda model, state: {"twice": float(model.log_prob is full_rule)})
+    program = prepare(model, FEED, scorer, Schedule.evenly(n_steps=8, n_evaluations=4, n_seeds=2, seed=SEED))
     run = train(program, pause=lambda run, leaves: run.evaluations[-1].step == 4)
     assert [e.step for e in run.evaluations] == [0, 2, 4]
     np.testing.assert_array_equal([e.metrics["twice"] for e in run.evaluations], [[0, 0], [np.nan] * 2, [1, 1]])
@@ -682,10 +724,11 @@ def test_no_bit_of_a_seed_depends_on_what_others_are_lost_to():
 def test_a_lost_seed_takes_no_step_when_training_goes_on():
     """As it is taken up again: all that is known is the state and who was lost."""
     model = toy(8, faults={1: Fault(loss=2)})
-    program = prepare(model, FEED, SCORER, Schedule(n_steps=8, n_evaluations=2, n_seeds=4, seed=SEED))
+    program = prepare(model, FEED, SCORER, Schedule.evenly(n_steps=8, n_evaluations=2, n_seeds=4, seed=SEED))
 
     def advance(states, first_step, lost):
-        states, _, bad_step = program.advance(states, program.keys, program.rows, np.int32(first_step), lost)
+        args = program.keys, program.rows, np.int32(first_step), np.int32(first_step + 4), lost
+        states, _, bad_step = program.advance(states, *args)
         return jax.device_get(states), np.asarray(bad_step)
 
     states, bad_step = advance(program.init(program.keys, program.rows), 0, np.zeros(4, bool))
@@ -712,7 +755,7 @@ def test_nothing_is_drawn_where_all_seeds_are_lost():
             return self.evaluate(states, keys, step)
 
     model = toy(8, faults=dict.fromkeys(range(2), Fault(weight=2)))
-    program = prepare(model, FEED, SCORER, Schedule(n_steps=8, n_evaluations=2, n_seeds=2, seed=SEED))
+    program = prepare(model, FEED, SCORER, Schedule.evenly(n_steps=8, n_evaluations=2, n_seeds=2, seed=SEED))
     program = program._replace(evaluate=Watched(program.evaluate), evaluate_last=Watched(program.evaluate_last))
     run = train(program, snapshot_steps=frozenset({4}))
     assert run.diverged_at_step == [2, 2]
@@ -745,11 +788,10 @@ def test_samples_that_are_not_finite_are_found():
     assert all(np.isnan(e.kept).all() for e in run.evaluations[1:])
 
 
-def test_block_length_is_the_largest_divisor_that_fits(monkeypatch):
+def test_block_length_is_the_largest_power_of_two_that_fits(monkeypatch):
     monkeypatch.setattr(intervals, "BLOCK_BYTES", 1000)
-    for n_steps, bytes_per_step in itertools.product((1, 7, 12, 500, 512), (0, 1, 2, 30, 99, 100, 334, 1000, 1001)):
-        fitting = [d for d in range(1, n_steps + 1) if n_steps % d == 0 and d * bytes_per_step <= 1000]
-        assert block_length(n_steps, bytes_per_step) == max(fitting, default=1)
+    expected = {0: 32, 1: 32, 30: 32, 62: 16, 99: 8, 100: 8, 334: 2, 1000: 1, 1001: 1}
+    assert {bytes_per_step: block_length(bytes_per_step) for bytes_per_step in expected} == expected
 
 
 def test_times_are_recorded():

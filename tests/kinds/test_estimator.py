@@ -61,7 +61,7 @@ def trained(name, kind):
         @jax.jit
         def run(keys):
             state = model.init(keys.key_init, feed.rows_for_init(keys.key_data, None))
-            state, _, _ = advance(model, feed, STEPS[kind])(state, keys, None, 0)
+            state, _, _ = advance(model, feed)(state, keys, None, 0, STEPS[kind])
             return state, target.codec.decode(model.sample(keys.key_eval, state, N_SAMPLES))
 
         state, x = run(keys)

@@ -41,7 +41,7 @@ def trained(name, kind):
     rows = None if target.train_rows is None else target.codec.encode(target.train_rows)
     feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), rows, config.batch_size)
     scorer = Scorer(64, target.codec.decode, False, ("kld",), lambda x: {"kld": 0.0})
-    program = prepare(model, feed, scorer, Schedule(n_steps=20, n_evaluations=2, n_seeds=2, seed=0))
+    program = prepare(model, feed, scorer, Schedule.evenly(n_steps=20, n_evaluations=2, n_seeds=2, seed=0))
     return target, model, train(program, snapshot_steps=frozenset()).states
 
 

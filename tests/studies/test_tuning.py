@@ -69,7 +69,7 @@ def test_a_traced_setting_trains_as_a_written_one(monkeypatch):
         @jax.jit
         def alone(keys, model=model, feed=feed):
             state = model.init(keys.key_init, feed.rows_for_init(data_key(keys), None))
-            state, _, _ = advance(model, feed, 4)(state, keys, None, 0)
+            state, _, _ = advance(model, feed)(state, keys, None, 0, 4)
             return (model.sample_quick or model.sample)(keys.key_eval, state, 50)
 
         keys = jax.tree.map(lambda leaf: leaf[0], streams(search.SEED, 1))
