@@ -53,7 +53,7 @@ _NODES_AT_ONCE = 4096
 # 1D_BIMODAL and 2D_RING (20 000 steps, and 8 000) once takes 25 times and 10 times off the mean difference.
 _FINER, _FINEST = 1.5, 2.0
 # In mid-training a coarser grid is tried first, for probabilities and for densities, which are narrower. On the default
-# target, after 100, 2 000 and 6 000 steps, the exact KL is off by less than 2e-9 nats by it, in a thirtieth of the time.
+# target, after 100, 2 000 and 6 000 steps, the exact KL is off by less than 2e-9 nats, in a thirtieth of the time.
 _COARSER = (1 / 8, 1 / 2)
 
 # The distortion is a density's of the decoder with the σ that belongs to β: D + R bounds −E ln q at every β.

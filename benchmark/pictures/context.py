@@ -1,10 +1,12 @@
 """What the pictures of one run share."""
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmark.asked.constants import Constants, affecting
 from benchmark.engine.records import Run
 from benchmark.files.results import history_of
 from benchmark.scoring.assessment import Assessment
@@ -14,6 +16,11 @@ from core.drawing import scenes
 from kinds.contract import Target
 from kinds.registry import kind_of
 from models import MODELS
+
+# Constants that titles name by other words, and those that nothing in a picture depends on.
+_SAID = {"target_type", "num_bins", "models", "parameter_budget", "num_seeds", "decode", "external_samples",
+         "external_probabilities", *affecting("nothing"), *affecting("pictures")}  # fmt: skip
+_MOST_LETTERS = 32
 
 
 class Drawing(NamedTuple):
@@ -36,7 +43,7 @@ class Shown:
         self.labels = {entry.name: entry.name + own_floor(entry, outcome) for entry in outcome.assessments}
         self.colours |= {label: self.colours[name] for name, label in self.labels.items()}
         self.scene = self.kind.scene(outcome.target, judge, outcome.config)
-        self.heading = note + title(outcome.config, outcome.target)
+        self.heading = note + title(outcome.config, outcome.target, runs)
         self.middle = " · the middle seed" if outcome.config.num_seeds > 1 else ""
         self.seeds = {run.model.name: median_seed(run, self.kind.main) for run in runs}
         self.floors = {name: tuple(floor) for name, floor in judge.floors.items()}
@@ -46,17 +53,45 @@ class Shown:
 
     def curves(self, run: Run, fields: Iterable[str]) -> dict[str, scenes.Curve]:
         """The course of metrics and of fields of Info, those that there are."""
-        history = self._histories[run.model.name]
+        history, scorer = self._histories[run.model.name], self.outcome.judge.scorer
         steps = np.asarray(history["step"])
-        drawn = [field for field in fields if field in history]
-        # Step 0 has scores but no losses.
-        start = {field: int(field not in self.floors) for field in drawn}
-        return {f: scenes.Curve(steps[start[f] :], np.asarray(history[f], float)[:, start[f] :]) for f in drawn}
+        found = {}
+        for field in fields:
+            if field in history:
+                values = np.asarray(history[field], float)
+                # Step 0 has scores but no losses.
+                kept = steps >= (0 if field in scorer.followed else 1)
+                if field in scorer.exact_metrics:
+                    kept = _known(steps, values, run.diverged_at_step)
+                if kept.any():
+                    found[field] = scenes.Curve(steps[kept], values[:, kept])
+        return found
+
+    def exact_curve(self, run: Run) -> scenes.Curve | None:
+        """The course of the exact divergence, with its value at the end once that is computed; None: it has none."""
+        name = self.kind.exact
+        curve = self.curves(run, [name]).get(name)
+        (entry,) = (entry for entry in self.outcome.assessments if entry.name == run.model.name)
+        last, final = run.evaluations[-1].step, entry.scores.get(name)
+        if final is None:
+            return curve
+        values = np.asarray(final, float)[:, None]
+        if not _known(np.array([last]), values, run.diverged_at_step).any():
+            return curve
+        before = curve or scenes.Curve(np.empty(0, int), np.empty((len(values), 0)))
+        earlier = before.steps < last
+        return scenes.Curve(np.append(before.steps[earlier], last), np.hstack([before.values[:, earlier], values]))
 
     def value_of(self, entry: Assessment, name: str) -> float | None:
         """A score of what came from elsewhere; exact probabilities have none of the noise that the floor is made of."""
         values = None if entry.masses is not None else entry.scores.get(name)
         return None if values is None else values[0]
+
+
+def _known(steps: np.ndarray, values: np.ndarray, diverged_at: Sequence[int | None]) -> np.ndarray:
+    """At which steps [E] values [S, E] are known of all seeds that have not diverged by then, if there are any."""
+    living = np.stack([steps < (np.inf if at is None else at) for at in diverged_at])
+    return (np.isfinite(values) | ~living).all(axis=0) & living.any(axis=0)
 
 
 def lost_at(step: int) -> str:
@@ -72,14 +107,46 @@ def own_floor(entry: Assessment, outcome: Outcome) -> str:
     return f", n = {entry.n_samples}: floor {numbers.scores_text({main: entry.floors[main].mean})}"
 
 
-def title(config: Any, target: Target) -> str:
-    """What every picture says of its run."""
+def title(config: Any, target: Target, runs: Sequence[Run] = ()) -> str:
+    """What every picture says of its run: the target, each family's parameters, and what is not as it is by default.
+
+    Args:
+      config: of the run.
+      target: its target.
+      runs: of its families; none: they are still to be sized.
+    """
     seeds = f"{config.num_seeds} seed{'s' if config.num_seeds > 1 else ''}"
     if not config.models:
         seeds = "external entries alone"
     words = kind_of(target).words(target, config)
-    parameters = f"{config.parameter_budget} parameters · " if config.models else ""
-    return f"{target.name} · {words + ' · ' if words else ''}{parameters}{seeds}"
+    parameters = f"{config.parameter_budget} parameters" if config.models else ""
+    if runs:
+        parameters = "parameters: " + ", ".join(f"{run.model.name} {run.model.n_params}" for run in runs)
+    return " · ".join(filter(None, (target.name, words, parameters, seeds, *(own_settings(config) if runs else ()))))
+
+
+def own_settings(config: Any) -> list[str]:
+    """The constants and settings that differ from their defaults and that no other words of a title name.
+
+    Such as "N_STEPS = 2000" and "GAN.learning_rate = 0.01"; of families that are not there nothing.
+    """
+    words = []
+    for each in dataclasses.fields(Constants):
+        value = getattr(config, each.name)
+        if each.name not in _SAID and value != each.default:
+            words.append(f"{each.name.upper()} = {_brief(value)}")
+    for name in config.models:
+        own = getattr(config, name.lower())
+        for each in dataclasses.fields(own):
+            if getattr(own, each.name) != each.default:
+                words.append(f"{name}.{each.name} = {_brief(getattr(own, each.name))}")
+    return words
+
+
+def _brief(value: Any) -> str:
+    """A value as a title names it: a long one is cut."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
 
 
 def median_seed(run: Run, main: str) -> int:

@@ -27,6 +27,8 @@ COSTS = "cost_quality.png"
 SENSITIVITY = "kld_sensitivity.png"
 TIMELINE_GIF = "timeline.gif"
 _VIEWS = "benchmark.pictures.views"
+_UNSEEN = 0.02  # a share of a value that is less than the width of a line
+_FEW = 2  # points of a course that say nothing of the way
 
 
 def draw(drawing: Drawing) -> None:
@@ -65,7 +67,7 @@ def drawings(folder: Path, outcome: Outcome, grid: Any, note: str = "") -> list[
     shown = Shown(outcome, note)
     calls = [] if grid is None else [_sensitivity(folder, shown, grid)]
     if outcome.runs:
-        calls += [_dashboard(folder, shown), _costs(folder, shown), *_timeline(folder, shown), _losses(folder, shown)]
+        calls += [*_timeline(folder, shown), _losses(folder, shown)]
         calls += drawings_of_views(folder, shown)
     return sorted(calls, key=lambda call: call.function != "plotting.timeline")
 
@@ -78,7 +80,9 @@ def closing_drawings(folder: Path, outcome: Outcome, note: str = "") -> list[Dra
       outcome: of the run, from `closing.close`.
       note: what every title begins with.
     """
-    return [_comparison(folder.absolute(), Shown(outcome, note))]
+    folder, shown = folder.absolute(), Shown(outcome, note)
+    of_runs = [_dashboard(folder, shown), _costs(folder, shown)] if outcome.runs else []
+    return [_comparison(folder, shown), *of_runs]
 
 
 def _comparison(folder: Path, shown: Shown) -> Drawing:
@@ -101,35 +105,66 @@ def _comparison(folder: Path, shown: Shown) -> Drawing:
 
 
 def _sensitivity(folder: Path, shown: Shown, grid: Any) -> Drawing:
+    entries = {shown.labels[name]: np.asarray(values) for name, values in grid.entries.items()}
+    groups = _alike([grid.floor, *entries.values()], grid.epsilons, grid.chosen[1])
+    drawn = [group[0] for group in groups]
     scene = scenes.Sensitivity(
         np.asarray(grid.cells),
-        np.asarray(grid.epsilons),
-        {shown.labels[name]: np.asarray(values) for name, values in grid.entries.items()},
-        grid.floor,
+        np.asarray(grid.epsilons)[drawn],
+        {name: values[..., drawn] for name, values in entries.items()},
+        np.asarray(grid.floor)[..., drawn],
         grid.chosen,
         [shown.labels[entry.name] for entry in shown.external],
+        [[grid.epsilons[e] for e in group[1:]] for group in groups],
     )
     args = folder / SENSITIVITY, scene, shown.colours, shown.heading
     return Drawing(f"{_VIEWS}.scorecards.kld_sensitivity", args, {"cells_label": grid.label})
 
 
+def _alike(arrays: Sequence[np.ndarray], epsilons: Sequence[float], chosen: float) -> list[list[int]]:
+    """Numbers of the ε by panel: those whose values [..., E] nobody could tell apart share one, the run's own first."""
+    groups: list[list[int]] = []
+    for e in sorted(range(len(epsilons)), key=lambda e: not np.isclose(epsilons[e], chosen, rtol=1e-6, atol=0)):
+        for group in groups:
+            both = [(np.asarray(each)[..., e], np.asarray(each)[..., group[0]]) for each in arrays]
+            if all(np.allclose(*each, rtol=_UNSEEN, atol=0, equal_nan=True) for each in both):
+                group.append(e)
+                break
+        else:
+            groups.append([e])
+    return sorted(groups)
+
+
 def _dashboard(folder: Path, shown: Shown) -> Drawing:
-    judge = shown.outcome.judge
-    curves = {run.model.name: shown.curves(run, judge.floors) for run in shown.outcome.runs}
-    metrics = {name: _metric(shown, name) for name in judge.floors}
+    scorer, exact = shown.outcome.judge.scorer, shown.kind.exact
+    curves = {}
+    for run in shown.outcome.runs:
+        found = shown.curves(run, scorer.followed) | {exact: shown.exact_curve(run)}
+        curves[run.model.name] = {name: curve for name, curve in found.items() if curve is not None}
+    # An exact score that no family has is no panel.
+    drawn = [name for name in scorer.followed if any(name in each for each in curves.values())]
+    metrics = {name: _metric(shown, name) for name in drawn}
     args = folder / DASHBOARD, curves, metrics, shown.colours, shown.heading
     return Drawing("plotting.metrics_comparison", args, {"remarks": shown.worse})
 
 
 def _metric(shown: Shown, name: str) -> scenes.MetricPicture:
     """One metric as an axis, with the floor and what samples from elsewhere score."""
+    outcome = shown.outcome
+    exact = name in outcome.judge.scorer.exact_metrics
     externals = {shown.labels[entry.name]: shown.value_of(entry, name) for entry in shown.external}
-    return scenes.MetricPicture(shown.outcome.judge.labels[name], shown.floors.get(name), externals)
+    estimates = [entry.name for entry in outcome.assessments if exact and entry.estimated]
+    return scenes.MetricPicture(outcome.judge.labels[name], shown.floors.get(name), externals, exact, estimates)
 
 
 def _costs(folder: Path, shown: Shown) -> Drawing:
+    # The exact divergence tells families apart where samples do not: it is shown where every family has it.
+    of_exact = {run.model.name: shown.exact_curve(run) for run in shown.outcome.runs}
     main, points = shown.kind.main, {}
+    if all(curve is not None and len(curve.steps) > _FEW for curve in of_exact.values()):
+        main = shown.kind.exact
     for run in shown.outcome.runs:
+        course = of_exact[run.model.name] if main == shown.kind.exact else shown.curves(run, [main])[main]
         cost = shown.outcome.costs[run.model.name]
         operations = cost["operations_per_step"]
         n_steps = run.model.steps_until(run.evaluations[-1].step)
@@ -137,8 +172,8 @@ def _costs(folder: Path, shown: Shown) -> Drawing:
             # Of a whole training: a diverged seed has not taken all its steps.
             seconds=cost["train_seconds"] / (run.seed_steps / n_steps) if run.seed_steps else 0.0,
             operations=None if operations is None else operations * n_steps,
-            score=run.evaluations[-1].metrics[main],
-            course=shown.curves(run, [main])[main],
+            score=course.values[:, -1],
+            course=course,
             n_steps=n_steps,
         )
     args = folder / COSTS, points, _metric(shown, main), shown.colours, shown.heading
@@ -147,19 +182,25 @@ def _costs(folder: Path, shown: Shown) -> Drawing:
 
 def _timeline(folder: Path, shown: Shown) -> list[Drawing]:
     config, runs = shown.outcome.config, shown.outcome.runs
-    frames = {}
-    for percent, step in _reached(config, runs).items():
+    frames, reached = {}, _reached(config, runs)
+    percent_at = {step: percent for percent, step in reached.items()}
+    last = max(percent_at, default=-1)
+    for step in [step for step in config.shown_steps if step <= last]:
         kept, scores = {}, {}
         for run in runs:
             name = run.model.name
             evaluation = next(evaluation for evaluation in run.evaluations if evaluation.step == step)
             seed, lost = shown.seeds[name], run.diverged_at_step[shown.seeds[name]]
             kept[name] = evaluation.kept[seed]
-            scores[name] = numbers.scores_text({metric: values[seed] for metric, values in evaluation.metrics.items()})
+            scores[name] = numbers.scores_text({metric: evaluation.metrics[metric][seed] for metric in shown.floors})
             if lost is not None and lost <= evaluation.step:
                 scores[name] = lost_at(lost)
-        label = f"{percent} % · step {step:,}".replace(",", " ")
-        frames[timeline_name(percent)] = scenes.Frame(kept, scores, label)
+        label = f"step {numbers.thousands(step)}"
+        if step in percent_at:
+            name, label = timeline_name(percent_at[step]), f"{percent_at[step]} % · {label}"
+            frames[name] = scenes.Frame(kept, scores, label)
+        else:
+            frames[label] = scenes.Frame(kept, scores, label, in_animation_alone=True)
     if not frames:
         return []
     args = folder / TIMELINE_GIF, shown.scene, frames, shown.colours, shown.heading + shown.middle

@@ -20,7 +20,7 @@ from PIL import Image
 from core import storage
 from core.drawing import scenes
 from core.drawing.lettering import drawable, fitted, shortened, text_width, wrapped
-from core.drawing.scales import round_ticks, without_start
+from core.drawing.scales import round_ticks, share_of_width, without_start
 
 TARGET_COLOUR = "#1A1A1A"
 FLOOR_COLOUR = "#8C8C8C"
@@ -220,8 +220,7 @@ def words_in(ax: Axes, words: str, colour: str, x: float = 0.5) -> Any:
 def words_after(ax: Axes, curves: Sequence[Any], colour: str) -> None:
     """Says what has become of a family where its curves, of the same steps, end for all seeds; if there is room."""
     known = np.isfinite(np.concatenate([curve.values for curve in curves])).any(axis=0)
-    low, high = ax.get_xlim()
-    share = (np.asarray(curves[0].steps)[known].max() - low) / (high - low) if known.any() else 0.0
+    share = share_of_width(ax, np.asarray(curves[0].steps)[known].max()) if known.any() else 0.0
     if not known[-1] and share < 0.5:
         words_in(ax, DIVERGED, colour, (1 + share) / 2)
 

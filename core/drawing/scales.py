@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 
 def energy_limits(energies: Sequence[np.ndarray], span: float) -> tuple[float, float, bool]:
@@ -48,6 +48,15 @@ def steady(curve: Any) -> np.ndarray:
     if whole.any():
         return values[whole].ravel()
     return np.concatenate([row[known][:1] for row, known in zip(values, finite, strict=True)])
+
+
+def full_limits(ax: Axes, courses: Sequence[np.ndarray], reference: float, *, narrowest: float) -> None:
+    """Limits that show all of the courses [E] and the reference, at least `narrowest` apart."""
+    values = np.concatenate([*map(np.ravel, courses), [reference]])
+    values = values[np.isfinite(values)]
+    low, high = values.min(), values.max()
+    margin = max(0.08 * (high - low), (narrowest - (high - low)) / 2)
+    ax.set_ylim(low - margin, high + margin)
 
 
 def robust_limits(ax: Axes, courses: Sequence[np.ndarray], reference: float | None, *, narrowest: float = 0.0) -> None:
@@ -113,10 +122,53 @@ def round_ticks(*axes: Any) -> None:
 
 
 def step_axis(ax: Axes, curves: Iterable[Any]) -> None:
-    """Makes the lower axis that of the training steps, of all that these curves have: also those of nothing."""
+    """Makes the lower axis that of the training steps, of all that these curves have: also those of nothing.
+
+    Steps at growing distances are drawn on a logarithmic axis, which begins with step 0.
+    """
     ax.set_xlabel("training step")
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
-    steps = np.concatenate([np.asarray(curve.steps, np.float64) for curve in curves] or [[0.0]])
-    margin = 0.02 * np.ptp(steps) or 0.5
-    ax.set_xlim(steps.min() - margin, steps.max() + margin)
+    steps = np.unique(np.concatenate([np.asarray(curve.steps, np.float64) for curve in curves] or [[0.0]]))
+    thousands = FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009"))
+    if _grow(steps):
+        ax.set_xscale("symlog", linthresh=1, linscale=0.4)
+        decades = 10 ** np.arange(np.ceil(np.log10(steps[-1])) + 1)
+        ax.xaxis.set_major_locator(FixedLocator([0, *decades]))
+        ax.xaxis.set_minor_locator(FixedLocator([digit * decade for decade in decades for digit in range(2, 10)]))
+        ax.set_xlim(-0.15, 1.2 * steps[-1])
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        margin = 0.02 * np.ptp(steps) or 0.5
+        ax.set_xlim(steps.min() - margin, steps.max() + margin)
+    ax.xaxis.set_major_formatter(thousands)
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def share_of_width(ax: Axes, value: float) -> float:
+    """Where on the lower axis a value lies, from 0 at its left end to 1, whatever its scale."""
+    return float(ax.transAxes.inverted().transform(ax.transData.transform((value, 0.0)))[0])
+
+
+def distance_axis(ax: Axes, courses: Sequence[np.ndarray], least: float) -> None:
+    """Makes the axis of what may lie on both sides of 0 logarithmic either way, and linear within `least` of it.
+
+    Args:
+      ax: the panel.
+      courses: what to show, [E] each.
+      least: above 0.
+    """
+    values = np.concatenate([np.ravel(course) for course in courses] or [np.zeros(1)])
+    values = values[np.isfinite(values)]
+    low, high = min(np.min(values, initial=0.0), 0.0), max(np.max(values, initial=0.0), least)
+    low = 1.6 * low if low < -least / 2 else -least
+    ax.set_yscale("symlog", linthresh=least, linscale=0.6)
+    ax.set_ylim(low, 1.6 * high)
+    decades = least * 10.0 ** np.arange(0, 40)
+    ax.yaxis.set_major_locator(FixedLocator([*-decades[decades <= -low][::-1], 0, *decades[decades <= 1.6 * high]]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}".replace("-", "−")))
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _grow(steps: np.ndarray) -> bool:
+    """Whether distances between steps grow, by much more than rounding makes them differ."""
+    apart = np.diff(steps)
+    return len(apart) > 2 and bool(apart[-1] > 3 * apart[0])

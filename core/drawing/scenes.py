@@ -55,6 +55,7 @@ class Frame(NamedTuple):
     # Overflow behind them is not drawn. These panels come last.
     masses: Mapping[str, np.ndarray] = {}
     remarks: Mapping[str, str] = {}  # what stands under the scores, such as "1 of 4 seeds diverged"
+    in_animation_alone: bool = False  # it has no file of its own
 
 
 class MetricPicture(NamedTuple):
@@ -65,6 +66,8 @@ class MetricPicture(NamedTuple):
         tuple[float, float, float] | None
     )  # mean, low and high that samples of the target itself score; None: unknown
     externals: Mapping[str, float | None] = {}  # what samples from elsewhere score; None: they have no score
+    exact: bool = False  # it needs no sample
+    estimates: Collection[str] = ()  # families whose value is an estimate all the same
 
 
 class LossPicture(NamedTuple):
@@ -95,6 +98,7 @@ class Sensitivity(NamedTuple):
     floor: np.ndarray  # [3, C, E] mean, low and high that samples of the target itself score
     chosen: tuple[int, float]  # the run's own number of cells and ε
     externals: Collection[str] = ()  # those of the families whose samples come from elsewhere
+    alike: Sequence[Sequence[float]] = ()  # [E] other ε with the same values, which are not drawn
 
 
 def family_colours(names: Sequence[str], externals: Sequence[str] = ()) -> dict[str, str]:

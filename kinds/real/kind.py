@@ -17,7 +17,7 @@ from kinds.real.scene import VIEWS, scene_of
 from kinds.real.sensitivity import sensitivity
 
 # At how many evaluations the exact divergence is known, on a line and in a plane.
-N_EXACT = {1: 12, 2: 4}
+N_EXACT = {1: 8, 2: 4}
 
 
 def distances(x: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, float]:

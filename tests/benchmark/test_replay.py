@@ -377,7 +377,7 @@ FAMILY = dataclasses.asdict(MODELS["RBM"].Config())
         ({"config__\x1b[31m": 3}, f"{FORM}.config"),
         ({"config__target_type": "1D_BETTA"}, "TARGET_TYPE '1D_BETTA' is unknown: choose from 1D_BIMODAL"),
         ({"config__num_bins": 20.0}, "NUM_BINS = 20.0 must be a whole number; the nearest valid choice is 20"),
-        ({"config__n_evaluations": 3}, "N_EVALUATIONS = 3 does not divide N_STEPS = 8"),
+        ({"config__n_evaluations": 9}, "N_EVALUATIONS = 9 are more than N_STEPS = 8"),
         ({"config__parameter_budget": 2}, "RBM: PARAMETER_BUDGET = 2 "),
         ({"config__flow": {"k": 1}}, "its family 'flow' is unknown: choose from gan, vae, rbm"),
         ({"config__rbm": FAMILY | {"kk": 1}}, "its setting of RBM 'kk' is unknown: choose from learning_rate, "),

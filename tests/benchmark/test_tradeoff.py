@@ -31,7 +31,7 @@ def finished(folder, *words):
         beta, model = cell.values["VAE.beta"], report["models"]["VAE"]
         lost = None if beta == 4.0 else 3.0
         for field, end in (("rate", 2.0 - beta / 4), ("distortion", 0.5 + beta)):
-            before = [None, *[1.0] * (cell.config.n_evaluations - 1)]
+            before = [None, *[1.0] * (len(cell.config.scored_steps) - 1)]
             model["history"][field] = [[*before, end], [*before, end + 0.01], [*before, lost]]
         model["final"]["kl_exact"] = model["final"]["kld"]
         report["floor"]["kl_exact"] = report["floor"]["kld"]

@@ -184,11 +184,11 @@ def kld_sensitivity(
         title_style = {"loc": "left", "color": TARGET_COLOUR}
         if own_epsilon[e]:
             ax.axvline(grid.chosen[0], **_MARK)
-            ax.set_title(f"ε = {_short(epsilon)} (this run)", fontweight="bold", **title_style)
+            ax.set_title(f"ε = {_short(epsilon)} (this run){_same(grid, e)}", fontweight="bold", **title_style)
             for spine in ax.spines.values():
                 spine.set(visible=True, color=TARGET_COLOUR, linewidth=1.8)
         else:
-            ax.set_title(f"ε = {_short(epsilon)}", **title_style)
+            ax.set_title(f"ε = {_short(epsilon)}{_same(grid, e)}", **title_style)
 
     entries = {}
     for name, values in families.items():
@@ -204,6 +204,12 @@ def kld_sensitivity(
     reading = "where a line parts from the floor it is the model, where both move together it is the estimator"
     figures.figure_legend(fig, entries, seeds + reading)
     figures.save(fig, path)
+
+
+def _same(grid: Sensitivity, e: int) -> str:
+    """Which other ε a panel stands for."""
+    others = grid.alike[e] if len(grid.alike) else ()
+    return f", same at {', '.join(map(_short, others))}" if len(others) else ""
 
 
 def _way(curve: Curve | None, n_steps: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -48,7 +48,7 @@ def discriminator(
     left.set_ylabel("D, a probability")
     scales.step_axis(left, drawn)
     figures.words_after(left, drawn, colour)
-    scales.robust_limits(left, [v for three in courses for v in three], equilibrium, narrowest=0.1)
+    scales.full_limits(left, [v for three in courses for v in three], equilibrium, narrowest=0.1)
     figures.legend_below(left, 6)
     lost = np.isnan(d_map).all()
     if lost:
