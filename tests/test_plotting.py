@@ -839,3 +839,60 @@ def test_a_flat_plane_takes_less_room(tmp_path, shown, n, second_line):
     heights = [fig.get_figheight() for fig in shown]
     # Two rows of panels, each two thirds as high, with room for the second line.
     assert heights[0] - heights[1] == pytest.approx(2 * (2.9 / 3 - second_line))
+
+
+def exact_picture(**more):
+    return MetricPicture("exact KL (nats)", None, {}, True, **more)
+
+
+def test_what_needs_no_sample_has_a_panel_of_its_own_below_the_others(tmp_path, shown):
+    curves = metric_curves(["A", "B", "C"])
+    for family in "AB":
+        curves[family]["kl_exact"] = course_of()
+    metrics = pictured({"kld": (0.004, 0.002, 0.006)}) | {"kl_exact": exact_picture(estimates=["A"])}
+    plotting.metrics_comparison(tmp_path / "m.png", curves, metrics, COLOURS, "title")
+    left, right, below = shown[0].axes
+    assert [ax.get_ylabel() for ax in (left, right, below)] == ["KLD (nats)", "W₁ (units of x)", "exact KL (nats)"]
+    places = [ax.get_position() for ax in (left, right, below)]
+    assert places[2].y1 < min(places[0].y0, places[1].y0)
+    assert places[2].x0 == pytest.approx(places[0].x0, abs=0.01)
+    assert places[2].x1 == pytest.approx(places[1].x1, abs=0.01)
+    assert {line.get_color() for line in below.lines} == {COLOURS["A"], COLOURS["B"]}
+    words = texts(shown[0])
+    assert {"A (exact KL ≈)", "B", "C (no exact KL)"} <= {*words}
+    assert collisions(shown[0]) == []
+
+
+def test_steps_that_grow_have_a_logarithmic_axis_that_begins_with_0(tmp_path, shown):
+    steps = np.array([0, 1, 2, 3, 5, 10, 30, 100, 1000, 20_000])
+    rng = np.random.default_rng(0)
+    growing = Curve(steps, rng.uniform(1, 2, (3, len(steps))))
+    curves = {"A": {"kld": growing, "wasserstein": course_of()}}
+    plotting.metrics_comparison(tmp_path / "m.png", curves, pictured({}), COLOURS, "title")
+    left, right = shown[0].axes
+    assert [left.get_xscale(), right.get_xscale()] == ["symlog", "linear"]
+    assert left.get_xlim()[0] < 0 < 20_000 < left.get_xlim()[1]
+    labels = [label.get_text() for label in left.get_xticklabels() if label.get_text()]
+    assert labels[:6] == ["0", "1", "10", "100", "1\u2009000", "10\u2009000"]
+    places = [scales.share_of_width(left, step) for step in (0, 1, 10, 100, 1000)]
+    np.testing.assert_allclose(np.diff(places[1:]), places[2] - places[1], rtol=0.05)
+    assert 0 < places[0] < places[1]
+
+
+def test_a_loss_is_drawn_as_its_distance_from_that_of_a_perfect_model(tmp_path, shown):
+    curve, other = course_of(), course_of(seed=1)
+    said = {"A": {"loss": curve, "rate": other}, "B": {"loss": curve}}
+    plotting.loss_curves(
+        tmp_path / "l.png", losses(said, references={"A": (0.5, "entropy of the target")}), COLOURS, "title"
+    )
+    with_reference, without = shown[0].axes
+    assert [ax.get_yscale() for ax in (with_reference, without)] == ["symlog", "linear"]
+    lines = {line.get_label(): line.get_ydata() for line in with_reference.lines}
+    np.testing.assert_allclose(lines["loss − 0.5"], np.median(curve.values, axis=0) - 0.5)
+    np.testing.assert_allclose(lines["rate"], np.median(other.values, axis=0))
+    assert set(lines["entropy of the target: 0.5"]) == {0.0}
+    low, high = with_reference.get_ylim()
+    assert low < min(lines["loss − 0.5"]) < 0 < max(lines["rate"]) < high
+    assert all(tick == 0 or abs(tick) >= 1e-3 for tick in with_reference.get_yticks())
+    np.testing.assert_allclose(without.lines[0].get_ydata(), np.median(curve.values, axis=0))
+    assert collisions(shown[0]) == []

@@ -26,7 +26,7 @@ from targets import make_target
 STEPS = (0, 4, 8)
 CONFIG = dataclasses.replace(
     from_constants(vars(script)), target_type="1D_BIMODAL", num_bins=6, n_steps=8, n_evaluations=2, snapshot_percent=50,
-    num_seeds=3, n_eval_samples=64,
+    num_seeds=3, n_eval_samples=64, evaluation_spacing="linear",
 )  # fmt: skip
 drawn: list[tuple] = []
 
@@ -163,3 +163,74 @@ def test_the_density_is_drawn_as_finely_as_it_varies(name, n):
     steps = [axis[1] - axis[0] for axis in scene.density_axes]
     # The checkerboard's edges cut the outermost points' cells; its 160 lines of cells an axis are off by half of one.
     assert scene.density.sum() * np.prod(steps) == pytest.approx(1, abs=0.02)
+
+
+def test_a_title_names_every_familys_own_parameters_and_what_is_not_at_its_default(calls_of):
+    _, calls = calls_of(ONE={}, OTHER={})
+    title = calls[pictures.DASHBOARD].args[-1]
+    # As many as fit; a run's size and where it writes are no settings of it.
+    assert title == (
+        "1D_BIMODAL · 6 bins · parameters: ONE 10, OTHER 10 · 3 seeds · N_STEPS = 8 · N_EVALUATIONS = 2 · "
+        "EVALUATION_SPACING = linear · N_EVAL_SAMPLES = 64"
+    )
+
+
+def test_what_differs_from_its_default_is_named_where_it_has_an_effect():
+    default = from_constants(vars(script))
+    assert context.own_settings(default) == []
+    gan, kde = dataclasses.replace(default.gan, learning_rate=0.01), dataclasses.replace(default.kde, bandwidth=0.5)
+    changed = dataclasses.replace(
+        default, seed=7, gan=gan, kde=kde, out_dir="elsewhere", snapshot_percent=10, num_seeds=1, kld_epsilon=1e-3
+    )
+    # KDE is not among the families.
+    assert context.own_settings(changed) == ["SEED = 7", "KLD_EPSILON = 0.001", "GAN.learning_rate = 0.01"]
+    long = dataclasses.replace(default, mixture_weights=(0.1,) * 10, mixture_means=((0.0, 0.0),) * 10)
+    assert all(len(words) < 60 for words in context.own_settings(long))
+
+
+def exact_run(values, at, steps=(0, 4, 8)):
+    """A training with these exact divergences [S][E]."""
+    evaluations = [
+        Evaluation(step, {"kld": np.ones(len(values)), "kl_exact": np.array(column)}, None, None)
+        for step, column in zip(steps, np.array(values, float).T, strict=True)
+    ]
+    return Run(Model("ONE", 10, 2, *[None] * 5), [], evaluations, at, 1.0, 1.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("values", "at", "final", "steps", "expected"),
+    [
+        ([[3, 2, 1], [4, 3, 2]], [None, None], None, [0, 4, 8], [[3, 2, 1], [4, 3, 2]]),
+        # The value of the end is that of the report.
+        ([[3, 2, 1], [4, 3, 2]], [None, None], [0.5, 0.7], [0, 4, 8], [[3, 2, 0.5], [4, 3, 0.7]]),
+        # What is not known of every seed is left out, unless that one has diverged.
+        ([[3, np.nan, 1], [4, 3, 2]], [None, None], None, [0, 8], [[3, 1], [4, 2]]),
+        ([[3, np.nan, np.nan], [4, 3, 2]], [2, None], None, [0, 4, 8], [[3, np.nan, np.nan], [4, 3, 2]]),
+        ([[np.nan] * 3] * 2, [None, None], [0.5, 0.7], [8], [[0.5], [0.7]]),
+        ([[3, 2, 1], [4, 3, 2]], [None, None], [0.5, np.nan], [0, 4, 8], [[3, 2, 1], [4, 3, 2]]),
+        ([[np.nan] * 3] * 2, [None, None], None, None, None),
+        ([[3, np.nan, np.nan]] * 2, [1, 1], [np.nan] * 2, [0], [[3], [3]]),
+    ],
+)
+def test_the_course_of_the_exact_divergence_joins_what_is_known(judge, values, at, final, steps, expected):
+    run, target = exact_run(values, at), make_target(CONFIG)
+    scorer = judge.scorer._replace(exact_metrics=("kl_exact",), exact=lambda model, state: {})
+    entry = SimpleNamespace(name="ONE", external=False, scores={"kl_exact": final})
+    outcome = Outcome(CONFIG, target, judge._replace(scorer=scorer), [run], [entry], {})
+    shown = context.Shown(outcome._replace(assessments=[]), "")
+    shown.outcome = outcome
+    curve = shown.exact_curve(run)
+    if expected is None:
+        assert curve is None
+        return
+    np.testing.assert_array_equal(curve.steps, steps)
+    np.testing.assert_array_equal(curve.values, expected)
+
+
+def test_panels_that_look_the_same_are_drawn_once():
+    values = np.array([[1.0, 1.001, 1.0, 2.0], [5.0, 5.0, 5.0, 6.0]])
+    assert pictures._alike([values], (1e-12, 1e-10, 1e-6, 1e-3), 1e-10) == [[1, 0, 2], [3]]
+    other = np.array([[1.0, 1.0, 1.5, 1.0]])
+    assert pictures._alike([values, other], (1e-12, 1e-10, 1e-6, 1e-3), 1e-10) == [[1, 0], [2], [3]]
+    # What is known nowhere looks the same everywhere; the chosen ε need not be among them.
+    assert pictures._alike([np.full((1, 2), np.nan)], (1e-3, 1e-2), 1e-10) == [[0, 1]]

@@ -44,7 +44,7 @@ def cost_quality(
       metric: the axis of the score. What samples from elsewhere cost is unknown.
       remarks: what the legend says behind a name, such as "▼ loses to HISTOGRAM".
     """
-    label, floor, externals = metric
+    label, floor, externals = metric.label, metric.floor, metric.externals
     remarks, of_score = remarks or {}, label.split(" (")[0]
     # Who has diverged altogether has a cost, but no place on the other axis.
     drawn = {family: cost for family, cost in points.items() if np.isfinite(cost.score).any()}
