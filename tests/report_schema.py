@@ -126,6 +126,10 @@ def _of_model(model: Mapping[str, Any], config: Mapping[str, Any], last: int | N
             yield f"final.{name} is not defined"
         elif model["final"][name]["seeds"] != [of_seed[-1] for of_seed in model["history"][name]]:
             yield f"final.{name} is not the last of its history"
+    exact, course = model["final"]["kl_exact"], model["history"].get("kl_exact")
+    # By enumeration of the bins, on the way as at the end.
+    if config["num_bins"] and exact and course and exact["seeds"] != [of_seed[-1] for of_seed in course]:
+        yield "final.kl_exact is not the last of its history"
     for seed, at in enumerate(model["diverged_at_step"]):
         if at is not None and any(s and s["seeds"][seed] is not None for s in model["final"].values()):
             yield f"seed {seed} has diverged and has scores"

@@ -43,13 +43,18 @@ class Shown:
         self.labels = {entry.name: entry.name + own_floor(entry, outcome) for entry in outcome.assessments}
         self.colours |= {label: self.colours[name] for name, label in self.labels.items()}
         self.scene = self.kind.scene(outcome.target, judge, outcome.config)
-        self.heading = note + title(outcome.config, outcome.target, runs)
+        self._note = note
+        self.heading = self.heading_of(runs)
         self.middle = " · the middle seed" if outcome.config.num_seeds > 1 else ""
         self.seeds = {run.model.name: median_seed(run, self.kind.main) for run in runs}
         self.floors = {name: tuple(floor) for name, floor in judge.floors.items()}
         self.floors_text = "floor: " + numbers.scores_text({name: floor.mean for name, floor in judge.floors.items()})
         self.worse = outcome.losses_to_rivals()
         self._histories = {run.model.name: history_of(run) for run in runs}
+
+    def heading_of(self, runs: Sequence[Run]) -> str:
+        """What a picture of some of the families, or of all, says first."""
+        return self._note + title(self.outcome.config, self.outcome.target, runs)
 
     def curves(self, run: Run, fields: Iterable[str]) -> dict[str, scenes.Curve]:
         """The course of metrics and of fields of Info, those that there are."""
@@ -120,22 +125,25 @@ def title(config: Any, target: Target, runs: Sequence[Run] = ()) -> str:
         seeds = "external entries alone"
     words = kind_of(target).words(target, config)
     parameters = f"{config.parameter_budget} parameters" if config.models else ""
-    if runs:
+    if len(runs) == 1:
+        parameters = f"{runs[0].model.n_params} parameters"
+    elif runs:
         parameters = "parameters: " + ", ".join(f"{run.model.name} {run.model.n_params}" for run in runs)
-    return " · ".join(filter(None, (target.name, words, parameters, seeds, *(own_settings(config) if runs else ()))))
+    settings = own_settings(config, [run.model.name for run in runs]) if runs else ()
+    return " · ".join(filter(None, (target.name, words, parameters, seeds, *settings)))
 
 
-def own_settings(config: Any) -> list[str]:
-    """The constants and settings that differ from their defaults and that no other words of a title name.
+def own_settings(config: Any, families: Iterable[str]) -> list[str]:
+    """The constants, and settings of these families, that differ from their defaults and that titles do not name.
 
-    Such as "N_STEPS = 2000" and "GAN.learning_rate = 0.01"; of families that are not there nothing.
+    Such as "N_STEPS = 2000" and "GAN.learning_rate = 0.01".
     """
     words = []
     for each in dataclasses.fields(Constants):
         value = getattr(config, each.name)
         if each.name not in _SAID and value != each.default:
             words.append(f"{each.name.upper()} = {_brief(value)}")
-    for name in config.models:
+    for name in families:
         own = getattr(config, name.lower())
         for each in dataclasses.fields(own):
             if getattr(own, each.name) != each.default:

@@ -27,7 +27,7 @@ def drawings_of_views(folder: Path, shown: Shown) -> Iterator[Drawing]:
         contributions = {
             run.model.name: _contribution(shown, run, view, seed, rows, showing.further) for run, view in parts
         }
-        head = _head_of_view(shown, contributions, [run.diverged_at_step[seed] for run, _ in parts])
+        head = _head_of_view(shown, contributions, [run for run, _ in parts], seed)
         path = folder / f"{picture}.png"
         if showing.arguments is None:
             drawn = {name: _without_arrays_of(part) for name, part in contributions.items()}
@@ -59,16 +59,18 @@ def _contribution(
     )
 
 
-def _head_of_view(shown: Shown, contributions: Mapping[str, scenes.Contribution], lost: Sequence[int | None]) -> str:
+def _head_of_view(
+    shown: Shown, contributions: Mapping[str, scenes.Contribution], runs: Sequence[Run], seed: int
+) -> str:
     """Whose picture it is, of which seed, and which of them have diverged."""
     words = [
-        ("" if len(contributions) == 1 else f"{name} ") + lost_at(at)
-        for name, at in zip(contributions, lost, strict=True)
-        if at is not None
+        ("" if len(runs) == 1 else f"{run.model.name} ") + lost_at(run.diverged_at_step[seed])
+        for run in runs
+        if run.diverged_at_step[seed] is not None
     ]
     which = shown.middle if any(part.arrays for part in contributions.values()) else ""
     which += f" of {next(iter(contributions))}" if which and len(contributions) > 1 else ""
-    return " · ".join([" and ".join(contributions), shown.heading + which, *words])
+    return " · ".join([" and ".join(contributions), shown.heading_of(runs) + which, *words])
 
 
 def view_rows(config: Any, target: Target) -> jax.Array:

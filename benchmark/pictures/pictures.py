@@ -197,7 +197,7 @@ def _timeline(folder: Path, shown: Shown) -> list[Drawing]:
                 scores[name] = lost_at(lost)
         label = f"step {numbers.thousands(step)}"
         if step in percent_at:
-            name, label = timeline_name(percent_at[step]), f"{percent_at[step]} % · {label}"
+            name, label = timeline_name(percent_at[step]), f"{percent_at[step]} %, {label}"
             frames[name] = scenes.Frame(kept, scores, label)
         else:
             frames[label] = scenes.Frame(kept, scores, label, in_animation_alone=True)

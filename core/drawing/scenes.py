@@ -50,7 +50,7 @@ class Frame(NamedTuple):
     # diverged.
     kept: Mapping[str, np.ndarray]
     scores: Mapping[str, str]  # one ready line for the panel's head
-    label: str = ""  # what the title ends with, such as "5 % · step 1 000"
+    label: str = ""  # what the title ends with, such as "5 %, step 1 000"
     # Of whatever is known as probabilities instead of samples the mass of every cell [K], in the order of the target's.
     # Overflow behind them is not drawn. These panels come last.
     masses: Mapping[str, np.ndarray] = {}

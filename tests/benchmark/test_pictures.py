@@ -20,6 +20,7 @@ from kinds.real.cells import score_cells
 from kinds.real.judging import make_judge
 from kinds.real.scene import scene_of
 from kinds.registry import KINDS
+from models import MODELS
 from models.base import Model, View
 from targets import make_target
 
@@ -177,15 +178,19 @@ def test_a_title_names_every_familys_own_parameters_and_what_is_not_at_its_defau
 
 def test_what_differs_from_its_default_is_named_where_it_has_an_effect():
     default = from_constants(vars(script))
-    assert context.own_settings(default) == []
+    assert context.own_settings(default, MODELS) == []
     gan, kde = dataclasses.replace(default.gan, learning_rate=0.01), dataclasses.replace(default.kde, bandwidth=0.5)
     changed = dataclasses.replace(
         default, seed=7, gan=gan, kde=kde, out_dir="elsewhere", snapshot_percent=10, num_seeds=1, kld_epsilon=1e-3
     )
     # KDE is not among the families.
-    assert context.own_settings(changed) == ["SEED = 7", "KLD_EPSILON = 0.001", "GAN.learning_rate = 0.01"]
+    assert context.own_settings(changed, default.models) == [
+        "SEED = 7",
+        "KLD_EPSILON = 0.001",
+        "GAN.learning_rate = 0.01",
+    ]
     long = dataclasses.replace(default, mixture_weights=(0.1,) * 10, mixture_means=((0.0, 0.0),) * 10)
-    assert all(len(words) < 60 for words in context.own_settings(long))
+    assert all(len(words) < 60 for words in context.own_settings(long, ()))
 
 
 def exact_run(values, at, steps=(0, 4, 8)):

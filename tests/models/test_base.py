@@ -184,3 +184,20 @@ def test_only_floating_weights_are_watched():
     for weights in (large, {"b": jnp.ones(2)}):
         state = base.AveragedState(packing(weights)[0](weights), State(weights), jnp.zeros((), int))
         assert sum(leaf.size for leaf in watched(state)) == base.count_params(weights)
+
+
+def test_a_model_has_its_cheaper_rule_in_passing_and_falls_back_on_its_own():
+    def cheap(state, x):
+        return 2 * x
+
+    model = Model("A", 1, 1, *[None] * 5, log_prob=lambda state, x: x)
+    assert model.in_passing() is model
+    model = model._replace(quick={"log_prob": cheap})
+    assert model.in_passing().log_prob is cheap
+    assert model.in_passing().finer() is model
+
+
+def test_a_cheaper_rule_reads_the_average_as_well():
+    state = base.AveragedState(jnp.ones(1), State(jnp.zeros(1)), jnp.int32(0))
+    model = averaged(Model("A", 1, 1, *[None] * 5, quick={"log_prob": lambda state, x: state.params + x}), 0.5)
+    assert model.quick["log_prob"](state, jnp.float32(2.0)) == 3.0

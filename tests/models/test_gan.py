@@ -204,3 +204,23 @@ def test_view_shows_d_against_its_equilibrium(make_config):
     np.testing.assert_array_equal(arrays["d"], nn.sigmoid(jnp.zeros(len(arrays["x"]))))
     assert arrays["equilibrium"] == 0.4
     assert model.loss_reference[0] == gan.equilibrium_loss(0.8)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_evenly_spread_latents_are_no_worse_than_as_many_draws(make_config, scale):
+    config = make_config(target_type="1D_BIMODAL", num_bins=6, parameter_budget=300)
+    model = gan.build(config, make_target(config))
+    state = jax.tree.map(lambda leaf: scale * leaf, model.init(jax.random.key(3), None))
+    rows = jnp.eye(6)
+    own, quick = (np.exp(np.asarray(each.log_prob(state, rows))) for each in (model, model.in_passing()))
+    assert quick.sum() == pytest.approx(1, abs=1e-5)
+    # Five standard errors of the mean of a share, which q(1 − q) bounds, over 2¹⁴ and over 2¹⁸ independent draws.
+    assert np.all(np.abs(own - quick) < 5 * np.sqrt(own * (1 - own) * (2.0**-14 + 2.0**-18)))
+    assert not np.array_equal(own, quick)
+
+
+def test_without_bins_there_is_no_rule_to_be_cheaper(make_config):
+    config = make_config(target_type="1D_BIMODAL", num_bins=0, parameter_budget=300)
+    model = gan.build(config, make_target(config))
+    assert model.log_prob is None
+    assert model.quick == {}

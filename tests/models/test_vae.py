@@ -13,6 +13,7 @@ import scipy.stats
 from flax import linen as nn
 
 from core.errors import UserError
+from kinds.exact import wide
 from kinds.real.cells import identity
 from models import vae
 from models.networks import MLP
@@ -389,3 +390,17 @@ def test_linear_networks_reach_probabilistic_pca(monkeypatch):
     assert best - 1e-3 - 4 * error < elbo < best + 4 * error
     # One latent fewer, or the isotropic Gaussian, would be far away.
     assert best - ppca_log_likelihood(rows, 1, beta / 2) > 0.5
+
+
+@pytest.mark.parametrize("num_bins", [0, 6])
+def test_the_coarser_grid_of_mid_training_says_by_how_much_it_is_off(make_config, num_bins):
+    model, state, _ = build(make_config, "1D_BIMODAL", num_bins)
+    coarse = model.in_passing()
+    x = np.eye(6) if num_bins else np.linspace(-3, 3, 41)[:, None]
+    with jax.enable_x64(True):
+        functions = model.log_prob, coarse.log_prob, coarse.log_prob_error
+        own, quick, error = (np.asarray(function(wide(state), jnp.asarray(x))) for function in functions)
+    # A rule and the same one moved by half a step are off to different sides: by less than they differ.
+    assert np.all(np.abs(quick - own) <= np.abs(error) + 1e-12)
+    assert np.abs(error).max() < 1e-3
+    assert coarse.finer() is model
