@@ -143,8 +143,8 @@ def own_settings(config: Any, families: Iterable[str]) -> list[str]:
         value = getattr(config, each.name)
         if each.name not in _SAID and value != each.default:
             words.append(f"{each.name.upper()} = {_brief(value)}")
-    for name in families:
-        own = getattr(config, name.lower())
+    # A family that is not in the registry has no settings.
+    for own, name in ((getattr(config, name.lower()), name) for name in families if hasattr(config, name.lower())):
         for each in dataclasses.fields(own):
             if getattr(own, each.name) != each.default:
                 words.append(f"{name}.{each.name} = {_brief(getattr(own, each.name))}")

@@ -160,7 +160,7 @@ def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number,
             assert ("loss" in model["history"]) == is_trained
             if is_trained:
                 assert model["history"]["loss"][0][0] is None
-                assert len(model["history"]["loss"][1]) == 5
+                assert len(model["history"]["loss"][1]) == 1 + len(config.scored_steps)
             assert model["diverged_at_step"] == [None, None]
             for name, metric in metrics.METRICS.items():
                 summary = model["final"][name]
