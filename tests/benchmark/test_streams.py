@@ -5,8 +5,10 @@ import io
 import os
 import sys
 
+import numpy as np
 import pytest
 
+from benchmark.engine.records import Evaluation
 from benchmark.terminal import console, streams
 
 
@@ -42,3 +44,18 @@ def test_a_terminal_without_a_size_shows_progress(size, monkeypatch):
         said = os.read(ours, 10_000).decode()
     os.close(ours)
     assert "looking at it …" in said
+
+
+def medians(**scores):
+    evaluation = Evaluation(4, {name: np.array(values) for name, values in scores.items()}, None, None)
+    return console._medians(evaluation)
+
+
+def test_the_line_of_a_family_leaves_out_what_is_not_known_at_a_step():
+    nan = np.nan
+    assert medians(kld=[0.5, 0.5], kl_exact=[nan, nan]) == {"kld": "0.5000"}
+    assert medians(kld=[0.5, 0.5], kl_exact=[0.25, 0.25]) == {"kld": "0.5000", "kl_exact": "0.2500"}
+    # A seed without any score has diverged; one without an exact score is not known.
+    assert medians(kld=[nan, nan], kl_exact=[nan, nan]) == {"kld": "diverged", "kl_exact": "diverged"}
+    assert medians(kld=[0.5, nan], kl_exact=[0.25, nan]) == {"kld": "diverged", "kl_exact": "diverged"}
+    assert medians(kld=[0.5, 0.5], kl_exact=[0.25, nan]) == {"kld": "0.5000", "kl_exact": "unknown"}
