@@ -27,14 +27,14 @@ from core import prng
 from models.base import count_params, packing
 from models.networks import MLP
 
-_Z_DRAWS, _Z_TOGETHER = 2**18, 4096  # behind a bin's or a state's probability; of bins so many at once
+_Z_DRAWS, _Z_AT_ONCE = 2**18, 4096  # behind a state's probability
 # In mid-training the points of a scrambled Sobol sequence take their place. On the default target, after 100, 2 000 and
 # 6 000 steps, the exact KL of four scramblings was off by 0.1 %, 2 % and 3 % at most, and that of three sets of all the
 # draws, which take 25 times as long, by 0.1 %, 1 % and 2 %.
 _Z_POINTS = 2**14
-# Of 2²⁰ states so many would take minutes: at least so few, and at most so many pairs of a state and a draw.
-_FEWEST_Z, _MOST_PAIRS, _Z_AT_ONCE = 2**11, 2**31, 2**10
-_QUICK = 16  # times fewer in mid-training
+# Of 2²⁰ states so many would take minutes: at least so few z, and at most so many pairs of a state and a z.
+_FEWEST_Z, _MOST_PAIRS = 2**11, 2**34
+_QUICK = 16  # times fewer pairs in mid-training
 
 
 class Pair(NamedTuple):
@@ -52,7 +52,7 @@ class Pair(NamedTuple):
     sample_mean: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]: E[event | z]
     log_prob: Callable[..., jax.Array] | None  # (generator's params, events [n, size]) -> [n] in nats; None where
     # events have no probabilities
-    log_prob_quick: Callable[..., jax.Array] | None  # the same by fewer z; None: there is none
+    log_prob_quick: Callable[..., jax.Array] | None  # the same by fewer z, which are spread more evenly
 
     def updated(self, i: int, optimiser: optax.GradientTransformation, params: Any, gradient: Any, opt_state: Any):
         """Network i (0: the generator, 1: the judge) after an update of its own, and its optimiser's state."""
@@ -75,8 +75,7 @@ def build_pair(
     Returns:
       The pair. Where events have probabilities `log_prob` averages the generator's over M fixed z: an "estimate", whose
       KL(p ‖ q) has a standard error of at most about √(2 KL/M) and a bias of about K/2M nats for K states that are not
-      nearly empty. M is 2¹⁸ with bins, and up to 2¹³ bit strings; for 2ⁿ strings it is 2³¹⁻ⁿ, at least 2¹¹. Events
-      with a density have no `log_prob`.
+      nearly empty. M is 2¹⁸, and for more than 2¹⁶ strings of n bits 2³⁴⁻ⁿ. Events with a density have no `log_prob`.
 
     Raises:
       UserError: the budget is below the smallest pair for these events.
@@ -118,39 +117,40 @@ def build_pair(
     def sample_mean(key, params, n):
         return law.mean(generator.apply(params, prng.normal(key, (latent_dim, n))).T)
 
-    def log_prob_over(params, x, z):
+    def log_prob_by(params, x, z):
         z = z.astype(jax.tree.leaves(params)[0].dtype)
         means = jax.lax.map(lambda block: jnp.mean(law.mean(generator.apply(params, block), axis=0), 1), z)
         # Zero times the −∞ of a bin that underflows must stay zero.
         return jnp.sum(jnp.where(x > 0, x * jnp.log(jnp.mean(means, axis=0))[None], 0), axis=-1)
 
+    def log_prob_of_states(params, x, z):
+        dtype = jax.tree.leaves(params)[0].dtype
+
+        def add(log_sums, block):
+            each = law.log_mixture(generator.apply(params, block.astype(dtype)), jnp.zeros(block.shape[1], dtype))
+            return jnp.logaddexp(log_sums, each), None
+
+        log_sums, _ = jax.lax.scan(add, jnp.full(law.states.n, -jnp.inf, dtype), z)
+        return log_sums[law.states.index(x)] - math.log(z.shape[0] * z.shape[2])
+
+    def fewer(n_z, n_pairs):
+        """So many z, or as few as the number of states leaves room for."""
+        return n_z if law.states is None else min(n_z, max(_FEWEST_Z, n_pairs // law.states.n))
+
+    by_z = log_prob_by if law.unit_vectors else log_prob_of_states if law.log_mixture else None
+    by_points = None if by_z is None else jax.jit(by_z)
+
     @jax.jit
     def log_prob(params, x):
-        shape = _Z_DRAWS // _Z_TOGETHER, latent_dim, _Z_TOGETHER
-        return log_prob_over(params, x, jax.random.normal(jax.random.key(0), shape, jnp.float32))
+        n_z = fewer(_Z_DRAWS, _MOST_PAIRS)
+        n = min(n_z, _Z_AT_ONCE)
+        return by_z(params, x, jax.random.normal(jax.random.key(0), (n_z // n, latent_dim, n), jnp.float32))
 
-    log_prob_over_points = jax.jit(log_prob_over)
-
-    n_z = _Z_DRAWS if law.states is None else min(_Z_DRAWS, max(_FEWEST_Z, _MOST_PAIRS // law.states.n))
-
-    def log_prob_by(n_z):
-        @jax.jit
-        def log_prob(params, x):
-            shape = (n_z // _Z_AT_ONCE, latent_dim, _Z_AT_ONCE)
-            z = jax.random.normal(jax.random.key(0), shape, jnp.float32).astype(x.dtype)
-
-            def add(log_sum, block):
-                each = law.pairwise(generator.apply(params, block), x)
-                return jnp.logaddexp(log_sum, jax.nn.logsumexp(each, axis=1)), None
-
-            return jax.lax.scan(add, jnp.full(len(x), -jnp.inf, x.dtype), z)[0] - math.log(n_z)
-
-        return log_prob
-
-    def quick_rule():
-        if law.unit_vectors and latent_dim <= scipy.stats.qmc.Sobol.MAXDIM:
-            return lambda params, x: log_prob_over_points(params, x, _latent_points(latent_dim))
-        return log_prob_by(max(_FEWEST_Z, n_z // _QUICK)) if law.pairwise and not law.unit_vectors else None
+    def log_prob_quick(params, x):
+        points = _latent_points(latent_dim)
+        n = fewer(_Z_POINTS, _MOST_PAIRS // _QUICK)
+        # The first 2ᵏ points of the sequence are spread evenly, too.
+        return by_points(params, x, points[: max(1, n // _Z_AT_ONCE), :, : min(n, _Z_AT_ONCE)])
 
     return Pair(
         n_params=count(width),
@@ -163,20 +163,20 @@ def build_pair(
         judge=lambda params, events: judge.apply(params, events)[0],
         sample=sample,
         sample_mean=sample_mean,
-        log_prob=log_prob if law.unit_vectors else log_prob_by(n_z) if law.pairwise else None,
-        log_prob_quick=quick_rule(),
+        log_prob=log_prob if by_z else None,
+        log_prob_quick=log_prob_quick if by_z and latent_dim <= scipy.stats.qmc.Sobol.MAXDIM else None,
     )
 
 
 @functools.cache
 def _latent_points(latent_dim: int) -> np.ndarray:
-    """Points of N(0, I) that are spread evenly, always the same: [blocks, latent_dim, _Z_TOGETHER] float32."""
+    """Points of N(0, I) that are spread evenly, always the same: [blocks, latent_dim, _Z_AT_ONCE] float32."""
     engine = scipy.stats.qmc.Sobol(latent_dim, rng=np.random.default_rng(0))
     uniform = engine.random(_Z_POINTS)
     # A scrambled point may lie on the edge, where the normal quantile is infinite.
     margin = 0.5 / 2**32
     points = scipy.special.ndtri(np.clip(uniform, margin, 1 - margin)).astype(np.float32)
-    return points.reshape(-1, _Z_TOGETHER, latent_dim).swapaxes(1, 2)
+    return points.reshape(-1, _Z_AT_ONCE, latent_dim).swapaxes(1, 2)
 
 
 def sampling(pair: Pair) -> dict[str, Any]:

@@ -47,7 +47,7 @@ from models.networks import MLP
 # spacing of 0.1 a trained model's divergence was off by 1e-3 nats, at a radius of 6 by 1e-6; tests hold it to 1e-5.
 _Z_REACH, _Z_SPACING, _Z_DRAWS = 8.0, (1 / 30, 1 / 20), 16_384
 # The probabilities of bits change less over z than a narrow density does.
-_Z_SPACING_OF_BITS = 1 / 10
+_Z_SPACING_OF_BITS, _COARSER_OF_BITS = 1 / 10, 1 / 2
 _NODES_AT_ONCE = 4096
 # Where that is too coarse for a density, which then differs from a moved grid's, it is made finer up to twice. On
 # 1D_BIMODAL and 2D_RING (20 000 steps, and 8 000) once takes 25 times and 10 times off the mean difference.
@@ -239,7 +239,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 
     def log_prob_by(state, x, shift=0.0, *, fineness):
         """By the rule whose nodes are moved by that share of their distance along every axis."""
-        spacing = _Z_SPACING_OF_BITS if decoded.pairwise else _Z_SPACING[decoded.has_scale and event_dim > 1]
+        spacing = _Z_SPACING_OF_BITS if decoded.log_mixture else _Z_SPACING[decoded.has_scale and event_dim > 1]
         spacing /= fineness
         nodes, log_weights = _latent_nodes(settings.latent_dim, spacing, x.dtype, shift)
         # In blocks that stay in the cache, or every row would pull all nodes through memory several times. Decoded in
@@ -255,16 +255,15 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 
             return jax.lax.scan(add, jnp.asarray(-jnp.inf, x.dtype), blocks)[0]
 
-        def of_rows(rows):
+        def of_states():
             def add(log_sums, block):
                 output, log_weight = block
-                each = decoded.pairwise(output.T, rows) + log_weight[None]
-                return jnp.logaddexp(log_sums, jax.nn.logsumexp(each, axis=1)), None
+                return jnp.logaddexp(log_sums, decoded.log_mixture(output.T, log_weight)), None
 
-            return jax.lax.scan(add, jnp.full(len(rows), -jnp.inf, x.dtype), blocks)[0]
+            return jax.lax.scan(add, jnp.full(decoded.states.n, -jnp.inf, x.dtype), blocks)[0]
 
-        if decoded.pairwise:
-            return jax.lax.map(of_rows, x.reshape(-1, math.gcd(len(x), 256), event_dim)).reshape(-1)
+        if decoded.log_mixture:
+            return of_states()[decoded.states.index(x)]
         return jax.lax.map(of_row, x, batch_size=64)
 
     def log_prob_error(state, x, *, fineness):
@@ -303,6 +302,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     reference = (target.entropy, "entropy of the target") if is_bound and target.entropy is not None else None
     has_density = not by_distance
     by_grid = has_density and settings.latent_dim <= 2
+    coarser = _COARSER_OF_BITS if decoded.log_mixture else _COARSER[decoded.has_scale]
     model = Model(
         name="VAE",
         n_params=count(width),
@@ -316,7 +316,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         log_prob_kind=None if not has_density else "exact" if settings.latent_dim <= 2 else "estimate",
         features=features if law.has_scale else None,
         log_prob_error=rule(fineness)["log_prob_error"] if by_grid else None,
-        quick=rule(_COARSER[decoded.has_scale] * fineness) if by_grid else {},
+        quick=rule(coarser * fineness) if by_grid else {},
         finer=functools.partial(build, config, target, _FINER * fineness) if by_grid and fineness < _FINEST else None,
         views={"vae_latent_manifold_sweep": View("latent_sweep", latent_view, needs_rows=True)},
         loss_reference=reference,
