@@ -82,11 +82,11 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
                 raise
             print(f"error: {line}", file=sys.stderr)
             return 2
-    for name, model in report["models"].items():
-        lost = numbers.divergence(name, model["diverged_at_step"])
-        if lost:
-            console.warn(lost)
-    console.say(one_run.page_line(folder))
+        for name, model in report["models"].items():
+            lost = numbers.divergence(name, model["diverged_at_step"])
+            if lost:
+                console.warn(lost)
+        console.say(one_run.page_line(folder))
     return 1 if command.strict and results.lost_families(report) else code
 
 

@@ -1,7 +1,9 @@
 """The pictures of a run in the order in which a reader needs them, and what is said of each."""
 
+import re
+
 from benchmark.pictures.own_views import views_of
-from benchmark.pictures.pictures import COSTS, DASHBOARD, HISTOGRAM, LOSSES, SENSITIVITY, TIMELINE_GIF
+from benchmark.pictures.pictures import COSTS, DASHBOARD, HISTOGRAM, LOSSES, SENSITIVITY, TIMELINE_GIF, timeline_name
 from benchmark.scoring.outcome import Outcome
 from core.captions import Caption
 from metrics import METRICS
@@ -45,6 +47,13 @@ def captions(outcome: Outcome) -> dict[str, Caption]:
     first = {DASHBOARD: dashboard, HISTOGRAM: comparison, TIMELINE_GIF: timeline}
     last = {LOSSES: losses, COSTS: costs, SENSITIVITY: sensitivity}
     return first | _of_views(outcome) | last
+
+
+def is_own_view(name: str) -> bool:
+    """Whether a file of a run is a picture of what families show of themselves."""
+    snapshot = re.escape(timeline_name(0)).replace("000", r"\d{3}")
+    shared = {DASHBOARD, HISTOGRAM, LOSSES, COSTS, SENSITIVITY}
+    return name.endswith(".png") and name not in shared and re.fullmatch(snapshot, name) is None
 
 
 def _of_views(outcome: Outcome) -> dict[str, Caption]:

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 from benchmark.asked.constants import telling
 from benchmark.pictures.views import leaderboard, tradeoff
 from benchmark.pictures.views.boards import Board
+from benchmark.pictures.views.tiles import tiles
 from benchmark.sweeps.sweep_boards import BUDGET, in_order, panels_of, pooled, tradeoffs_of
 from benchmark.sweeps.sweep_plan import Cell, Plan
 from benchmark.sweeps.sweep_scores import OF_TARGETS, Score, thin_of
+from benchmark.sweeps.sweep_tiles import tiles_of
 from core.captions import Caption
 from core.drawing import scenes
 from models import MODELS
@@ -25,6 +27,8 @@ _VIEWS = [
 ]
 # What else is swept and numeric has a picture of its own: not what tells rows or columns apart, nor a draw's number.
 _PICTURE_OF = "sweep_{}.png"
+# And every swept setting, where cells have pictures, one that lays these side by side.
+_TILES_OF = "sweep_{}_pictures.png"
 _NO_SETTING = telling("row", "column", "size", "draw")
 _BOARD = (
     "The median {0} of every family on every target as a multiple of the floor's median: 1.0 is the middle of what "
@@ -33,6 +37,10 @@ _BOARD = (
 _AGAINST = (
     "The {0} of every family against {1}, all seeds of a value together, their median and range: points within the "
     "grey band of the floor cannot be told from a perfect model."
+)
+_TILES = (
+    "The same pictures of the cells that differ in {0} alone, in the order of its values: look for what changes from "
+    "one to the next."
 )
 
 
@@ -69,7 +77,8 @@ def draw(content: Content) -> dict[str, Caption]:
     """
     external = [name for name, is_external in in_order(content.scores).items() if is_external]
     colours = scenes.family_colours(list(MODELS), external)
-    return _board(content, colours) | _against_settings(content, colours) | _of_families(content, colours)
+    drawn = _board(content, colours) | _against_settings(content, colours) | _of_families(content, colours)
+    return drawn | _side_by_side(content)
 
 
 def _board(content: Content, colours: Mapping[str, str]) -> dict[str, Caption]:
@@ -114,6 +123,19 @@ def _of_families(content: Content, colours: Mapping[str, str]) -> dict[str, Capt
             title = f"{family} · {labels[1].partition(' (')[0]} and {labels[2].partition(' (')[0]}{content.shared}"
             tradeoff.tradeoff(content.folder / picture, shown, labels, colours[family], title, content.notes(setting))
             drawn[picture] = view.caption or Caption(picture, "")
+    return drawn
+
+
+def _side_by_side(content: Content) -> dict[str, Caption]:
+    """Pictures of the cells themselves, in the order of a setting's values."""
+    drawn, draws = {}, telling("draw")
+    for setting, values in content.plan.swept.items():
+        shown = tiles_of(content.plan, content.reports, setting) if len(values) > 1 and setting not in draws else None
+        if shown is None:
+            continue
+        name = _TILES_OF.format(setting)
+        tiles(content.folder / name, shown.runs, f"What {setting} changes{content.shared}", shown.notes)
+        drawn[name] = Caption(f"What {setting} changes", _TILES.format(setting))
     return drawn
 
 
