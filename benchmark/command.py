@@ -67,7 +67,9 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             print(f"error: {error}", file=sys.stderr)
             return 1
         except interruption.Interrupted as stop:
-            if not stop.args:
+            if stop.args:
+                console.say(one_run.page_line(folder))
+            else:
                 console.say(interruption.last_words())
             return interruption.exit_code()
         except OSError as error:
@@ -80,10 +82,11 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
                 raise
             print(f"error: {line}", file=sys.stderr)
             return 2
-    for name, model in report["models"].items():
-        lost = numbers.divergence(name, model["diverged_at_step"])
-        if lost:
-            console.warn(lost)
+        for name, model in report["models"].items():
+            lost = numbers.divergence(name, model["diverged_at_step"])
+            if lost:
+                console.warn(lost)
+        console.say(one_run.page_line(folder))
     return 1 if command.strict and results.lost_families(report) else code
 
 

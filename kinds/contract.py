@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 import metrics
+from core.captions import Caption
 from models.base import Model
 from models.laws import Event as Event
 from models.laws import Law as Law
@@ -202,6 +203,8 @@ class Showing(NamedTuple):
     of_model: str = ""
     # Name -> (what `Scorer.keep` gives, judge) -> another score that the contributions have the course of.
     further: Mapping[str, Callable[..., float]] = {}
+    # What the page of a run says of the picture; None: nothing beside its name.
+    caption: Caption | None = None
 
 
 class Kind(NamedTuple):

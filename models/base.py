@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from core.captions import Caption
+
 # Scalars up to which many small arrays are handled as one vector: below, each array costs its call and not its content.
 _MOST_PACKED = 2**15
 
@@ -37,6 +39,7 @@ class SweepView(NamedTuple):
     known_as: str  # what the sweep goes by elsewhere, as if it were a family
     values: tuple[float, ...]  # that it is usually swept over
     beside: Mapping[str, float] = {}  # other settings of the Config, without which the sweep does not show it
+    caption: Caption | None = None  # what the page of a sweep says of the picture; None: nothing beside its name
 
 
 class Model(NamedTuple):

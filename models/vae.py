@@ -36,6 +36,7 @@ from flax import linen as nn
 
 from budget import solve_width
 from core import prng
+from core.captions import Caption
 from core.errors import UserError
 from core.settings import Need, Settings, setting
 from models import laws
@@ -67,6 +68,11 @@ SWEEP_VIEWS = {
         values=(0.1, 0.25, 0.5, 1.0, 2.0, 4.0),
         # The rate of a large β is as small as it is.
         beside={"free_bits": 0.0},
+        caption=Caption(
+            "Rate and distortion",
+            "The distortion against the rate, a point for every β: no model lies below the dotted line, and a rate "
+            "near zero means that the code is not used.",
+        ),
     )
 }
 

@@ -14,6 +14,7 @@ import numpy as np
 from benchmark.engine import devices
 from benchmark.engine.records import Cost, Run
 from benchmark.files import checkpoint, results
+from benchmark.pages import layout, run_page
 from benchmark.pictures import context, pictures, studio
 from benchmark.run.checks import Job
 from benchmark.run.fitting import compile_all, feed_of, fit
@@ -43,6 +44,13 @@ class Started(NamedTuple):
         return cls(time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), args)
 
 
+class Further(NamedTuple):
+    """One more file that a run writes."""
+
+    content: Callable[[Mapping[str, Any], Path], bytes]  # (report, folder of the other files) -> what it holds
+    note: Callable[[bytes], str]  # (content) -> what the run's page says of it
+
+
 class Trained(NamedTuple):
     """What training has come to."""
 
@@ -70,7 +78,7 @@ def execute(
     *,
     with_pictures: bool = True,
     trained: Trained | None = None,
-    further: Mapping[str, Callable[[Mapping[str, Any], Path], bytes]] | None = None,
+    further: Mapping[str, Further] | None = None,
 ) -> Mapping[str, Any]:
     """Trains, scores, and writes everything of one run, which takes its place in the folder together.
 
@@ -80,7 +88,7 @@ def execute(
       started: when this process began with it, and how.
       with_pictures: False leaves the pictures out.
       trained: what other processes have trained of this run, all its seeds; None: nothing.
-      further: more files to write: name -> what makes its content out of the report and the folder of the other files.
+      further: more files to write, by name.
 
     Returns:
       The content of `metrics.json`.
@@ -130,10 +138,10 @@ def execute(
             if isinstance(error, OSError):
                 raise OutputError(_unwritten(error, folder, progress, bool(trained.runs))) from error
             raise
-    written = report["files"]
-    begin = f"; begin with {pictures.DASHBOARD}" if pictures.DASHBOARD in written else ""
     peak = f" and {origin['peak_memory_bytes'] / 2**30:.2f} GiB at most" if origin["peak_memory_bytes"] else ""
-    console.say(f"{len(written)} files in {wording.visible(str(folder))}/ after {origin['seconds']:.0f} s{peak}{begin}")
+    console.say(
+        f"{len(report['files'])} files in {wording.visible(str(folder))}/ after {origin['seconds']:.0f} s{peak}"
+    )
     if partial:
         on = "the same command, without --fresh, goes on from there" if progress.is_kept else "it could not be kept"
         console.say(f"interrupted ({partial['signal']}): these are partial results, marked as such; {on}")
@@ -142,6 +150,11 @@ def execute(
         console.say("the run had come to its end by then: its results are whole")
         raise interruption.Interrupted("told")
     return report
+
+
+def page_line(folder: str | Path) -> str:
+    """The last line of what a run or a sweep prints: it names its page."""
+    return f"open {wording.visible(str(folder))}/{layout.FILE} in a browser"
 
 
 def _unwritten(error: OSError, folder: Path, progress: checkpoint.Checkpoint, trained: bool) -> str:
@@ -192,7 +205,7 @@ def _close(
     kind = kind_of(target)
     drawn = pictures.names(config, runs, kind) if files.drawing else []
     own = [name for name in results.FILES if name != results.METRICS_FILE]
-    names = [*drawn, *own, *files.further, results.METRICS_FILE]
+    names = [*drawn, *own, *files.further, layout.FILE, results.METRICS_FILE]
 
     def before_last():
         results.remove_previous(files.folder, keep=names)
@@ -209,10 +222,8 @@ def _close(
             outcome = close(outcome, judges)
             if files.drawing:
                 files.drawing.draw(pictures.closing_drawings(staging, outcome, _partial_note(partial, config)))
-        tables.final_table(outcome)
-        tables.closing_table(outcome)
-        tables.held_out_table(outcome.assessments, kind, assessment.memoriser(target))
-        tables.cost_table(costs)
+        shown = tables.of_run(outcome, assessment.memoriser(target))
+        tables.run_tables(shown, outcome)
         results.write_samples(staging / results.SAMPLES_FILE, _target_rows(target, config), outcome.assessments)
         results.write_parameters(staging / results.PARAMETERS_FILE, runs)
         if files.drawing:
@@ -222,8 +233,12 @@ def _close(
         report = results.report(outcome, files.origin, names)
         (staging / results.CSV_FILE).write_bytes(results.csv_bytes(report))
         (staging / results.SUMMARY_FILE).write_bytes(results.summary_bytes(report))
-        for name, content_of in files.further.items():
-            (staging / name).write_bytes(content_of(report, staging))
+        notes = []
+        for name, further in files.further.items():
+            content = further.content(report, staging)
+            (staging / name).write_bytes(content)
+            notes.append(further.note(content))
+        (staging / layout.FILE).write_bytes(run_page.page(staging, outcome, results.plain(report), shown, notes))
         storage.write_whole(staging / results.METRICS_FILE, results.json_bytes(report))
     return report
 
@@ -236,7 +251,7 @@ class _Files(NamedTuple):
     origin: dict[str, Any]  # from `results.provenance`; what it lacks is filled in at the end
     started: Started
     progress: checkpoint.Checkpoint
-    further: Mapping[str, Callable[[Mapping[str, Any], Path], bytes]]
+    further: Mapping[str, Further]
 
 
 def _complete(files: _Files, trained: Trained) -> None:

@@ -92,7 +92,7 @@ def run(
         console.say("SWEEP of the config block is left out: a replay runs what the file records")
     # Pictures are drawn if they were.
     with_pictures = any(name.endswith(".png") for name in original.report["files"])
-    further = {FILE: functools.partial(_content, original)}
+    further = {FILE: one_run.Further(functools.partial(_content, original), _note)}
     report = one_run.execute(job, folder, started, with_pictures=with_pictures, further=further)
     found = json.loads((folder / FILE).read_bytes())
     tables.replay_tables(found)
@@ -107,6 +107,12 @@ def validator() -> jsonschema.Draft202012Validator:
 
 def _content(original: Original, report: Mapping[str, Any], folder: Path) -> bytes:
     return results.json_bytes(compare(original, results.plain(report), folder))
+
+
+def _note(content: bytes) -> str:
+    """What the page of a replay says of it."""
+    found = json.loads(content)
+    return f"A replay of {found['original']}: {tables.replay_line(found).removeprefix('replayed: ')}."
 
 
 def _read_line(args: Sequence[str], description: str) -> _CommandLine:

@@ -11,13 +11,13 @@ from benchmark.asked.command_line import Command
 from benchmark.files import checkpoint, locks
 from benchmark.run import checks, one_run, parts
 from benchmark.sweeps import sweep_merge, sweep_record
+from benchmark.sweeps.sweep_page import ERROR_FILE
 from benchmark.sweeps.sweep_plan import Cell, Plan, make_plan, naming
 from benchmark.sweeps.sweep_record import FINISHED, UNFINISHED
 from benchmark.terminal import console
 from core import storage
 from core.errors import UserError
 
-ERROR_FILE = "error.txt"  # in a cell's folder: why it has failed
 LOG_FILE = "log.txt"  # there as well: what its run has printed
 
 

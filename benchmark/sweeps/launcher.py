@@ -28,8 +28,8 @@ from benchmark.engine import devices
 from benchmark.files import results
 from benchmark.run import parts
 from benchmark.sweeps import cell_runs, slurm_queue
-from benchmark.sweeps.cell_runs import ERROR_FILE
 from benchmark.sweeps.slurm_queue import SCHEMA, Unit, clusters_of
+from benchmark.sweeps.sweep_page import ERROR_FILE
 from benchmark.sweeps.sweep_plan import Cell, Plan, make_plan
 from benchmark.terminal import console, numbers
 from core import interruption, places, storage, surroundings, wording

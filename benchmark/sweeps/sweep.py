@@ -10,9 +10,10 @@ from typing import Any
 
 from benchmark.asked.command_line import Command
 from benchmark.files import locks
+from benchmark.pages import layout
 from benchmark.run import one_run, parts
 from benchmark.sweeps import cell_runs, launcher, sweep_boards, sweep_merge, sweep_record
-from benchmark.sweeps.cell_runs import ERROR_FILE
+from benchmark.sweeps.sweep_page import ERROR_FILE
 from benchmark.sweeps.sweep_plan import Cell, Plan, make_plan
 from benchmark.sweeps.sweep_record import STATE_FILE
 from benchmark.terminal import console, numbers, tables
@@ -46,7 +47,10 @@ def run(command: Command, args: Sequence[str], constants: Mapping[str, Any]) -> 
 
     def words():
         done = sum(map(cell_runs.is_finished, plan.cells))
-        return f"interrupted: {done} of {n} {_cells(n)} finished; the same command continues"
+        told = f"interrupted: {done} of {n} {_cells(n)} finished; the same command continues"
+        # One that was merged: where none has finished, there is none.
+        has_page = (Path(plan.out_dir) / layout.FILE).is_file()
+        return f"{told}\n{one_run.page_line(plan.out_dir)}" if done and has_page else told
 
     with interruption.ending_with(words):
         return _run_or_end(command, args, constants, plan)
@@ -160,6 +164,7 @@ def _say_merged(plan: Plan, merged: sweep_merge.Merged) -> None:
         console.say(f"no picture against {', '.join(merged.unpictured)}: {sweep_merge.CSV_FILE} has every cell")
     for cell, name, at_steps in merged.lost:
         console.warn(f"cell {cell.name}: {numbers.divergence(name, at_steps)}")
+    console.say(one_run.page_line(plan.out_dir))
 
 
 def _some(names: Sequence[str]) -> str:

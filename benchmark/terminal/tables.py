@@ -1,4 +1,4 @@
-"""The tables that a run, a sweep and a replay print."""
+"""The tables that a run, a sweep and a replay print, and that their pages show: rows of words, and lines about them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,28 +12,57 @@ from benchmark.terminal.console import say
 from benchmark.terminal.numbers import LONG, diverged, median_of, missing, origin, score_text, value_text
 from kinds.contract import Floor, Kind
 
+Rows = list[dict[str, str]]  # a dict for every row: heading -> words, the first heading empty
+
 _MOST_ROWS = 20  # of the table of what a replay found
 
 
-def final_table(outcome: Outcome) -> None:
+def show(rows: Rows) -> None:
+    """Prints a table, unless it has no rows."""
+    if rows:
+        say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+
+
+def of_run(outcome: Outcome, repeated: Mapping[str, float] | None) -> dict[str, Rows]:
+    """The tables of a run by their captions; those without rows are left out.
+
+    Args:
+      outcome: with the scores of the end.
+      repeated: see `held_out_rows`.
+    """
+    found = {
+        "Followed during the training": final_rows(outcome),
+        "Scored at the end": closing_rows(outcome),
+        "Training rows beside held-out rows": held_out_rows(outcome.assessments, outcome.kind, repeated),
+        "Cost of the training": cost_rows(outcome.costs),
+    }
+    return {caption: rows for caption, rows in found.items() if rows}
+
+
+def run_tables(found: Mapping[str, Rows], outcome: Outcome) -> None:
+    """Prints the tables of a run, and below the first one why an exact divergence is unknown."""
+    for i, rows in enumerate(found.values()):
+        show(rows)
+        for line in [] if i else unknown_divergences(outcome.assessments):
+            say(line)
+
+
+def final_rows(outcome: Outcome) -> Rows:
     """The metrics that were followed, and the exact divergence, with their spread over seeds; and the floor."""
     judge, kind, assessments = outcome.judge, outcome.kind, outcome.assessments
     rows, remarks = [], outcome.losses_to_rivals()
     headings = {**judge.labels, kind.exact: metrics.METRICS[kind.exact].label_with_unit}
     for entry in assessments:
-        row = {"": entry.name, "parameters": "?" if entry.n_params is None else entry.n_params}
+        row = {"": entry.name, "parameters": "?" if entry.n_params is None else str(entry.n_params)}
         for name, heading in headings.items():
             row[heading] = _summary(entry, name, name == kind.exact and entry.estimated)
         row["seeds"] = diverged(entry.diverged_at_step) or origin(entry) or str(len(entry.diverged_at_step))
         rows.append(row | ({"remark": remarks.get(entry.name, "")} if remarks else {}))
     known = any(entry.scores.get(kind.exact) is not None for entry in assessments)
-    rows += _floor_rows(assessments, judge.floors, headings, {headings[kind.exact]: "0" if known else "none"})
-    say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
-    for line in unknown_divergences(assessments):
-        say(line)
+    return rows + _floor_rows(assessments, judge.floors, headings, {headings[kind.exact]: "0" if known else "none"})
 
 
-def closing_table(outcome: Outcome) -> None:
+def closing_rows(outcome: Outcome) -> Rows:
     """The metrics that are computed once, with their floors."""
     floors, assessments = outcome.closing.floors, outcome.assessments
     headings = {name: metrics.METRICS[name].label_with_unit for name in floors}
@@ -42,12 +71,10 @@ def closing_table(outcome: Outcome) -> None:
         for entry in assessments
         if any(entry.scores.get(name) is not None for name in floors)
     ]
-    if rows:
-        rows += _floor_rows(assessments, floors, headings, {})
-        say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+    return rows + _floor_rows(assessments, floors, headings, {}) if rows else []
 
 
-def held_out_table(assessments: Sequence[Assessment], kind: Kind, repeated: Mapping[str, float] | None) -> None:
+def held_out_rows(assessments: Sequence[Assessment], kind: Kind, repeated: Mapping[str, float] | None) -> Rows:
     """Training rows beside held-out ones: distances for everything, mean ln q where there is a density.
 
     Args:
@@ -56,7 +83,7 @@ def held_out_table(assessments: Sequence[Assessment], kind: Kind, repeated: Mapp
       repeated: the distances of a model that repeats its training rows; None where data were drawn afresh.
     """
     if repeated is None:
-        return
+        return []
     rows = []
     for entry in assessments:
         if entry.memorisation:
@@ -72,8 +99,7 @@ def held_out_table(assessments: Sequence[Assessment], kind: Kind, repeated: Mapp
     repeating = {
         f"{kind.distance} to {part.replace('_', '-')} rows": score_text(value) for part, value in repeated.items()
     }
-    rows.append({"": "repeating the training rows", **repeating})
-    say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+    return [*rows, {"": "repeating the training rows", **repeating}]
 
 
 def board_table(board: Any, texts: Sequence[Sequence[str]]) -> None:
@@ -88,12 +114,12 @@ def board_table(board: Any, texts: Sequence[Sequence[str]]) -> None:
         say(tabulate(lines, (f"{board.metric} / floor", *board.names), tablefmt="simple", disable_numparse=True))
 
 
-def cost_table(costs: Mapping[str, Mapping[str, float | None]]) -> None:
+def cost_rows(costs: Mapping[str, Mapping[str, float | None]]) -> Rows:
     """What every family took."""
-    rows = [
+    return [
         {
             "": name,
-            "parameters": cost["n_params"],
+            "parameters": str(cost["n_params"]),
             "operations a step": _count(cost["operations_per_step"]),
             # A family that is not trained has seen its rows at once.
             "rows a step": f"{_count(cost['rows_per_step'])}{'' if cost['operations_per_step'] != 0 else ' in all'}",
@@ -104,17 +130,23 @@ def cost_table(costs: Mapping[str, Mapping[str, float | None]]) -> None:
         }
         for name, cost in costs.items()
     ]
-    if rows:
-        say(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
 
 
-def replay_tables(found: Mapping[str, Any]) -> None:
-    """What a replay has found (the content of its replay.json): that all is the same, or what is not and why."""
+def replay_line(found: Mapping[str, Any]) -> str:
+    """What a replay has found (the content of its replay.json) in one line."""
     numbers, arrays = f"{found['numbers']:,}".replace(",", " "), found["arrays"]
     if found["same"]:
         and_arrays = f" and {arrays} {'array' if arrays == 1 else 'arrays'}" if arrays is not None else ""
         alone = "" if arrays is not None else f"; there is no samples.npz beside {found['original']} to compare"
-        say(f"replayed: all {numbers} numbers{and_arrays} are the same, bit for bit{alone}")
+        return f"replayed: all {numbers} numbers{and_arrays} are the same, bit for bit{alone}"
+    of_arrays = f" and {found['arrays_differing']} of {arrays} arrays" if arrays is not None else ""
+    return f"replayed: {found['numbers_differing']} of {numbers} numbers{of_arrays} differ from {found['original']}"
+
+
+def replay_tables(found: Mapping[str, Any]) -> None:
+    """What a replay has found (the content of its replay.json): that all is the same, or what is not and why."""
+    if found["same"]:
+        say(replay_line(found))
         return
     rows = [
         (each["where"], f"{each['n_differing']} of {each['n']}", _share(each["largest"]))
@@ -123,8 +155,7 @@ def replay_tables(found: Mapping[str, Any]) -> None:
     say(tabulate(rows, ("where", "differing", "largest relative difference"), tablefmt="simple", disable_numparse=True))
     if len(found["differences"]) > _MOST_ROWS:
         say(f"… and {len(found['differences']) - _MOST_ROWS} more, all in replay.json")
-    of_arrays = f" and {found['arrays_differing']} of {arrays} arrays" if arrays is not None else ""
-    say(f"replayed: {found['numbers_differing']} of {numbers} numbers{of_arrays} differ from {found['original']}")
+    say(replay_line(found))
     if not found["explanations"]:
         say("nothing that is recorded of the program, its libraries, input and machine has changed")
         return

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.captions import Caption
 from core.drawing.scenes import Curve
 from kinds.bits.truth import Bits, rows_of, shown
 from kinds.contract import Judge, Showing, Target
@@ -91,7 +92,34 @@ def _energy(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene
 
 
 VIEWS = {
-    "latent_sweep": Showing(f"{_VIEWS}.manifold", _latent_sweep, "mean"),
-    "discriminator": Showing(f"{_VIEWS}.discriminator", _discriminator, "d"),
-    "energy": Showing(f"{_VIEWS}.energies", _energy, "energy"),
+    "latent_sweep": Showing(
+        f"{_VIEWS}.manifold",
+        _latent_sweep,
+        "mean",
+        caption=Caption(
+            "Latent map",
+            "The probability of every bit at a grid of z: patterns that turn into one another show a code that is used, and "
+            "one grey image everywhere shows posterior collapse.",
+        ),
+    ),
+    "discriminator": Showing(
+        f"{_VIEWS}.discriminator",
+        _discriminator,
+        "d",
+        caption=Caption(
+            "Discriminator",
+            "The mean output of the discriminator on real and on generated strings, and D of the likeliest strings at the "
+            "end: where D is high the generator makes too few of them.",
+        ),
+    ),
+    "energy": Showing(
+        f"{_VIEWS}.energies",
+        _energy,
+        "energy",
+        caption=Caption(
+            "Energies",
+            "The energy −ln q of the likeliest strings beside −ln p of the target: points above the bars are strings that "
+            "the model makes too rarely.",
+        ),
+    ),
 }

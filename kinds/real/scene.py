@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from core.captions import Caption
 from core.drawing.scenes import Curve
 from kinds.contract import Judge, Showing, Target
 from kinds.real.cells import score_cells
@@ -80,10 +81,58 @@ def _on_axes(values: np.ndarray, scene: TargetPicture) -> np.ndarray:
 
 
 VIEWS = {
-    "latent_sweep": Showing(f"{_VIEWS}.latent_pictures.latent_sweep", _latent_sweep, "mean"),
-    "discriminator": Showing(f"{_VIEWS}.family_pictures.discriminator", _discriminator, "d"),
-    "energy": Showing(f"{_VIEWS}.family_pictures.energy_landscape", _energy, "energy"),
-    "critic": Showing(f"{_VIEWS}.critics.critic_vs_wasserstein"),
-    "clustering": Showing(f"{_VIEWS}.mixture_pictures.clustering"),
-    "bounds": Showing(f"{_VIEWS}.mixture_pictures.bounds"),
+    "latent_sweep": Showing(
+        f"{_VIEWS}.latent_pictures.latent_sweep",
+        _latent_sweep,
+        "mean",
+        caption=Caption(
+            "Latent map",
+            "What each latent z decodes to: smooth transitions between the modes show a code that is used, and a map "
+            "in one colour shows posterior collapse.",
+        ),
+    ),
+    "discriminator": Showing(
+        f"{_VIEWS}.family_pictures.discriminator",
+        _discriminator,
+        "d",
+        caption=Caption(
+            "Discriminator",
+            "The mean output of the discriminator on real and on generated samples, and D(x) at the end: both lines at "
+            "the equilibrium mean that it can no longer tell the samples apart.",
+        ),
+    ),
+    "energy": Showing(
+        f"{_VIEWS}.family_pictures.energy_landscape",
+        _energy,
+        "energy",
+        caption=Caption(
+            "Energy landscape",
+            "The energy −ln q of the model beside −ln p of the target: a good model has its valleys where the target "
+            "has its modes, equally deep, and none elsewhere.",
+        ),
+    ),
+    "critic": Showing(
+        f"{_VIEWS}.critics.critic_vs_wasserstein",
+        caption=Caption(
+            "Critics and the distance",
+            "The estimates of the critics beside the measured distance: points along the dotted line mean that the "
+            "loss tells how far off the samples are.",
+        ),
+    ),
+    "clustering": Showing(
+        f"{_VIEWS}.mixture_pictures.clustering",
+        caption=Caption(
+            "Clusters",
+            "The components of the mixtures, the borders between their clusters, and how well they fit at every "
+            "iteration: k-means cuts what EM shares.",
+        ),
+    ),
+    "bounds": Showing(
+        f"{_VIEWS}.mixture_pictures.bounds",
+        caption=Caption(
+            "Variational bounds",
+            "Both lower bounds on ln p(X) during the training: a solid line, with the assignments summed out, lies "
+            "above the dashed line of the same colour, and the gap is the cost of the assignments.",
+        ),
+    ),
 }

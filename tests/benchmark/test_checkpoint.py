@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 
+import html_checks
 import numpy as np
 import pytest
 
@@ -355,6 +356,10 @@ def test_an_interrupted_run_writes_what_it_has_and_goes_on(
     for name, step in reached.items():
         assert report["models"][name]["history"]["step"][-1] == step
         assert report["models"][name]["final"]["kld"]["median"] >= 0
+    assert "Partial results: SIGTERM ended this run early." in html_checks.checked(folder / "index.html").text
     assert (folder / checkpoint.FOLDER).is_dir()
     execute(config, folder)
+    page = html_checks.checked(folder / "index.html")
+    assert "Partial" not in page.text
+    assert " on 2 × cpu" in page.cells[page.cells.index("continued (UTC)") + 1]
     assert contents(folder) == undisturbed

@@ -157,7 +157,10 @@ def test_a_sweep_says_what_is_finished(tmp_path):
         assert time.monotonic() - began < 5
         said, errors = process.communicate()
         assert code == 143
-        assert said.splitlines()[-1] == "interrupted: 1 of 2 cells finished; the same command continues"
+        assert said.splitlines()[-2:] == [
+            "interrupted: 1 of 2 cells finished; the same command continues",
+            f"open {tmp_path / 'out'}/index.html in a browser",
+        ]
         assert errors == ""
         assert are_gone(begun, 5)
     assert (tmp_path / "out" / "SEED=1" / "metrics.json").exists()

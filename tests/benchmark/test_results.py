@@ -311,7 +311,7 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
 
 def test_the_final_table_names_the_diverged_and_the_floor(made, capsys):
     config, target, judge, run = made
-    tables.final_table(outcome_of(config, target, judge, run, [assessed(judge, run)]))
+    tables.show(tables.final_rows(outcome_of(config, target, judge, run, [assessed(judge, run)])))
     table = capsys.readouterr().out.splitlines()
     (row,) = (line for line in table if line.startswith("RBM"))
     assert "0.3500 (0.1000 – diverged)" in row
@@ -329,16 +329,16 @@ def test_the_final_table_marks_who_loses_to_a_rival(made, capsys):
         assessed(judge, run)._replace(name=name, scores={"kld": [value] * 4, "wasserstein": [0.1] * 4}, rival=rival)
         for name, value, rival in (("GOOD", floor, False), ("BAD", 3 * floor, False), ("TRIVIAL", 2 * floor, True))
     ]
-    tables.final_table(outcome_of(config, target, judge, run, families))
+    tables.show(tables.final_rows(outcome_of(config, target, judge, run, families)))
     head, _, good, bad, trivial, _ = capsys.readouterr().out.splitlines()
     assert head.endswith("remark")
     assert [line.endswith("▼ loses to TRIVIAL by KLD") for line in (good, bad, trivial)] == [False, True, False]
-    tables.final_table(outcome_of(config, target, judge, run, families[:2]))
+    tables.show(tables.final_rows(outcome_of(config, target, judge, run, families[:2])))
     in_line = capsys.readouterr().out
     assert "remark" not in in_line
     assert "  W₁ (units of x)" in in_line
     plane = judge._replace(labels=judge.labels | {"wasserstein": "sliced W₁ (units of x)"})
-    tables.final_table(outcome_of(config, target, plane, run, families[:2]))
+    tables.show(tables.final_rows(outcome_of(config, target, plane, run, families[:2])))
     assert "  sliced W₁ (units of x)" in capsys.readouterr().out
 
 
@@ -351,7 +351,7 @@ def test_tables_show_external_entries_with_their_own_floor(made, capsys):
     )  # fmt: skip
     exact = few._replace(name="EXACT", n_samples=None, samples=None, masses=np.ones(6) / 6, floors={},
                          scores={"kl_exact": [np.inf], "wasserstein": [0.5]})  # fmt: skip
-    tables.final_table(outcome_of(config, target, judge, run, [assessed(judge, run), few, exact]))
+    tables.show(tables.final_rows(outcome_of(config, target, judge, run, [assessed(judge, run), few, exact])))
     table = capsys.readouterr().out.splitlines()
     rows = {line.split("  ")[0]: line for line in table}
     assert "external, n = 70" in rows["QCBM"]
@@ -364,7 +364,7 @@ def test_tables_show_external_entries_with_their_own_floor(made, capsys):
 def test_what_cannot_be_computed_is_not_called_diverged(made, capsys):
     config, target, judge, run = made
     unknown = assessed(judge, run, kld=[0.1] * 4, kl_exact=[np.nan] * 4)._replace(diverged_at_step=[None] * 4)
-    tables.final_table(outcome_of(config, target, judge, run, [unknown]))
+    tables.show(tables.final_rows(outcome_of(config, target, judge, run, [unknown])))
     (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("RBM"))
     assert "unknown (unknown – unknown)" in row
     assert "diverged" not in row.split("unknown")[1]
@@ -377,19 +377,19 @@ def test_a_lost_seed_does_not_hide_the_others_likelihood():
 
 def test_costs_and_held_out_rows_have_their_tables(made, capsys):
     config, _, judge, run = made
-    tables.cost_table({"RBM": results.cost_of(run, COST, config.n_eval_samples)})
+    tables.show(tables.cost_rows({"RBM": results.cost_of(run, COST, config.n_eval_samples)}))
     row = capsys.readouterr().out.splitlines()[-1]
     for value in ("1 k", "16", "2.0 s", "1.0 s", "512", "1.0 MiB"):
         assert value in row
     still = COST._replace(operations_per_step=0.0, rows_per_step=2**17)
-    tables.cost_table({"RBM": results.cost_of(run, still, config.n_eval_samples)})
+    tables.show(tables.cost_rows({"RBM": results.cost_of(run, still, config.n_eval_samples)}))
     assert "131 k in all" in capsys.readouterr().out.splitlines()[-1]
-    tables.held_out_table([assessed(judge, run)], KINDS["real"], {"train": 0.0, "held_out": 0.5})
+    tables.show(tables.held_out_rows([assessed(judge, run)], KINDS["real"], {"train": 0.0, "held_out": 0.5}))
     table = capsys.readouterr().out.splitlines()
     assert table[0].split("  ")[0].strip() == ""
     assert table[-2].split()[1:] == ["0.1000", "-1.000", "0.2000", "-2.000"]
     assert table[-1].split()[-2:] == ["0", "0.5000"]
-    tables.held_out_table([assessed(judge, run)], KINDS["real"], None)
+    tables.show(tables.held_out_rows([assessed(judge, run)], KINDS["real"], None))
     assert not capsys.readouterr().out
 
 

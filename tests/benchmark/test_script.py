@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import html_checks
 import jax
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ FIXED_FILES = {
     "metrics.json",
     "metrics.csv",
     "summary.csv",
+    "index.html",
     "samples.npz",
     "parameters.npz",
 }
@@ -50,6 +52,7 @@ WITHOUT_TRAINING = {
     "metrics.json",
     "metrics.csv",
     "summary.csv",
+    "index.html",
     "samples.npz",
     "parameters.npz",
 }
@@ -113,6 +116,7 @@ def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number,
     assert {path.name for path in out.iterdir()} == expected
     report = json.loads((out / "metrics.json").read_text())
     assert set(report["files"]) == expected
+    assert {*html_checks.checked(out / "index.html").links} >= expected
     for name in expected:
         if name.endswith((".png", ".gif")):
             Image.open(out / name).verify()
@@ -274,6 +278,10 @@ def test_external_entries_are_scored_alone_without_training(tmp_path, monkeypatc
     assert report["external"]["exact"]["final"]["kl_exact"]["median"] == pytest.approx(0, abs=1e-12)
     assert report["external"]["few"]["floor"]["kld"]["mean"] > 2 * report["floor"]["kld"]["mean"]
     assert {path.name for path in out.iterdir()} == WITHOUT_TRAINING
+    page = html_checks.checked(out / "index.html")
+    assert "How close do samples from elsewhere come to 1D_TRIMODAL?" in page.text
+    assert {"QCBM", "few", "exact", "floor at n = 100"} <= {*page.cells}
+    assert said.endswith("\nopen out/index.html in a browser\n")
     with np.load(out / "samples.npz") as samples:
         assert samples["QCBM"].shape == (1, 300, 1)
 

@@ -11,12 +11,15 @@ import string
 import threading
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 from conftest import tree
+from html_checks import checked
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from report_schema import made_report
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
@@ -27,7 +30,7 @@ from benchmark.engine import devices
 from benchmark.files import archive, locks, results
 from benchmark.pictures.views import leaderboard
 from benchmark.run import checks, one_run, parts
-from benchmark.sweeps import cell_runs, sweep_boards, sweep_merge, sweep_scores
+from benchmark.sweeps import cell_runs, sweep_boards, sweep_merge, sweep_pictures, sweep_scores
 from benchmark.sweeps.sweep_plan import cell_name, make_plan
 from benchmark.terminal import console, streams
 from core import storage
@@ -64,6 +67,14 @@ def run(*words, out_dir="out"):
     return script.main(["--out-dir", str(out_dir), *words])
 
 
+def png():
+    """A picture of two points, as bytes."""
+    file = io.BytesIO()
+    Image.new("RGB", (2, 1)).save(file, "png")
+    return file.getvalue()
+
+
+A_PICTURE = png()
 DRAWN = {name: getattr(leaderboard, name) for name in ("leaderboard", "budget_scaling")}
 
 
@@ -90,7 +101,7 @@ def executed(here, monkeypatch, begun):
             storage.write_whole(folder / name, results.json_bytes(report))
 
     def draw(path, *args, **more):
-        storage.write_whole(path, b"a picture")
+        storage.write_whole(path, A_PICTURE)
 
     monkeypatch.setattr(script, "NUM_SEEDS", 3)
     monkeypatch.setattr(one_run, "execute", execute)
@@ -316,9 +327,14 @@ def test_an_edited_sweep_that_cannot_be_run(refused, monkeypatch, block, said):
 
 def test_a_cell_records_its_command_and_a_picture_what_its_medians_are_over(executed, begun, here, monkeypatch):
     drawn = []
-    monkeypatch.setattr(leaderboard, "budget_scaling", lambda path, *args, **more: drawn.append((path.name, more)))
+
+    def draw(path, *args, **more):
+        path.write_bytes(A_PICTURE)
+        drawn.append((path.name, more))
+
+    monkeypatch.setattr(leaderboard, "budget_scaling", draw)
     args = ["--out-dir", "out", "--sweep", "PARAMETER_BUDGET=60,310", "SEED=1,2"]
-    script.main(args)
+    assert script.main(args) == 0
     assert [started.args for started in begun] == [args] * 4
     assert drawn == [("budget_scaling.png", {"setting": "", "notes": ["medians also over 2 values of SEED"]})]
 
@@ -327,6 +343,7 @@ def test_a_finished_cell_is_never_run_again_and_a_missing_one_alone(executed, he
     words = "--sweep", "SEED=1,2,3"
     assert run(*words) == 0
     assert executed == ["SEED=1", "SEED=2", "SEED=3"]
+    assert capsys.readouterr().out.endswith("\nopen out/index.html in a browser\n")
     assert json.loads((here / "out/sweep.json").read_text())["state"] == "finished"
     assert set(os.listdir(here / "out")) == {
         "SEED=1",
@@ -335,6 +352,7 @@ def test_a_finished_cell_is_never_run_again_and_a_missing_one_alone(executed, he
         "sweep.json",
         "leaderboard.csv",
         "leaderboard.png",
+        "index.html",
     }
     before = tree(here / "out")
     # Whether compiled programs are kept is not part of what a cell is.
@@ -364,7 +382,12 @@ def test_an_interrupted_sweep_continues(executed, here, monkeypatch, capsys):
 
     monkeypatch.setattr(one_run, "execute", until)
     assert run(*words) == 130
-    assert "interrupted: 2 of 6 cells finished; the same command continues" in capsys.readouterr().out
+    told = "interrupted: 2 of 6 cells finished; the same command continues\nopen out/index.html in a browser\n"
+    assert capsys.readouterr().out.endswith(told)
+    page = checked(here / "out/index.html")
+    assert "2 of 6 cells have finished." in page.text
+    assert "4 of 6 cells have not finished yet." in page.text
+    assert page.cells.count("not finished") == 4
     assert json.loads((here / "out/sweep.json").read_text())["state"] == "unfinished"
     assert len((here / "out/leaderboard.csv").read_text().splitlines()) == 1 + 2
     monkeypatch.setattr(one_run, "execute", whole)
@@ -373,6 +396,7 @@ def test_an_interrupted_sweep_continues(executed, here, monkeypatch, capsys):
     assert len(executed) == 6
     assert json.loads((here / "out/sweep.json").read_text())["files"] == [
         "budget_scaling.png",
+        "index.html",
         "leaderboard.csv",
         "leaderboard.png",
     ]
@@ -394,18 +418,26 @@ def test_a_cell_that_fails_loses_no_other_and_is_tried_again(executed, here, mon
     assert "failed: cell SEED=1: ZeroDivisionError: of a kind   (out/SEED=1/error.txt)\n" in said
     assert "failed: cell SEED=2: gone   (out/SEED=2/error.txt)\n" in said
     line = (
-        "leaderboard.csv, leaderboard.png and sweep.json in out/, over 1 of 3 cells; missing: SEED=1 SEED=2; 2 of them "
+        "leaderboard.csv, leaderboard.png, index.html and sweep.json in out/, over 1 of 3 cells; "
+        "missing: SEED=1 SEED=2; 2 of them "
     )
     assert f"{line}failed (error.txt in their folders)\n" in said
     text = (here / "out/SEED=1/error.txt").read_text()
     assert text.startswith("Traceback")
     assert "ZeroDivisionError: of a\nkind" in text
+    page = checked(here / "out/index.html")
+    assert "1 of 3 cells have finished.\n" in page.text
+    assert "Failed: SEED=1, SEED=2." in page.text
+    assert {"SEED=1/error.txt", "SEED=2/error.txt", "SEED=3/metrics.json"} <= {unquote(link) for link in page.links}
     assert executed == ["SEED=3"]
     assert [row["SEED"] for row in csv.DictReader((here / "out/leaderboard.csv").open())] == ["3"]
     monkeypatch.setattr(one_run, "execute", whole)
     assert run(*words) == 0
     assert executed[1:] == ["SEED=1", "SEED=2"]
     assert not list((here / "out").glob("*/error.txt"))
+    page = checked(here / "out/index.html")
+    assert "3 of 3 cells have finished." in page.text
+    assert "ailed" not in page.text
 
 
 def test_merging_alone_runs_nothing(executed, here, refused, capfd):
@@ -421,7 +453,7 @@ def test_merging_alone_runs_nothing(executed, here, refused, capfd):
         assert "in out/, over 2 of 3 cells; missing: SEED=2\n" in capfd.readouterr().out
         content.append({path: path.read_bytes() for path in (here / "out").iterdir() if path.is_file()})
     assert content[0] == content[1]
-    assert {path.name for path in content[0]} == {"leaderboard.csv", "leaderboard.png", "sweep.json"}
+    assert {path.name for path in content[0]} == {"leaderboard.csv", "leaderboard.png", "index.html", "sweep.json"}
     assert len(executed) == 3
     for path in (here / "out").glob("*/metrics.json"):
         path.unlink()
@@ -611,7 +643,8 @@ def test_a_finished_sweep_is_extended_and_only_its_own_pictures_go(executed, her
     assert run("--sweep", "PARAMETER_BUDGET=60", "--n-steps", "16", "--fresh") == 0
     assert executed[3:] == ["PARAMETER_BUDGET=60"]
     names = {f"PARAMETER_BUDGET={budget}" for budget in (60, 70, 80)}
-    assert set(os.listdir(here / "out")) == {*names, "notes.png", "sweep.json", "leaderboard.csv", "leaderboard.png"}
+    own = {"sweep.json", "leaderboard.csv", "leaderboard.png", "index.html"}
+    assert set(os.listdir(here / "out")) == {*names, "notes.png", *own}
 
 
 @pytest.mark.parametrize(
@@ -703,7 +736,7 @@ def test_merging_tolerates_missing_cells_and_says_how_many(executed, here, monke
     for cell in plan.cells:
         (here / cell.config.out_dir / "metrics.json").unlink(missing_ok=True)
     merged = cell_runs.merge(plan)
-    assert (len(merged.missing), merged.files) == (6, ["leaderboard.csv"])
+    assert (len(merged.missing), merged.files) == (6, ["leaderboard.csv", "index.html"])
     assert not (here / "out/leaderboard.png").exists()
     # Somebody's own: no sweep has written it.
     (here / "out/leaderboard.png").write_bytes(b"mine")
@@ -723,7 +756,7 @@ def test_a_cell_is_the_single_run_with_its_settings(here, monkeypatch):
     assert run("--sweep", "TARGET_TYPE=1D_BETA,1D_BIMODAL", "--no-sweep-pictures") == 0
     single_run(monkeypatch, "--target-type", "1D_BIMODAL")
     cell, single = here / "out/TARGET_TYPE=1D_BIMODAL", here / "single"
-    assert {path.name for path in cell.iterdir()} == {*results.FILES, "log.txt"}
+    assert {path.name for path in cell.iterdir()} == {*results.FILES, "index.html", "log.txt"}
     for file in ("samples.npz", "parameters.npz"):
         with np.load(cell / file) as one, np.load(single / file) as two:
             assert set(one) == set(two)
@@ -832,7 +865,7 @@ def test_the_exact_divergence_stands_beside_samples_of_the_same_model_and_cells(
 def test_what_tells_rows_columns_sizes_and_draws_apart_is_no_setting():
     apart = {"TARGET_TYPE": ("1D_BETA", "1D_BIMODAL"), "NUM_BINS": (6, 8), "MODELS": (("GAN",), ("VAE",))}
     plan = plan_of(SWEEP=apart | {"PARAMETER_BUDGET": (60, 70), "SEED": (1, 2), "N_STEPS": (8, 16)})
-    assert sweep_merge.settings_of(plan) == (["N_STEPS"], [])
+    assert sweep_pictures.settings_of(plan) == (["N_STEPS"], [])
     assert sweep_boards.pooled(plan) == "2 budgets × 2 values of SEED × 2 values of N_STEPS"
 
 
@@ -972,7 +1005,7 @@ def test_a_run_here_uses_the_seeds_that_tasks_have_trained(here, monkeypatch):
     (here / cell.config.out_dir / ".joining").write_text("a task that was killed")
     assert run(*words) == 0
     assert ranges == [range(0, 1), range(2, 3)]
-    assert {path.name for path in (here / cell.config.out_dir).iterdir()} == {*results.FILES, "log.txt"}
+    assert {path.name for path in (here / cell.config.out_dir).iterdir()} == {*results.FILES, "index.html", "log.txt"}
     single_run(monkeypatch, "--num-seeds", "3", "--seed", "1")
     with np.load(here / cell.config.out_dir / "samples.npz") as one, np.load(here / "single/samples.npz") as two:
         np.testing.assert_array_equal(one["RBM"], two["RBM"])
