@@ -98,8 +98,8 @@ VIEWS = {
         "mean",
         caption=Caption(
             "Latent map",
-            "The probability of every bit at a grid of z: patterns that turn into one another show a code that is used, and "
-            "one grey image everywhere shows posterior collapse.",
+            "The probability of every bit at a grid of z: patterns that turn into one another show a code that is used, "
+            "and one grey image everywhere shows posterior collapse.",
         ),
     ),
     "discriminator": Showing(
@@ -108,8 +108,8 @@ VIEWS = {
         "d",
         caption=Caption(
             "Discriminator",
-            "The mean output of the discriminator on real and on generated strings, and D of the likeliest strings at the "
-            "end: where D is high the generator makes too few of them.",
+            "The mean output of the discriminator on real and on generated strings, and D of the likeliest strings at "
+            "the end: where D is high the generator makes too few of them.",
         ),
     ),
     "energy": Showing(
@@ -118,8 +118,8 @@ VIEWS = {
         "energy",
         caption=Caption(
             "Energies",
-            "The energy −ln q of the likeliest strings beside −ln p of the target: points above the bars are strings that "
-            "the model makes too rarely.",
+            "The energy −ln q of the likeliest strings beside −ln p of the target: points above the bars are strings "
+            "that the model makes too rarely.",
         ),
     ),
 }
