@@ -98,7 +98,7 @@ VIEWS = {
         "mean",
         caption=Caption(
             "Latent map",
-            "The probability of every bit at a grid of z: patterns that turn into one another show a code that is used, "
+            "The probability of every bit at a grid of z: patterns that turn into one another show a code in use, "
             "and one grey image everywhere shows posterior collapse.",
         ),
     ),
