@@ -84,8 +84,8 @@ VAE = dict(
 )
 RBM = dict(
     learning_rate=2e-3,  # of Adam
-    algorithm="CD",  # chains of the negative phase start at the data, or (PCD) where they stood
-    k=1,  # Gibbs sweeps of the negative phase a step
+    algorithm="auto",  # chains start at the data (CD) or go on (PCD); auto: CD, for bits PCD
+    k=0,  # Gibbs sweeps of the negative phase a step; 0: 5 (bits), 1
     sigma=0.25,  # σ of the visibles at the start (if continuous)
     learn_sigma=True,  # train ln σ, one a visible unit (if continuous)
     weight_scale=0.0,  # deviation of first weights; 0: 0.01 (bins), 0.1 (line, bits), 0.02 (plane)

@@ -68,6 +68,8 @@ class Layer(NamedTuple):
     log_prob: Callable[[Params, jax.Array], jax.Array]  # (params, x [n, V]) -> [n] nats
     sample: Callable[[jax.Array, Params, int], jax.Array]  # (key, params, n) -> [n, V]
     most_units: int | None = None  # visible ones that can be drawn exactly; None: any number
+    algorithm: str = "CD"  # where the setting is "auto"
+    k: int = 1  # where it is 0
 
 
 def _log_prob_gaussian(params, x):
@@ -78,7 +80,16 @@ def _log_prob_gaussian(params, x):
 LAWS = {
     "normal": Layer(visibles.GAUSSIAN, _log_prob_gaussian, exact_rows, MOST_UNITS),
     "category": Layer(visibles.SOFTMAX, boltzmann_states.log_prob_softmax, boltzmann_states.sample_softmax),
-    "bits": Layer(visibles.BINARY, boltzmann_states.log_prob_binary, boltzmann_states.sample_binary),
+    # Chains that start at the data stay near it: with CD-1 and 300 parameters the exact KL of bars and stripes 3 × 5
+    # rises from 1.8 to 2.8 nats in the second half of the default training, and with PCD-5 it ends at 0.12. On an Ising
+    # lattice with random signs, 3 × 4, it is 0.02 with CD-1 and 0.10 with PCD-5.
+    "bits": Layer(
+        visibles.BINARY,
+        boltzmann_states.log_prob_binary,
+        boltzmann_states.sample_binary,
+        algorithm="PCD",
+        k=5,
+    ),
 }
 
 
@@ -87,10 +98,10 @@ class Config(Settings, of="RBM"):
     """Settings of the RBM."""
 
     learning_rate: float = setting(2e-3, "of Adam", above=0, traced=True)
-    algorithm: Literal["CD", "PCD"] = setting(
-        "CD", "chains of the negative phase start at the data, or (PCD) where they stood"
+    algorithm: Literal["auto", "CD", "PCD"] = setting(
+        "auto", "chains start at the data (CD) or go on (PCD); auto: CD, for bits PCD"
     )
-    k: int = setting(1, "Gibbs sweeps of the negative phase a step", low=1)
+    k: int = setting(0, "Gibbs sweeps of the negative phase a step; 0: 5 (bits), 1", low=0)
     sigma: float = setting(
         0.25, "σ of the visibles at the start", above=0, unit="units of the events", needs=CONTINUOUS, traced=True
     )
@@ -151,6 +162,8 @@ def build(config: Any, target: Any) -> Model:
     codec, n_visible = target.codec, target.event.size
     layer = LAWS[target.event.law.name]
     visible = layer.visible
+    k = settings.k or layer.k
+    is_cd = (layer.algorithm if settings.algorithm == "auto" else settings.algorithm) == "CD"
     learn_sigma = settings.learn_sigma and visible.has_sigma
     weight_scale = settings.weight_scale if is_on(settings.weight_scale) else visible.weight_scale(n_visible)
     exactly = layer.most_units is None or (settings.sampler == "exact" and n_visible <= layer.most_units)
@@ -190,16 +203,16 @@ def build(config: Any, target: Any) -> Model:
             seen = visible.scaled(units(params), rows.T)
             params = params._replace(hidden_bias=-jnp.sum(params.weights * seen, axis=0))
         # Different data rows, so that the chains start spread over the modes.
-        chains = jnp.resize(data, (config.batch_size, n_visible)) if settings.algorithm == "PCD" else ()
+        chains = jnp.resize(data, (config.batch_size, n_visible)) if not is_cd else ()
         return State(params, optimiser.init(pack(params)), chains)
 
     def noise(key):
         key_hidden, key_visible = jax.random.split(key)
         if in_parts:
-            hidden = jax.random.key_data(jax.random.split(key_hidden, settings.k))
+            hidden = jax.random.key_data(jax.random.split(key_hidden, k))
         else:
-            hidden = jax.random.uniform(key_hidden, (settings.k, width, config.batch_size))
-        return Noise(hidden, visible.noise(key_visible, (settings.k, n_visible, config.batch_size)))
+            hidden = jax.random.uniform(key_hidden, (k, width, config.batch_size))
+        return Noise(hidden, visible.noise(key_visible, (k, n_visible, config.batch_size)))
 
     def objective(params, events, chains):
         params = units(params)
@@ -207,7 +220,7 @@ def build(config: Any, target: Any) -> Model:
 
     def step_at_once(state, batch, noise):
         params, events = units(state.params), batch.T
-        chains = state.chains.T if settings.algorithm == "PCD" else events
+        chains = events if is_cd else state.chains.T
         for of_hidden, of_visible in zip(noise.hidden, noise.visible, strict=True):
             chains = sweep(visible, params, chains, of_hidden, of_visible)
         loss, gradient = jax.value_and_grad(objective)(state.params, events, chains)
@@ -217,13 +230,12 @@ def build(config: Any, target: Any) -> Model:
     def updated(state, gradient, chains):
         updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
         new_params = unpack(optax.apply_updates(pack(state.params), updates))
-        return State(new_params, opt_state, chains.T if settings.algorithm == "PCD" else ())
+        return State(new_params, opt_state, chains.T if not is_cd else ())
 
     def step_in_parts(state, batch, noise):
         """The same update without an array of all hidden units and rows."""
         params, events, n = units(state.params), batch.T, len(batch)
         n_at_once = units_at_once(width, n)
-        is_cd = settings.algorithm == "CD"
 
         def over(v, **what):
             return over_hidden_units(params, visible.scaled(params, v), n_at_once, **what)
@@ -257,7 +269,7 @@ def build(config: Any, target: Any) -> Model:
 
     def step_counted(state, batch, noise):
         # Which numbers they are does not change the count, and any that are given cost nothing.
-        hidden = jnp.broadcast_to(noise.visible[:, :1], (settings.k, width, len(batch)))
+        hidden = jnp.broadcast_to(noise.visible[:, :1], (k, width, len(batch)))
         return step_at_once(state, batch, Noise(hidden, noise.visible))
 
     def gibbs(key, params, n, n_sweeps):

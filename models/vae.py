@@ -47,8 +47,9 @@ from models.networks import MLP
 # coordinates, and the draws for a longer z. Steep decoders need a fine grid and the tails of a target a wide one: at a
 # spacing of 0.1 a trained model's divergence was off by 1e-3 nats, at a radius of 6 by 1e-6; tests hold it to 1e-5.
 _Z_REACH, _Z_SPACING, _Z_DRAWS = 8.0, (1 / 30, 1 / 20), 16_384
-# The probabilities of bits change less over z than a narrow density does.
-_Z_SPACING_OF_BITS, _COARSER_OF_BITS = 1 / 10, 1 / 2
+# All strings take one product of matrices, so that their grid may become finer than others: a decoder of few strings
+# turns sharply from one to the next.
+_Z_SPACING_OF_BITS, _COARSER_OF_BITS, _FINEST_OF_BITS = 1 / 30, 1 / 2, 6.0
 _NODES_AT_ONCE = 4096
 # Where that is too coarse for a density, which then differs from a moved grid's, it is made finer up to twice. On
 # 1D_BIMODAL and 2D_RING (20 000 steps, and 8 000) once takes 25 times and 10 times off the mean difference.
@@ -243,6 +244,16 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     def sample_mean(key, state, n):
         return decode_mean(state.params, jax.random.normal(key, (n, settings.latent_dim)))
 
+    def of_states(params, nodes, log_weights):
+        """ln q of every state that there is, under the decoder at these nodes."""
+
+        def add(log_sums, block):
+            z, log_weight = block
+            return jnp.logaddexp(log_sums, decoded.log_mixture(decode(params, z).T, log_weight)), None
+
+        start = jnp.full(decoded.states.n, -jnp.inf, log_weights.dtype)
+        return jax.lax.scan(add, start, (nodes, log_weights))[0]
+
     def log_prob_by(state, x, shift=0.0, *, fineness):
         """By the rule whose nodes are moved by that share of their distance along every axis."""
         spacing = _Z_SPACING_OF_BITS if decoded.log_mixture else _Z_SPACING[decoded.has_scale and event_dim > 1]
@@ -250,8 +261,13 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         nodes, log_weights = _latent_nodes(settings.latent_dim, spacing, x.dtype, shift)
         # In blocks that stay in the cache, or every row would pull all nodes through memory several times. Decoded in
         # blocks as well: at 10⁷ parameters the hidden layers of all nodes at once would take seven GiB.
-        nodes = nodes.reshape(-1, _NODES_AT_ONCE, settings.latent_dim)
-        blocks = jax.lax.map(lambda z: decode(state.params, z), nodes), log_weights.reshape(-1, _NODES_AT_ONCE)
+        nodes, log_weights = (
+            nodes.reshape(-1, _NODES_AT_ONCE, settings.latent_dim),
+            log_weights.reshape(-1, _NODES_AT_ONCE),
+        )
+        if decoded.log_mixture:
+            return of_states(state.params, nodes, log_weights)[decoded.states.index(x)]
+        blocks = jax.lax.map(lambda z: decode(state.params, z), nodes), log_weights
 
         def of_row(row):
             def add(log_sum, block):
@@ -261,15 +277,6 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 
             return jax.lax.scan(add, jnp.asarray(-jnp.inf, x.dtype), blocks)[0]
 
-        def of_states():
-            def add(log_sums, block):
-                output, log_weight = block
-                return jnp.logaddexp(log_sums, decoded.log_mixture(output.T, log_weight)), None
-
-            return jax.lax.scan(add, jnp.full(decoded.states.n, -jnp.inf, x.dtype), blocks)[0]
-
-        if decoded.log_mixture:
-            return of_states()[decoded.states.index(x)]
         return jax.lax.map(of_row, x, batch_size=64)
 
     def log_prob_error(state, x, *, fineness):
@@ -308,7 +315,9 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     reference = (target.entropy, "entropy of the target") if is_bound and target.entropy is not None else None
     has_density = not by_distance
     by_grid = has_density and settings.latent_dim <= 2
-    coarser = _COARSER_OF_BITS if decoded.log_mixture else _COARSER[decoded.has_scale]
+    coarser, finest = _COARSER[decoded.has_scale], _FINEST
+    if decoded.log_mixture:
+        coarser, finest = _COARSER_OF_BITS, _FINEST_OF_BITS
     model = Model(
         name="VAE",
         n_params=count(width),
@@ -323,7 +332,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         features=features if law.has_scale else None,
         log_prob_error=rule(fineness)["log_prob_error"] if by_grid else None,
         quick=rule(coarser * fineness) if by_grid else {},
-        finer=functools.partial(build, config, target, _FINER * fineness) if by_grid and fineness < _FINEST else None,
+        finer=functools.partial(build, config, target, _FINER * fineness) if by_grid and fineness < finest else None,
         views={"vae_latent_manifold_sweep": View("latent_sweep", latent_view, needs_rows=True)},
         loss_reference=reference,
     )

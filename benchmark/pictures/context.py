@@ -45,7 +45,7 @@ class Shown:
         self.scene = self.kind.scene(outcome.target, judge, outcome.config)
         self._note = note
         self.heading = self.heading_of(runs)
-        self.middle = " · the middle seed" if outcome.config.num_seeds > 1 else ""
+        self.middle = middle_words(outcome.config.num_seeds)
         self.seeds = {run.model.name: median_seed(run, self.kind.main) for run in runs}
         self.floors = {name: tuple(floor) for name, floor in judge.floors.items()}
         self.floors_text = "floor: " + numbers.scores_text({name: floor.mean for name, floor in judge.floors.items()})
@@ -155,6 +155,15 @@ def _brief(value: Any) -> str:
     """A value as a title names it: a long one is cut."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+
+
+def middle_words(n_seeds: int) -> str:
+    """Which seed `median_seed` finds among so many, as titles say it."""
+    if n_seeds == 1:
+        return ""
+    if n_seeds == 2:
+        return " · the better of both seeds"
+    return " · the middle seed" if n_seeds % 2 else " · the better of the two middle seeds"
 
 
 def median_seed(run: Run, main: str) -> int:

@@ -87,7 +87,8 @@ def closing_drawings(folder: Path, outcome: Outcome, note: str = "") -> list[Dra
 
 def _comparison(folder: Path, shown: Shown) -> Drawing:
     outcome = shown.outcome
-    how = " · samples of the middle seed, scores: medians" if outcome.config.num_seeds > 1 and outcome.runs else ""
+    several = outcome.config.num_seeds > 1 and outcome.runs
+    how = f"{shown.middle.replace('the ', 'samples of the ', 1)}, scores: medians" if several else ""
     entries = outcome.assessments
     remarks = {
         e.name: " · ".join(filter(None, (_exact_of(e, outcome), _lost_beside(e), shown.worse.get(e.name))))

@@ -97,40 +97,53 @@ def _last_scores(run: Run, target: Target, judge: Judge) -> dict[str, list[float
     return {name: None if name in undefined else list(values) for name, values in metrics.items()}
 
 
-def losses_to_rivals(assessments: Sequence[Assessment], kind: Kind, floor: Floor) -> dict[str, str]:
+def losses_to_rivals(assessments: Sequence[Assessment], kind: Kind, floor: Floor, exactly: bool) -> dict[str, str]:
     """What is worse than a trivial model of the same run -> a remark, such as "▼ loses to HISTOGRAM by KLD".
 
-    It is if its median of the main metric is larger than that of any seed of the rival and lies above the floor's
-    range: within that range it cannot be told from a perfect model, and of two such which is larger is chance. The main
-    metric, and not the exact divergence, since every family has one. Rivals are not compared with each other, nor are
-    samples of another size.
+    Two that both have the exact divergence are compared by it: what is worse than every seed of the rival loses. Others
+    are compared by the main metric, and what loses lies above the floor's range as well: within that range it cannot be
+    told from a perfect model, and of two such which is larger is chance. Rivals are not compared with each other, nor
+    are samples of another size.
 
     Args:
-      assessments: of one run; those without the main metric have no remark.
+      assessments: of one run; those without such a metric have no remark.
       kind: of their target.
       floor: that of the main metric.
+      exactly: whether the exact divergence is of what is scored (`Kind.exact_is_scored`).
     """
 
-    def median(entry):
-        scores = entry.scores[kind.main]
+    def known(entry, name):
+        return entry.scores.get(name) is not None and not any(entry.unknown)
+
+    def median(entry, name):
+        scores = entry.scores[name]
         return float(np.median(np.where(np.isfinite(scores), scores, np.inf)))
 
-    worst = {
-        entry.name: float(np.nanmax(entry.scores[kind.main]))
-        for entry in assessments
-        if entry.rival and entry.scores.get(kind.main) is not None and np.isfinite(median(entry))
-    }
+    rivals = [entry for entry in assessments if entry.rival]
     remarks = {}
     for entry in assessments:
-        comparable = entry.floors.get(kind.main) == floor and entry.scores.get(kind.main) is not None
-        if comparable and not entry.rival and (own := median(entry)) > floor.high:
-            better = [name for name, value in worst.items() if value < own]
-            if better:
-                label = metrics.METRICS[kind.main].label
-                more = f" and {len(better) - 1} more" if len(better) > 2 else ""
-                named = min(better, key=worst.get) + more if more else " and ".join(better)
-                remarks[entry.name] = f"▼ loses to {named} by {label}"
+        better: dict[str, dict[str, float]] = {}
+        for rival in rivals if not entry.rival else ():
+            name = kind.exact if exactly and known(entry, kind.exact) and known(rival, kind.exact) else kind.main
+            if name == kind.main:
+                scored_alike = entry.floors.get(name) == floor and rival.scores.get(name) is not None
+                if not (scored_alike and entry.scores.get(name) is not None and median(entry, name) > floor.high):
+                    continue
+            worst = float(np.nanmax(rival.scores[name])) if np.isfinite(median(rival, name)) else np.inf
+            if worst < median(entry, name):
+                better.setdefault(name, {})[rival.name] = worst
+        if better:
+            remarks[entry.name] = "▼ loses to " + " and to ".join(
+                f"{_named(worst)} by {metrics.METRICS[name].label}" for name, worst in better.items()
+            )
     return remarks
+
+
+def _named(worst: Mapping[str, float]) -> str:
+    """Such as "A and B"; of more than two the best, and how many there are besides."""
+    if len(worst) <= 2:
+        return " and ".join(worst)
+    return f"{min(worst, key=worst.__getitem__)} and {len(worst) - 1} more"
 
 
 def scored(assessments: Sequence[Assessment]) -> list[Scored]:

@@ -29,4 +29,5 @@ class Outcome(NamedTuple):
 
     def losses_to_rivals(self) -> dict[str, str]:
         """What is worse than a trivial model, and the remark that says so: see `assessment.losses_to_rivals`."""
-        return losses_to_rivals(self.assessments, self.kind, self.judge.floors[self.kind.main])
+        exactly = self.kind.exact_is_scored(self.config)
+        return losses_to_rivals(self.assessments, self.kind, self.judge.floors[self.kind.main], exactly)

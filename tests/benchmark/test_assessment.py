@@ -1,6 +1,7 @@
 """What is computed when training is over: memorisation, costs and the sensitivity grid, against what is known."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -217,11 +218,39 @@ def test_who_loses_to_a_trivial_rival_is_named():
         scored("EXACT", [0.0])._replace(scores={}, floors={}),
     ]
     floor = entries[0].floors["kld"]
-    assert assessment.losses_to_rivals(entries, KINDS["real"], floor) == {
+    losses_to_rivals = functools.partial(assessment.losses_to_rivals, kind=KINDS["real"], floor=floor, exactly=False)
+    assert losses_to_rivals(entries) == {
         "WORSE": "▼ loses to HISTOGRAM by KLD",
         "WORST": "▼ loses to HISTOGRAM and KDE by KLD",
     }
     # What a perfect model could have scored as well is no loss, by however much the rival is better.
     lucky = [entries[0]._replace(scores={"kld": [0.1]}), scored("WITHIN", [0.3]), scored("ABOVE", [0.31])]
-    assert [*assessment.losses_to_rivals(lucky, KINDS["real"], floor)] == ["ABOVE"]
-    assert assessment.losses_to_rivals(entries[2:], KINDS["real"], floor) == {}
+    assert [*losses_to_rivals(lucky)] == ["ABOVE"]
+    assert losses_to_rivals(entries[2:]) == {}
+
+
+def test_two_that_are_known_exactly_are_compared_by_that():
+    def known(name, kld, exact, **fields):
+        return scored(name, [kld], **fields)._replace(scores={"kld": [kld], "kl_exact": [exact]})
+
+    rivals = [known("HISTOGRAM", 0.35, 0.02, rival=True), scored("KDE", [0.4], rival=True)]
+    rivals += [known(name, 0.9, exact, rival=True) for name, exact in (("UNIFORM", 0.5), ("PRODUCT", 0.6))]
+    entries = [
+        *rivals,
+        # Within the floor's range, and yet worse.
+        known("WORSE", 0.2, 0.03),
+        # By samples it would lose.
+        known("LUCKLESS", 0.5, 0.01),
+        known("WORST", 0.45, 0.7),
+        scored("WITHOUT", [0.45]),
+        # Probabilities from elsewhere have no sample.
+        scored("MASSES", [0.0])._replace(scores={"kl_exact": [0.1]}, floors={}),
+    ]
+    floor = rivals[0].floors["kld"]
+    assert assessment.losses_to_rivals(entries, KINDS["bins"], floor, True) == {
+        "WORSE": "▼ loses to HISTOGRAM by exact KL",
+        "LUCKLESS": "▼ loses to KDE by KLD",
+        "WORST": "▼ loses to HISTOGRAM and 2 more by exact KL and to KDE by KLD",
+        "WITHOUT": "▼ loses to HISTOGRAM and KDE by KLD",
+        "MASSES": "▼ loses to HISTOGRAM by exact KL",
+    }

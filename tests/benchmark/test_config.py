@@ -121,7 +121,7 @@ BAD_COMMANDS = [
         "[[1.0, 0.0], [0.0, 1.0]]",
     ),
     ("--mixture-means 1 2 3", "'1', '2', '3'", "--mixture-means"),
-    ("--rbm.algorithm PDC", "'PDC'", "CD, PCD", "did you mean PCD?"),
+    ("--rbm.algorithm PDC", "'PDC'", "auto, CD, PCD", "did you mean PCD?"),
     ("--vae.reconstruction l2", "'l2'", "auto, squared_error, cross_entropy"),
     ("--vae.reconstruction cross_entropy --num-bins 0", "'cross_entropy'", "NUM_BINS > 0", "'squared_error'"),
     ("--vae.learn-sigma True", "True", "--help"),
@@ -526,7 +526,7 @@ def test_lists_are_as_good_as_tuples():
         (dict(RBM=dict(k=True)), r"^RBM\.k = True must be a whole number$"),
         (
             dict(RBM=dict(algorithm="pcd")),
-            r"^RBM\.algorithm 'pcd' is unknown: choose from CD, PCD; did you mean PCD\?$",
+            r"^RBM\.algorithm 'pcd' is unknown: choose from auto, CD, PCD; did you mean PCD\?$",
         ),
         (dict(VAE=dict(reconstruction="mse")), r"^VAE\.reconstruction 'mse' is unknown: choose from auto, "),
         (dict(VAE=dict(learn_sigma="no")), r"^VAE\.learn_sigma = 'no' must be True or False$"),

@@ -388,7 +388,7 @@ FAMILY = dataclasses.asdict(MODELS["RBM"].Config())
         ({"config__rbm__k": ...}, "its RBM has no k, which this version needs"),
         ({"config__rbm__k": "__import__('os').abort()"}, "RBM.k = \"__import__('os').abort()\" must be a whole number"),
         ({"config__rbm__sigma": True}, "RBM.sigma = True must be above 0"),
-        ({"config__rbm__algorithm": "pcd"}, "'pcd' is unknown: choose from CD, PCD"),
+        ({"config__rbm__algorithm": "pcd"}, "'pcd' is unknown: choose from auto, CD, PCD"),
         ({"config__external_samples": [["Q", "qcbm.npy", 1]] * 2}, "EXTERNAL_SAMPLES has two entries of one name"),
         ({"config__external_samples": [["RBM", "qcbm.npy", 1]]}, "external name 'RBM' is taken"),
         ({"config__external_samples": [["Q", "gone\x00.npy", 1]]}, "has a letter that no path can have: name another"),

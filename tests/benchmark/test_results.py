@@ -11,7 +11,6 @@ import pytest
 import report_schema
 from report_schema import made_report
 
-import metrics
 import plotting
 from benchmark.engine.records import Cost, Evaluation, Run
 from benchmark.files import results
@@ -46,7 +45,7 @@ def hand_made(config, name="RBM"):
     for e, step in enumerate(STEPS):
         samples = np.full((4, config.n_eval_samples, target.dim), sample_at(step))
         samples[[0, 1, 3]] += 1
-        kept = np.stack([judge.scorer.kept(x) for x in samples]) if e else None
+        kept = np.stack([judge.scorer.kept(x) for x in samples])
         own = {"kld": KLD[:, e], "wasserstein": 2 * KLD[:, e]}
         evaluations.append(Evaluation(step, own, info if e else None, kept, samples if e == 2 else None))
     run = Run(
@@ -159,7 +158,7 @@ def test_report_is_schema_1_and_says_what_was_measured(made):
     assert model["samples_per_second"] == 4 * config.n_eval_samples / 0.5
     assert model["log_likelihood"] == [{"train": -1.0, "held_out": -2.0}] * 4
     assert model["diverged_at_step"] == [None, None, None, 3]
-    assert set(model["final"]) == set(metrics.METRICS)
+    assert set(model["final"]) == set(KINDS["bins"].reported)
     # Of 0.1, 0.3, 0.4 and +∞ the median is 0.35: leaving the lost seed out would make it 0.3.
     assert model["final"]["kld"] == {
         "median": pytest.approx(0.35),
@@ -398,15 +397,15 @@ def test_the_comparison_says_the_exact_divergence_of_families(made, tmp_path):
     family = assessed(judge, run)
     external = family._replace(name="QCBM", external=True, samples=family.samples[:1], diverged_at_step=[None],
                                scores={name: values[:1] for name, values in family.scores.items()})  # fmt: skip
-    (call,) = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [family, external]))
+    call, _ = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [family, external]))
     # The median where a diverged seed counts as the worst.
     assert call.args[2].remarks["RBM"].startswith("exact KL 0.2500 · 1 of 4 seeds diverged")
     assert "exact" not in call.args[2].remarks["QCBM"]
     # What rests on an estimated density says so, as in the tables.
-    (call,) = pictures.closing_drawings(
+    call, _ = pictures.closing_drawings(
         tmp_path, outcome_of(config, target, judge, run, [family._replace(estimated=True)])
     )
     assert call.args[2].remarks["RBM"].startswith("exact KL ≈ 0.2500 · ")
     unknown = family._replace(scores=family.scores | {"kl_exact": None})
-    (call,) = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [unknown]))
+    call, _ = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [unknown]))
     assert "exact" not in call.args[2].remarks["RBM"]

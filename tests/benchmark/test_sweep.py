@@ -258,7 +258,7 @@ def test_other_values_have_other_names(one, two):
         (["SEED=__import__('os').getpid()"], ["must be a whole number"]),
         (["SEED=1e1"], ["'1e1' must be a whole number; the nearest valid choice is 10"]),
         (["RBM.sigma=wide"], ["'wide' must be a number, such as 0.001"]),
-        (["RBM.algorithm=pcd"], ["'pcd' is unknown: choose from CD, PCD; did you mean PCD?"]),
+        (["RBM.algorithm=pcd"], ["'pcd' is unknown: choose from auto, CD, PCD; did you mean PCD?"]),
         (["VAE.learn_sigma=yes"], ["'yes' must be True or False"]),
         (["MODELS=RBM"], ["MODELS: its values are tuples, which only SWEEP in the config block can list"]),
         (["GAN=1"], ["GAN: its values are dicts"]),
