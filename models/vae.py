@@ -23,15 +23,12 @@ References:
 """
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-import scipy.special
 from flax import linen as nn
 
 from budget import solve_width
@@ -39,18 +36,16 @@ from core import prng
 from core.captions import Caption
 from core.errors import UserError
 from core.settings import Need, Settings, setting
-from models import laws
+from models import latent, laws
 from models.base import Model, SweepView, View, averaged, count_params, is_on, packing
 from models.networks import MLP
 
-# The disc of z that integrates the decoder against N(0, I), its grid's spacing for events of one and of two
-# coordinates, and the draws for a longer z. Steep decoders need a fine grid and the tails of a target a wide one: at a
-# spacing of 0.1 a trained model's divergence was off by 1e-3 nats, at a radius of 6 by 1e-6; tests hold it to 1e-5.
-_Z_REACH, _Z_SPACING, _Z_DRAWS = 8.0, (1 / 30, 1 / 20), 16_384
+# The spacing of the grid of z that integrates the decoder, for events of one and of two coordinates. Steep decoders
+# need a fine one: at 0.1 a trained model's divergence was off by 1e-3 nats; tests hold it to 1e-5.
+_Z_SPACING = (1 / 30, 1 / 20)
 # All strings take one product of matrices, so that their grid may become finer than others: a decoder of few strings
 # turns sharply from one to the next.
 _Z_SPACING_OF_BITS, _COARSER_OF_BITS, _FINEST_OF_BITS = 1 / 30, 1 / 2, 6.0
-_NODES_AT_ONCE = 4096
 # Where that is too coarse for a density, which then differs from a moved grid's, it is made finer up to twice. On
 # 1D_BIMODAL and 2D_RING (20 000 steps, and 8 000) once takes 25 times and 10 times off the mean difference.
 _FINER, _FINEST = 1.5, 2.0
@@ -258,15 +253,11 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         """By the rule whose nodes are moved by that share of their distance along every axis."""
         spacing = _Z_SPACING_OF_BITS if decoded.log_mixture else _Z_SPACING[decoded.has_scale and event_dim > 1]
         spacing /= fineness
-        nodes, log_weights = _latent_nodes(settings.latent_dim, spacing, x.dtype, shift)
-        # In blocks that stay in the cache, or every row would pull all nodes through memory several times. Decoded in
-        # blocks as well: at 10⁷ parameters the hidden layers of all nodes at once would take seven GiB.
-        nodes, log_weights = (
-            nodes.reshape(-1, _NODES_AT_ONCE, settings.latent_dim),
-            log_weights.reshape(-1, _NODES_AT_ONCE),
-        )
+        nodes, log_weights = latent.nodes_of(settings.latent_dim, spacing, x.dtype, shift)
         if decoded.log_mixture:
             return of_states(state.params, nodes, log_weights)[decoded.states.index(x)]
+        # In blocks that stay in the cache, or every row would pull all nodes through memory several times. Decoded in
+        # blocks as well: at 10⁷ parameters the hidden layers of all nodes at once would take seven GiB.
         blocks = jax.lax.map(lambda z: decode(state.params, z), nodes), log_weights
 
         def of_row(row):
@@ -342,26 +333,3 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array, axis: int = -1) -> jax.Array:
     """KL(N(mean, diag exp(log_variance)) ‖ N(0, I)) in nats, summed over the axis (Kingma and Welling, appendix B)."""
     return 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, axis=axis)
-
-
-def _latent_nodes(latent_dim: int, spacing: float, dtype: Any, shift: float = 0.0) -> tuple[jax.Array, jax.Array]:
-    """Nodes [M, latent_dim] and log weights [M] that integrate against N(0, I): a trapezoid rule, or fixed draws.
-
-    A rule whose nodes are moved by half of their distance is as good as it is: by what the two differ, both are off,
-    and to different sides. M is a multiple of _NODES_AT_ONCE; what fills it up has no weight.
-    """
-    if latent_dim > 2:
-        # Numbers also while a density is traced.
-        with jax.ensure_compile_time_eval():
-            nodes = np.asarray(jax.random.normal(jax.random.key(0), (_Z_DRAWS, latent_dim)))
-        log_weights = np.full(_Z_DRAWS, -math.log(_Z_DRAWS))
-    else:
-        axis = spacing * (np.arange(-round(_Z_REACH / spacing), round(_Z_REACH / spacing) + 1) + shift)
-        nodes = np.stack(np.meshgrid(*[axis] * latent_dim, indexing="ij"), axis=-1).reshape(-1, latent_dim)
-        square = np.sum(nodes**2, axis=-1)
-        nodes, square = nodes[square <= _Z_REACH**2], square[square <= _Z_REACH**2]
-        log_weights = -square / 2 - scipy.special.logsumexp(-square / 2)
-    missing = -len(nodes) % _NODES_AT_ONCE
-    nodes = np.concatenate([nodes, np.zeros((missing, latent_dim))])
-    log_weights = np.concatenate([log_weights, np.full(missing, -np.inf)])
-    return jnp.asarray(nodes, dtype), jnp.asarray(log_weights, dtype)

@@ -127,7 +127,7 @@ BAD_COMMANDS = [
     ("--vae.learn-sigma True", "True", "--help"),
     ("--vae.learn-sigma --vae.beta 0.5", "VAE.beta = 0.5", "must be 1"),
     ("--gan.label-smoothing 1.1", "GAN.label_smoothing = 1.1", "at most 1", "nearest valid choice is 1"),
-    ("--rbm.k 0", "RBM.k = 0", "at least 1", "nearest valid choice is 1"),
+    ("--rbm.k -1", "RBM.k = -1", "at least 0", "nearest valid choice is 0"),
 ]
 WHOLE = {each.name: about(each).low for each in dataclasses.fields(Constants) if isinstance(about(each).low, int)}
 COUNTS = [name for name, low in WHOLE.items() if low == 1]
@@ -650,7 +650,7 @@ EDGES = {
     ("RBM", "weight_scale"): ([-1], [0, 0.2]),
     ("RBM", "average"): ([1], [0, 0.999]),
     ("RBM", "learning_rate"): ([0], [1e-9, 10]),
-    ("RBM", "k"): ([0], [1, 50]),
+    ("RBM", "k"): ([-1], [0, 1, 50]),
     ("RBM", "sigma"): ([0], [0.01, 2]),
     ("RBM", "sample_steps"): ([0], [1, 10_000]),
     ("RBM", "sample_steps_training"): ([0], [1, 10_000]),

@@ -15,7 +15,7 @@ import metrics
 from benchmark.engine.intervals import advance
 from benchmark.engine.records import Feed, streams
 from kinds.real.cells import score_cells
-from models import MODELS, vae
+from models import MODELS, latent, vae
 from models.boltzmann_density import log_partition_gaussian
 from targets import make_target
 
@@ -143,11 +143,11 @@ def test_the_quadrature_over_the_latent_has_converged(kind, monkeypatch):
     config, target, _, state, _ = trained("VAE", kind)
 
     def with_grid(reach, factor):
-        monkeypatch.setattr(vae, "_Z_REACH", reach)
+        monkeypatch.setattr(latent, "REACH", reach)
         monkeypatch.setattr(vae, "_Z_SPACING", tuple(factor * spacing for spacing in spacings))
         return kl_exact(vae.build(config, target), state, target)
 
-    spacings, reach = vae._Z_SPACING, vae._Z_REACH
+    spacings, reach = vae._Z_SPACING, latent.REACH
     shipped = with_grid(reach, 1)
     assert with_grid(reach, 0.5) == pytest.approx(shipped, abs=1e-5)
     assert with_grid(reach + 2, 1) == pytest.approx(shipped, abs=1e-5)

@@ -1,0 +1,41 @@
+import json
+import subprocess
+from pathlib import Path
+
+from models import drawing
+from studies import bits
+
+
+def test_it_runs_what_is_missing_and_writes_what_it_found(tmp_path, monkeypatch):
+    asked = []
+
+    def run(command, **options):
+        folder = Path(command[command.index("--out-dir") + 1])
+        asked.append(command[command.index("--target-type") + 1])
+        for budget in bits.BUDGETS:
+            place = folder / f"PARAMETER_BUDGET={budget}"
+            place.mkdir(parents=True)
+            score = {"median": 0.25 / budget, "low": 1e-7, "high": None, "seeds": [1e-7, None]}
+            model = {"n_params": budget, "final": {"kl_exact": score, "tv_exact": score}}
+            target = {"entropy": 1.0, "rivals": {"UNIFORM": 0.5, "PRODUCT": 0.25, "CHOW_LIU": 0.0}}
+            report = {"models": {"RBM": model, "GAN": model | {"final": {"kl_exact": None, "tv_exact": None}}}}
+            (place / "metrics.json").write_text(json.dumps(report | {"target": target}))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(bits, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(bits, "OUTPUT", tmp_path / "bits")
+    monkeypatch.setattr("sys.argv", ["bits"])
+    (tmp_path / "bits.json").write_text(json.dumps({"cases": {"log-normal, 3 bits": {"rivals": {}, "rows": {}}}}))
+    bits.main()
+    assert asked == ["BITS_BARS_STRIPES", "BITS_CARDINALITY", "BITS_GAUSSIAN", "BITS_ISING"]
+    table = (tmp_path / "bits.md").read_text().splitlines()
+    assert len(table) == 2 + 4 * len(bits.BUDGETS)
+    row = [cell.strip() for cell in table[2].strip("|").split("|")]
+    assert row[:3] == ["bars and stripes 4 × 4", "100", "unknown"]
+    assert "0.0025 (1.0e-07 – diverged)" in row
+    assert row[-3:] == ["0.5000", "0.2500", "0.0000"]
+    assert not any((tmp_path / "runs").iterdir())
+
+
+def test_its_families_can_draw_bits():
+    assert set(bits.FAMILIES) <= set(drawing("bits"))
