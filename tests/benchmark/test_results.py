@@ -300,8 +300,8 @@ def test_every_frame_holds_the_samples_of_its_step(made, tmp_path, monkeypatch):
         pictures.draw(drawing)
     # All rows are in one bin.
     assert {name: cells.centres[0][shares == 1].tolist() for name, shares in drawn.items()} == {
-        f"timeline_{percent:03d}pct.png": [min(cells.centres[0], key=lambda x, step=step: abs(x - sample_at(step)))]
-        for percent, step in ((50, 4), (100, 8))
+        name: [min(cells.centres[0], key=lambda x, step=step: abs(x - sample_at(step)))]
+        for name, step in (("step 0", 0), ("timeline_050pct.png", 4), ("timeline_100pct.png", 8))
     }
     _, energy, scene, *_ = energies[0]
     np.testing.assert_allclose(np.exp(-scene.energy), judge.masses)
@@ -397,15 +397,15 @@ def test_the_comparison_says_the_exact_divergence_of_families(made, tmp_path):
     family = assessed(judge, run)
     external = family._replace(name="QCBM", external=True, samples=family.samples[:1], diverged_at_step=[None],
                                scores={name: values[:1] for name, values in family.scores.items()})  # fmt: skip
-    call, _ = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [family, external]))
+    call, *_ = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [family, external]))
     # The median where a diverged seed counts as the worst.
     assert call.args[2].remarks["RBM"].startswith("exact KL 0.2500 · 1 of 4 seeds diverged")
     assert "exact" not in call.args[2].remarks["QCBM"]
     # What rests on an estimated density says so, as in the tables.
-    call, _ = pictures.closing_drawings(
+    call, *_ = pictures.closing_drawings(
         tmp_path, outcome_of(config, target, judge, run, [family._replace(estimated=True)])
     )
     assert call.args[2].remarks["RBM"].startswith("exact KL ≈ 0.2500 · ")
     unknown = family._replace(scores=family.scores | {"kl_exact": None})
-    call, _ = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [unknown]))
+    call, *_ = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [unknown]))
     assert "exact" not in call.args[2].remarks["RBM"]
