@@ -255,8 +255,8 @@ class Kind(NamedTuple):
     distance: str
     # (path, what, target, config) -> a `kinds.files.Table` of rows [m, D] from elsewhere; `what` names the file.
     read_samples: Callable[..., Any]
-    # (path, what, target, config) -> exact probabilities from elsewhere [K], sum 1; None: it takes none.
-    read_probabilities: Callable[..., np.ndarray] | None
+    # (path, what, target, config) -> a `kinds.files.Masses` of exact probabilities from elsewhere; None: it takes none.
+    read_probabilities: Callable[..., Any] | None
     # (masses, target, judge) -> scores of exact probabilities, None where one is not defined; None: it takes none.
     of_masses: Callable[..., Mapping[str, float | None]] | None
     # (entries, config, target, judge) -> the main metric at other settings of its estimator, as

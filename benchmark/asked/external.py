@@ -92,6 +92,6 @@ def load(config: Any, target: Target) -> list[External]:
         outside, span = kind.outside(rows, target) if kind.outside else (0.0, "")
         entries.append(External(name, n_params, compared, None, len(rows), outside, span, read.notes))
     for name, path, n_params in config.external_probabilities:
-        masses = kind.read_probabilities(path, f"EXTERNAL_PROBABILITIES[{name!r}]", target, config)
-        entries.append(External(name, n_params, None, masses, len(masses)))
+        read = kind.read_probabilities(path, f"EXTERNAL_PROBABILITIES[{name!r}]", target, config)
+        entries.append(External(name, n_params, None, read.values, len(read.values), notes=read.notes))
     return entries

@@ -184,7 +184,8 @@ def report(outcome: Outcome, provenance: Mapping[str, Any], files: Sequence[str]
     }
     floors = dict(judge.floors)
     if any(entry.scores.get(outcome.kind.exact) is not None for entry in assessments):
-        floors[outcome.kind.exact] = Floor(0.0, 0.0, 0.0, 0.0)
+        # Against held-out rows it has a floor of its own.
+        floors.setdefault(outcome.kind.exact, Floor(0.0, 0.0, 0.0, 0.0))
     floors |= outcome.closing.floors
     return {
         "schema": SCHEMA,

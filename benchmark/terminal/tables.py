@@ -59,7 +59,9 @@ def final_rows(outcome: Outcome) -> Rows:
         row["seeds"] = diverged(entry.diverged_at_step) or origin(entry) or str(len(entry.diverged_at_step))
         rows.append(row | ({"remark": remarks.get(entry.name, "")} if remarks else {}))
     known = any(entry.scores.get(kind.exact) is not None for entry in assessments)
-    return rows + _floor_rows(assessments, judge.floors, headings, {headings[kind.exact]: "0" if known else "none"})
+    followed = kind.exact in judge.floors
+    more = {} if followed else {headings[kind.exact]: "0" if known else "none"}
+    return rows + _floor_rows(assessments, judge.floors, headings, more)
 
 
 def closing_rows(outcome: Outcome) -> Rows:
@@ -229,4 +231,4 @@ def _nats(values: Sequence[float]) -> str:
 
 def _floor(floor: Floor, name: str) -> str:
     mean, low, high = (value_text(value, name) for value in floor)
-    return f"{mean} ({low} – {high})"
+    return mean if floor.low == floor.high else f"{mean} ({low} – {high})"
