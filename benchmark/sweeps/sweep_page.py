@@ -72,16 +72,17 @@ def _introduction(content: Content) -> list[Child]:
 def _leaderboard(board: Board) -> list[Child]:
     if not board.rows:
         return [layout.paragraph("No cell has a score yet.")]
-    heading = f"{board.metric} / floor"
     rows = [
-        {heading: row, **dict(zip(board.names, texts, strict=True))}
+        {board.heading: row, **dict(zip(board.names, texts, strict=True))}
         for row, texts in zip(board.rows, board_texts(board), strict=True)
     ]
+    relative = (
+        f"The median {board.metric} as a multiple of the floor's median: 1.0 is the middle of what perfect models show."
+    )
+    itself = f"The median {board.metric} itself in rows with a unit: a perfect model has 0."
+    sorts = [relative] * (not all(board.absolute)) + [itself] * any(board.absolute)
     return [
-        layout.paragraph(
-            f"The median {board.metric} as a multiple of the floor's median. 1.0 is the middle of what perfect models "
-            "show."
-        ),
+        layout.paragraph(" ".join(sorts)),
         layout.numbers("Leaderboard", rows),
         *(layout.paragraph(words) for words in board.key),
     ]

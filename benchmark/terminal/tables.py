@@ -105,15 +105,15 @@ def held_out_rows(assessments: Sequence[Assessment], kind: Kind, repeated: Mappi
 
 
 def board_table(board: Any, texts: Sequence[Sequence[str]]) -> None:
-    """A board's multiples of the floors, as words [T][F], of targets and families.
+    """A board's numbers, as words [T][F], of targets and families.
 
     Args:
-      board: has `rows`, `names` and what its `metric` is called.
+      board: has `rows`, `names` and what its numbers are, `heading`.
       texts: the words.
     """
     lines = [(row, *own) for row, own in zip(board.rows, texts, strict=True)]
     if lines:
-        say(tabulate(lines, (f"{board.metric} / floor", *board.names), tablefmt="simple", disable_numparse=True))
+        say(tabulate(lines, (board.heading, *board.names), tablefmt="simple", disable_numparse=True))
 
 
 def cost_rows(costs: Mapping[str, Mapping[str, float | None]]) -> Rows:

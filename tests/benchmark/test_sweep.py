@@ -35,6 +35,7 @@ from benchmark.sweeps.sweep_plan import cell_name, make_plan
 from benchmark.terminal import console, streams
 from core import storage
 from core.errors import UserError
+from kinds.contract import Floor
 from kinds.real.judging import floor_of
 from models import MODELS
 
@@ -1222,3 +1223,26 @@ def test_the_head_of_the_table_does_not_depend_on_what_has_finished():
     (score,) = score_of(plan, plan.cells[0], [1.0], floor=floor_of(PERFECT, 41))
     assert sweep_scores.csv_bytes(plan, [score]).decode().splitlines()[0] == head
     assert {"kld_over_floor", "kl_exact", "wasserstein_floor"} <= set(head.split(","))
+
+
+def test_a_row_whose_floor_is_zero_has_the_median_itself():
+    """Beside multiples of a floor, each in words that say which it is."""
+    plan = plan_of("--sweep", "SEED=1,2")
+    (exact,) = score_of(plan, plan.cells[0], [1e-2, 2e-2, 3e-2], floor=Floor(0.0, 0.0, 0.0, 0.0))
+    exact = exact._replace(row="BITS")
+    (perfect,) = score_of(plan, plan.cells[0], [0.0], floor=Floor(0.0, 0.0, 0.0, 0.0))
+    (sampled,) = score_of(plan, plan.cells[1], [4e-3], floor=floor_of(PERFECT, 41))
+    board = sweep_boards.board_of(plan, [exact, sampled, perfect._replace(row="BITS", name="VAE")])
+    assert board.rows == ["BITS", sampled.row]
+    assert board.names == ["VAE", "RBM"]
+    assert board.units == ["nats", None]
+    assert board.ratio[0].tolist() == [0.0, 2e-2]
+    # None of these is told from a perfect model but the one that is perfect.
+    assert (board.ratio[0] <= board.reach[0]).tolist() == [True, False]
+    assert sweep_boards.board_texts(board) == [
+        ["0.00 nats", "0.0200 nats"],
+        ["none", f"{4e-3 / np.median(PERFECT):.2f} ×"],
+    ]
+    assert board.heading == "KLD / floor or KLD (nats)"
+    assert sweep_boards.board_of(plan, [exact]).heading == "KLD (nats)"
+    assert sweep_boards.board_of(plan, [sampled]).heading == "KLD / floor"
