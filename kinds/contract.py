@@ -182,6 +182,14 @@ class Divergence(NamedTuple):
     word: str = ""  # where it is unknown: why
 
 
+class States(NamedTuple):
+    """All that a target with exact probabilities can give."""
+
+    name: str  # what one is called, as the head of a column
+    labels: Sequence[str | float]  # [K], in the order of their numbers
+    masses: np.ndarray  # [K] float64, sum 1
+
+
 class Scored(NamedTuple):
     """One entry's samples as `Kind.sensitivity` takes them."""
 
@@ -274,6 +282,8 @@ class Kind(NamedTuple):
     words: Callable[[Target, Any], str]
     # (config) -> what a board's row says behind the target's name.
     row: Callable[[Any], str]
+    # (target) -> its States; None where they are not finitely many, or their probabilities are not exact.
+    states: Callable[[Target], States | None]
     # (target) -> what the report says of it besides. A kind other than `real` and `bins` says its `kind` there: the
     # schema asks for less of a report that does.
     describe: Callable[[Target], Mapping[str, Any]]

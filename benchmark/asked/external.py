@@ -17,7 +17,7 @@ from models import MODELS
 LONGEST_NAME = 60  # letters; what tables and legends have room for
 MOST_PARAMS = 10**15  # more than anything has; tables and pictures have room for as many digits
 # Names are those of arrays in samples.npz, the last two arguments of numpy.savez.
-_TAKEN = (*MODELS, "target", "floor", "file", "allow_pickle")
+_TAKEN = (*MODELS, "target", "target_probabilities", "floor", "file", "allow_pickle")
 # What would lead out of a folder that samples.npz is unpacked into, somewhere.
 _PATHLIKE = re.compile(r"/|(^|\\)\.\.?(\\|$)|^[A-Za-z]:\\")
 

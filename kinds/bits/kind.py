@@ -13,7 +13,7 @@ from kinds.bits.rivals import rivals
 from kinds.bits.settings import Config
 from kinds.bits.targets import TARGETS, check, n_columns, words
 from kinds.bits.truth import Bits, numbers_of
-from kinds.contract import Kind, Target
+from kinds.contract import Kind, States, Target
 from kinds.exact import has_divergence
 
 
@@ -39,6 +39,14 @@ def describe(target: Target) -> dict[str, Any]:
         "valid": None if truth.valid is None else int(truth.valid.sum()),
         "rivals": rivals(truth, target.entropy),
     }
+
+
+def states(target: Target) -> States | None:
+    """Every string, bit 0 first; of strings held out there are frequencies alone."""
+    truth: Bits = target.truth
+    if target.empirical:
+        return None
+    return States("state", [format(number, f"0{truth.n}b") for number in range(2**truth.n)], truth.p)
 
 
 KIND = Kind(
@@ -84,5 +92,6 @@ KIND = Kind(
     views=VIEWS,
     words=lambda target, config: target.truth.words,
     row=words,
+    states=states,
     describe=describe,
 )

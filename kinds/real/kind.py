@@ -58,7 +58,7 @@ KIND = Kind(
     name="real",
     settings=None,
     continuous=True,
-    files=lambda config: {config.custom_file: "CUSTOM_FILE"} if config.target_type == "CUSTOM" else {},
+    files=targets.files,
     read_samples=tables.read_samples,
     read_probabilities=None,
     targets=targets.TARGETS,
@@ -94,6 +94,7 @@ KIND = Kind(
     sensitivity=sensitivity,
     scene=scene_of,
     words=lambda target, config: "",
+    states=lambda target: None,
     describe=describe,
     views=VIEWS,
 )

@@ -757,7 +757,7 @@ def test_a_cell_is_the_single_run_with_its_settings(here, monkeypatch):
     assert run("--sweep", "TARGET_TYPE=1D_BETA,1D_BIMODAL", "--no-sweep-pictures") == 0
     single_run(monkeypatch, "--target-type", "1D_BIMODAL")
     cell, single = here / "out/TARGET_TYPE=1D_BIMODAL", here / "single"
-    assert {path.name for path in cell.iterdir()} == {*results.FILES, "index.html", "log.txt"}
+    assert {path.name for path in cell.iterdir()} == {*results.FILES, "target.csv", "index.html", "log.txt"}
     for file in ("samples.npz", "parameters.npz"):
         with np.load(cell / file) as one, np.load(single / file) as two:
             assert set(one) == set(two)
@@ -1006,7 +1006,12 @@ def test_a_run_here_uses_the_seeds_that_tasks_have_trained(here, monkeypatch):
     (here / cell.config.out_dir / ".joining").write_text("a task that was killed")
     assert run(*words) == 0
     assert ranges == [range(0, 1), range(2, 3)]
-    assert {path.name for path in (here / cell.config.out_dir).iterdir()} == {*results.FILES, "index.html", "log.txt"}
+    assert {path.name for path in (here / cell.config.out_dir).iterdir()} == {
+        *results.FILES,
+        "target.csv",
+        "index.html",
+        "log.txt",
+    }
     single_run(monkeypatch, "--num-seeds", "3", "--seed", "1")
     with np.load(here / cell.config.out_dir / "samples.npz") as one, np.load(here / "single/samples.npz") as two:
         np.testing.assert_array_equal(one["RBM"], two["RBM"])

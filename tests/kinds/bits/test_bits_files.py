@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import report_schema
+from conftest import small_config
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked import external
@@ -371,6 +372,36 @@ def test_external_samples_of_strings_go_through_a_whole_run(here, capsys, target
     write(here / "counts.json", {word: count + 1 for word, count in COUNTS.items()})
     assert script.main(["--replay", "out/metrics.json", "--out-dir", "third"]) == 2
     assert "counts.json" in capsys.readouterr().err
+
+
+def test_the_target_of_a_run_is_written_so_that_a_circuit_can_be_trained_on_it(here):
+    """And read again as a target it is the same, in the same order."""
+    words = ["--num-bins", "0", "--models", "UNIFORM", "--num-seeds", "1", "--n-steps", "2", "--n-evaluations", "1",
+             "--snapshot-percent", "100", "--n-eval-samples", "20"]  # fmt: skip
+    assert script.main([*words, "--target-type", "BITS_GAUSSIAN", "--bits.n", "3", "--out-dir", "out"]) == 0
+    lines_of = (here / "out/target.csv").read_text().splitlines()
+    config = of_script(target_type="BITS_GAUSSIAN", bits=Config(n=3))
+    p = make_target(config).truth.p
+    assert lines_of == ["state,probability", *(f"{i:03b},{value!r}" for i, value in enumerate(p.tolist()))]
+    with np.load(here / "out/samples.npz") as arrays:
+        np.testing.assert_array_equal(arrays["target_probabilities"], p)
+        np.save(here / "p.npy", arrays["target_probabilities"])
+    again = make_target(of_script(target_type="BITS_CUSTOM", bits=Config(file="p.npy"))).truth.p
+    assert again == pytest.approx(p, abs=1e-15)
+    # Bins have their centres; strings of a file have frequencies and nothing exact.
+    words[1] = "4"
+    assert script.main([*words, "--models", "HISTOGRAM", "--target-type", "1D_BETA", "--out-dir", "bins"]) == 0
+    assert [line.split(",")[0] for line in (here / "bins/target.csv").read_text().splitlines()] == [
+        "bin_centre", "-1.875", "-0.625", "0.625", "1.875",
+    ]  # fmt: skip
+    write(here / "counts.json", COUNTS)
+    words[1] = "0"
+    assert script.main([*words, "--target-type", "BITS_CUSTOM", "--bits.file", "counts.json", "--out-dir", "out"]) == 0
+    assert not (here / "out/target.csv").exists()
+
+
+def of_script(**fields):
+    return small_config(num_bins=0, **fields)
 
 
 def test_external_samples_of_strings_go_through_a_sweep(here):

@@ -243,6 +243,7 @@ KIND = Kind(
     distance="|Δ mean|",
     with_bins="",
     adapt=lambda target, config: target,
+    states=lambda target: None,
     describe=lambda target: {"kind": "circle"},
     views={name: VIEWS[name] for name in ("latent_sweep", "discriminator")},
 )
