@@ -243,6 +243,8 @@ class Kind(NamedTuple):
     followed: tuple[str, ...]
     # Names of all that it scores by, in METRICS: what a report has of every entry, null where one is not defined.
     reported: tuple[str, ...]
+    # Those of them that a table in a paper has.
+    printed: tuple[str, ...]
     # The metric that `divergence` gives, and whether it is that of what is scored: (config) -> it is over the cells of
     # the main metric, and of the model whose samples are.
     exact: str

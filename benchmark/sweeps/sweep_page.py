@@ -10,6 +10,7 @@ from benchmark.pages.markup import Child
 from benchmark.pictures.views.boards import Board
 from benchmark.pictures.views.leaderboard import number
 from benchmark.sweeps.sweep_boards import board_texts
+from benchmark.sweeps.sweep_latex import TEX_FILE
 from benchmark.sweeps.sweep_plan import Cell, Plan
 from benchmark.sweeps.sweep_record import STATE_FILE
 from benchmark.sweeps.sweep_scores import middle_of, words_of
@@ -131,7 +132,7 @@ def _configuration(plan: Plan) -> Child:
 
 
 def _files(content: Content) -> Child:
-    words = {content.table: "the scores of all cells as one table"}
+    words = {content.table: "the scores of all cells as one table", TEX_FILE: "the same as tables for a paper (LaTeX)"}
     words |= {name: caption.title for name, caption in content.pictures.items()}
     words |= {layout.FILE: "this page", STATE_FILE: "what was swept, and which cells have finished"}
     rows = [(layout.link(name, name), what) for name, what in words.items()]

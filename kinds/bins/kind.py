@@ -102,6 +102,7 @@ KIND = REAL._replace(
     divergence=divergence,
     of_masses=of_masses,
     words=words,
+    printed=("kl_exact", "kld", "wasserstein", "mmd2"),
     states=states,
     # A soft sample is another model's.
     exact_is_scored=lambda config: config.decode == "hard",

@@ -9,7 +9,7 @@ import metrics
 from kinds.bits import reading
 from kinds.bits.judging import N_FLOOR_DRAWS, divergence, make_closing, make_judge, of_masses
 from kinds.bits.pictured import VIEWS, scene_of
-from kinds.bits.rivals import rivals
+from kinds.bits.rivals import n_params_of_rivals, rivals
 from kinds.bits.settings import Config
 from kinds.bits.targets import TARGETS, check, n_columns, words
 from kinds.bits.truth import Bits, numbers_of
@@ -31,13 +31,17 @@ def distances(x: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, float
 def describe(target: Target) -> dict[str, Any]:
     """What the report says of a target besides."""
     truth: Bits = target.truth
+    n_params = n_params_of_rivals(truth.n)
     return {
         "kind": "bits",
         "bits": truth.n,
         "variant": truth.words,
         "strings": len(truth.support),
         "valid": None if truth.valid is None else int(truth.valid.sum()),
-        "rivals": rivals(truth, target.entropy),
+        "rivals": {
+            name: {"kl_exact": value, "n_params": n_params[name]}
+            for name, value in rivals(truth, target.entropy).items()
+        },
     }
 
 
@@ -74,6 +78,7 @@ KIND = Kind(
         "rate",
         "coverage",
     ),
+    printed=("kl_exact", "tv_exact", "kld", "mmd2"),
     exact="kl_exact",
     exact_is_scored=lambda config: True,
     n_floor_draws=N_FLOOR_DRAWS,

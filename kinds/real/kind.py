@@ -83,6 +83,7 @@ KIND = Kind(
         "modes_covered",
         "high_quality",
     ),
+    printed=("kld", "wasserstein"),
     exact="kl_exact",
     n_floor_draws=N_FLOOR_DRAWS,
     judge=make_judge,

@@ -352,6 +352,7 @@ def test_a_finished_cell_is_never_run_again_and_a_missing_one_alone(executed, he
         "SEED=3",
         "sweep.json",
         "leaderboard.csv",
+        "leaderboard.tex",
         "leaderboard.png",
         "index.html",
     }
@@ -399,6 +400,7 @@ def test_an_interrupted_sweep_continues(executed, here, monkeypatch, capsys):
         "budget_scaling.png",
         "index.html",
         "leaderboard.csv",
+        "leaderboard.tex",
         "leaderboard.png",
     ]
 
@@ -419,7 +421,7 @@ def test_a_cell_that_fails_loses_no_other_and_is_tried_again(executed, here, mon
     assert "failed: cell SEED=1: ZeroDivisionError: of a kind   (out/SEED=1/error.txt)\n" in said
     assert "failed: cell SEED=2: gone   (out/SEED=2/error.txt)\n" in said
     line = (
-        "leaderboard.csv, leaderboard.png, index.html and sweep.json in out/, over 1 of 3 cells; "
+        "leaderboard.csv, leaderboard.tex, leaderboard.png, index.html and sweep.json in out/, over 1 of 3 cells; "
         "missing: SEED=1 SEED=2; 2 of them "
     )
     assert f"{line}failed (error.txt in their folders)\n" in said
@@ -454,7 +456,9 @@ def test_merging_alone_runs_nothing(executed, here, refused, capfd):
         assert "in out/, over 2 of 3 cells; missing: SEED=2\n" in capfd.readouterr().out
         content.append({path: path.read_bytes() for path in (here / "out").iterdir() if path.is_file()})
     assert content[0] == content[1]
-    assert {path.name for path in content[0]} == {"leaderboard.csv", "leaderboard.png", "index.html", "sweep.json"}
+    assert {path.name for path in content[0]} == {
+        *("leaderboard.csv", "leaderboard.tex", "leaderboard.png", "index.html", "sweep.json")
+    }
     assert len(executed) == 3
     for path in (here / "out").glob("*/metrics.json"):
         path.unlink()
@@ -644,7 +648,7 @@ def test_a_finished_sweep_is_extended_and_only_its_own_pictures_go(executed, her
     assert run("--sweep", "PARAMETER_BUDGET=60", "--n-steps", "16", "--fresh") == 0
     assert executed[3:] == ["PARAMETER_BUDGET=60"]
     names = {f"PARAMETER_BUDGET={budget}" for budget in (60, 70, 80)}
-    own = {"sweep.json", "leaderboard.csv", "leaderboard.png", "index.html"}
+    own = {"sweep.json", "leaderboard.csv", "leaderboard.tex", "leaderboard.png", "index.html"}
     assert set(os.listdir(here / "out")) == {*names, "notes.png", *own}
 
 
@@ -737,7 +741,7 @@ def test_merging_tolerates_missing_cells_and_says_how_many(executed, here, monke
     for cell in plan.cells:
         (here / cell.config.out_dir / "metrics.json").unlink(missing_ok=True)
     merged = cell_runs.merge(plan)
-    assert (len(merged.missing), merged.files) == (6, ["leaderboard.csv", "index.html"])
+    assert (len(merged.missing), merged.files) == (6, ["leaderboard.csv", "leaderboard.tex", "index.html"])
     assert not (here / "out/leaderboard.png").exists()
     # Somebody's own: no sweep has written it.
     (here / "out/leaderboard.png").write_bytes(b"mine")

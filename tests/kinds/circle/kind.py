@@ -226,6 +226,7 @@ KIND = Kind(
     n_columns=lambda config: 1,
     main="kld",
     followed=("kld",),
+    printed=("kld",),
     exact="kl_exact",
     n_floor_draws=N_FLOOR_DRAWS,
     judge=make_judge,
