@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from benchmark.asked.constants import telling
 from benchmark.pictures.views.leaderboard import number
 from benchmark.sweeps.sweep_plan import Cell, Plan
@@ -25,7 +27,7 @@ _EXPONENT = re.compile(r"(-?[\d.]+)e(-?)(\d+)")
 
 def escaped(text: str) -> str:
     """Text as LaTeX prints it, in one line."""
-    return "".join(_ESCAPES.get(letter, letter) for letter in " ".join(wording.visible(text).split()))
+    return "".join(_ESCAPES.get(letter, letter) for letter in wording.visible(text, keep="\u2009"))
 
 
 def tex_bytes(plan: Plan, scores: Sequence[Score], reports: Sequence[tuple[Cell, Mapping[str, Any] | None]]) -> bytes:
@@ -58,7 +60,7 @@ def _table(plan: Plan, row: str, scores: Sequence[Score], rivals: Mapping[str, M
     floor = scores[0].floors if not scores[0].external else next((s.floors for s in scores if not s.external), {})
     floor = floor or scores[0].floors
     lines += [None, ["floor: samples of the target", "", *blank, *(_floor(floor.get(name)) for name in metrics),
-                     *(["1.00"] if has_scale else [])]]  # fmt: skip
+                     *(["$1.0$"] if has_scale else [])]]  # fmt: skip
     if rivals:
         lines.append(None)
     for name, rival in rivals.items():
@@ -86,9 +88,7 @@ def _line(plan: Plan, score: Score, beside: Sequence[str], metrics: Sequence[str
     name = rf"\emph{{{escaped(score.name)}}}" if score.external else escaped(score.name)
     values = [escaped(str(short_of(plan.swept[each], score.cell.values[each]))) for each in beside]
     ratio = score.over_floor
-    multiple = [
-        _MISSING if ratio != ratio else escaped(wording.multiple(ratio)) if ratio < float("inf") else r"$\infty$"
-    ]
+    multiple = [_MISSING if np.isnan(ratio) else _number(ratio if np.isfinite(ratio) else None)]
     return [name, size, *values, *(_summary(score.final.get(metric)) for metric in metrics),
             *(multiple if has_scale else [])]  # fmt: skip
 

@@ -82,8 +82,8 @@ def test_a_continuous_target_has_multiples_of_the_floor():
     assert rows[0] == ["model", "parameters", r"N\_STEPS", "KLD (nats)", "W$_1$ (units of x)", "KLD / floor"]
     assert [row[2] for row in rows[1:3]] == ["100", "200"]
     assert rows[1][3] == r"$0.0040$ ($0.0040$--$\infty$)"
-    assert rows[1][5] == f"{4e-3 / np.median(PERFECT):.2f}"
-    assert rows[3][5] == "1.00"
+    assert rows[1][5] == f"${4e-3 / np.median(PERFECT):.1f}$"
+    assert rows[3][5] == "$1.0$"
 
 
 @pytest.mark.parametrize(
