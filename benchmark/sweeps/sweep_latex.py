@@ -55,12 +55,14 @@ def _table(plan: Plan, row: str, scores: Sequence[Score], rivals: Mapping[str, M
     multiple = [f"{METRICS[kind.main].label} / floor"] if has_scale else []
     heads = ["model", "parameters", *beside, *(METRICS[name].label_with_unit for name in metrics), *multiple]
     lines = [[escaped(head) for head in heads], None]
-    lines += [_line(plan, score, beside, metrics, has_scale) for score in scores]
+    # What comes from elsewhere is the same in cells that differ in what it does not depend on.
+    entries = [_line(plan, score, beside, metrics, has_scale) for score in sorted(scores, key=lambda s: s.external)]
+    lines += [line for i, line in enumerate(entries) if line not in entries[:i]]
     blank = [""] * len(beside)
-    floor = scores[0].floors if not scores[0].external else next((s.floors for s in scores if not s.external), {})
-    floor = floor or scores[0].floors
-    lines += [None, ["floor: samples of the target", "", *blank, *(_floor(floor.get(name)) for name in metrics),
-                     *(["$1.0$"] if has_scale else [])]]  # fmt: skip
+    lines.append(None)
+    for name, floors in _floors(scores, metrics).items():
+        own = [_floor(floors.get(metric)) for metric in metrics]
+        lines.append([name, "", *blank, *own, *(["$1.0$"] if has_scale else [])])
     if rivals:
         lines.append(None)
     for name, rival in rivals.items():
@@ -71,6 +73,19 @@ def _table(plan: Plan, row: str, scores: Sequence[Score], rivals: Mapping[str, M
     columns = "lr" + "l" * len(beside) + "r" * (len(heads) - 2 - len(beside))
     top = [r"\begin{table}", r"\centering", rf"\caption{{{_caption(row)}}}", rf"\begin{{tabular}}{{{columns}}}"]
     return "\n".join([*top, r"\toprule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _floors(scores: Sequence[Score], metrics: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Name of a row -> the floors in it: that of the families, and of entries that are scored at another n."""
+    trained = [score for score in scores if not score.external]
+    found = {"floor: samples of the target": (trained or list(scores))[0].floors}
+    for score in scores:
+        known = [[floors.get(metric) for metric in metrics] for floors in found.values()]
+        # Exact probabilities have floors of 0 alone.
+        is_sample = any(floor["low"] < floor["high"] for floor in score.floors.values())
+        if score.external and is_sample and [score.floors.get(metric) for metric in metrics] not in known:
+            found[f"floor of {escaped(score.name)}"] = score.floors
+    return found
 
 
 def _caption(row: str) -> str:

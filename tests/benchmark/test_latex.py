@@ -115,3 +115,20 @@ def test_a_sweep_writes_its_tables(here):
         document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{leaderboard}\end{document}"
         (here / "out/t.tex").write_text(document)
         subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t"], cwd=here / "out", check=True)
+
+
+def test_an_entry_from_elsewhere_stands_once_with_a_floor_of_its_own():
+    plan = plan_of("--target-type", "BITS_PARITY", "--num-bins", "0", "--models", "RBM",
+                   "--sweep", "PARAMETER_BUDGET=60,70")  # fmt: skip
+    final = {name: metrics.summarise([0.5, 0.6]) for name in ("kl_exact", "tv_exact", "kld", "mmd2")}
+    samples = final | {"kl_exact": None, "tv_exact": None}
+    report = report_of(final, {"kld": floor_of(PERFECT)}, None, A=(7, samples), B=(8, samples))
+    report["external"]["B"]["floor"] = {"kld": dataclasses.asdict(floor_of(2 * PERFECT))}
+    reports = [(cell, report) for cell in plan.cells]
+    scores = [score for cell, own in reports for score in sweep_scores.scores_of(plan, cell, own)]
+    scores[0] = scores[0]._replace(n_params=58)
+    (rows,) = tables_of(sweep_latex.tex_bytes(plan, scores, reports).decode())
+    assert [row[0] for row in rows[1:]] == [
+        "RBM", "RBM", r"\emph{A}", r"\emph{B}", "floor: samples of the target", "floor of B",
+    ]  # fmt: skip
+    assert rows[-1][4] != rows[-2][4]
