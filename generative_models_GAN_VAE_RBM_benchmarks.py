@@ -15,6 +15,7 @@ NUM_BINS = 20  # one-hot cells of a target on a line; 0: continuous
 N_SAMPLES_TRAIN = 0  # rows of a fixed training set, and as many held out; 0: fresh draws
 BITS = dict(n=12, height=4, width=4)  # of bit strings: their length, or their lattice, and more
 CUSTOM_FILE = ""  # .npy or .csv of 1 or 2 columns, 20 rows or more (with CUSTOM)
+CUSTOM_PROBABILITIES = ""  # file of NUM_BINS probabilities, one a row (with 1D_PROBABILITIES)
 MIXTURE_WEIGHTS = (0.25, 0.25, 0.25, 0.25)  # of components, sum 1 (with 2D_GMM)
 MIXTURE_MEANS = ((1.5, 1.5), (1.5, -1.5), (-1.5, 1.5), (-1.5, -1.5))  # of components (with 2D_GMM)
 MIXTURE_COVARIANCES = (  # of components, symmetric and positive definite (with 2D_GMM)

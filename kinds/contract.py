@@ -182,6 +182,14 @@ class Divergence(NamedTuple):
     word: str = ""  # where it is unknown: why
 
 
+class States(NamedTuple):
+    """All that a target with exact probabilities can give."""
+
+    name: str  # what one is called, as the head of a column
+    labels: Sequence[str | float]  # [K], in the order of their numbers
+    masses: np.ndarray  # [K] float64, sum 1
+
+
 class Scored(NamedTuple):
     """One entry's samples as `Kind.sensitivity` takes them."""
 
@@ -235,6 +243,8 @@ class Kind(NamedTuple):
     followed: tuple[str, ...]
     # Names of all that it scores by, in METRICS: what a report has of every entry, null where one is not defined.
     reported: tuple[str, ...]
+    # Those of them that a table in a paper has.
+    printed: tuple[str, ...]
     # The metric that `divergence` gives, and whether it is that of what is scored: (config) -> it is over the cells of
     # the main metric, and of the model whose samples are.
     exact: str
@@ -255,8 +265,8 @@ class Kind(NamedTuple):
     distance: str
     # (path, what, target, config) -> a `kinds.files.Table` of rows [m, D] from elsewhere; `what` names the file.
     read_samples: Callable[..., Any]
-    # (path, what, target, config) -> exact probabilities from elsewhere [K], sum 1; None: it takes none.
-    read_probabilities: Callable[..., np.ndarray] | None
+    # (path, what, target, config) -> a `kinds.files.Masses` of exact probabilities from elsewhere; None: it takes none.
+    read_probabilities: Callable[..., Any] | None
     # (masses, target, judge) -> scores of exact probabilities, None where one is not defined; None: it takes none.
     of_masses: Callable[..., Mapping[str, float | None]] | None
     # (entries, config, target, judge) -> the main metric at other settings of its estimator, as
@@ -274,6 +284,8 @@ class Kind(NamedTuple):
     words: Callable[[Target, Any], str]
     # (config) -> what a board's row says behind the target's name.
     row: Callable[[Any], str]
+    # (target) -> its States; None where they are not finitely many, or their probabilities are not exact.
+    states: Callable[[Target], States | None]
     # (target) -> what the report says of it besides. A kind other than `real` and `bins` says its `kind` there: the
     # schema asks for less of a report that does.
     describe: Callable[[Target], Mapping[str, Any]]

@@ -28,6 +28,13 @@ class Table(NamedTuple):
     notes: tuple[str, ...]  # how it was read, where that is not the only way
 
 
+class Masses(NamedTuple):
+    """What a file of probabilities holds."""
+
+    values: np.ndarray  # [K] float64, sum 1
+    notes: tuple[str, ...] = ()  # what is to be said of it
+
+
 def check_is_file(path: str, what: str, endings: Sequence[str]) -> None:
     """Proves that a path leads to a file of one of several kinds.
 

@@ -64,7 +64,8 @@ def run_case(case: str) -> dict[str, Any]:
         }
         target = report["target"]
     shutil.rmtree(folder)
-    return {"arguments": arguments, "entropy": target["entropy"], "rivals": target["rivals"], "rows": rows}
+    rivals = {name: rival["kl_exact"] for name, rival in target["rivals"].items()}
+    return {"arguments": arguments, "entropy": target["entropy"], "rivals": rivals, "rows": rows}
 
 
 def tables(results: Mapping[str, Any]) -> str:

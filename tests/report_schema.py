@@ -15,8 +15,9 @@ import metrics
 from benchmark.asked import moments
 from benchmark.files import results
 from benchmark.run import replay
-from kinds.contract import Floor
+from kinds.contract import Floor, Kind
 from kinds.real.judging import N_FLOOR_QUANTILES
+from kinds.registry import KINDS
 
 
 def checked(folder: str | Path) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def faults(report: Any, folder: Path | None = None) -> Iterator[str]:
         yield "external entries are not those that were asked for"
     for name, model in report["models"].items():
         last = config["n_steps"] if partial is None else partial["steps"].get(name)
-        yield from (f"models.{name}: {fault}" for fault in _of_model(model, config, last))
+        yield from (f"models.{name}: {fault}" for fault in _of_model(model, config, last, _kind_of(report)))
     finals = {name: entry["final"] for part in ("models", "external") for name, entry in report[part].items()}
     for name, final in finals.items():
         for metric, summary in final.items():
@@ -83,24 +84,35 @@ def faults(report: Any, folder: Path | None = None) -> Iterator[str]:
 
 
 _PARTS = ("low", "median", "high")
+_EXACT = {"kl_exact", "tv_exact"}  # that a family without probabilities does not have
+
+
+def _kind_of(report: Mapping[str, Any]) -> Kind:
+    """Of the report's target."""
+    return KINDS[report["target"].get("kind", "bins" if report["config"]["num_bins"] else "real")]
 
 
 def _of_target(report: Mapping[str, Any]) -> Iterator[str]:
     target, config = report["target"], report["config"]
     if target["name"] != config["target_type"]:
         yield "target.name is another one than config.target_type"
-    if len(target["box"]) != target["dim"] or any(low >= high for low, high in target["box"]):
+    # Events of other kinds than numbers have no range.
+    box = target.get("box", [[0, 1]] * target["dim"])
+    if len(box) != target["dim"] or any(low >= high for low, high in box):
         yield "target.box has no range for every coordinate"
     if (target["discretisation_error"] is None) != (config["num_bins"] == 0):
         yield "target.discretisation_error goes with bins"
     split = target["split"]
-    if (split is None) != (config["target_type"] != "CUSTOM" and config["n_samples_train"] == 0):
+    # Files of bit strings hold samples or probabilities.
+    either = config["target_type"] == "BITS_CUSTOM"
+    drawn_afresh = config["target_type"] != "CUSTOM" and config["n_samples_train"] == 0
+    if not either and (split is None) != drawn_afresh:
         yield "target.split goes with a fixed training set"
     elif split is not None and {len(split["mean"]), len(split["deviation"])} != {target["dim"]}:
         yield "target.split is of another dimension"
 
 
-def _of_model(model: Mapping[str, Any], config: Mapping[str, Any], last: int | None) -> Iterator[str]:
+def _of_model(model: Mapping[str, Any], config: Mapping[str, Any], last: int | None, kind: Kind) -> Iterator[str]:
     n_seeds, steps = config["num_seeds"], model["history"]["step"]
     if last is None or steps != [step for step in _steps_of(config) if step <= last]:
         yield "history.step is not that of the scores, from 0 to the last step"
@@ -121,9 +133,10 @@ def _of_model(model: Mapping[str, Any], config: Mapping[str, Any], last: int | N
             yield "a seed's kl_exact is a number and unknown"
     if len(model["memorisation"]) not in (0, n_seeds):
         yield "memorisation is neither empty nor [S]"
-    for name in ("kld", "wasserstein"):
+    for name in kind.followed:
         if model["final"][name] is None:
-            yield f"final.{name} is not defined"
+            if name not in _EXACT:
+                yield f"final.{name} is not defined"
         elif model["final"][name]["seeds"] != [of_seed[-1] for of_seed in model["history"][name]]:
             yield f"final.{name} is not the last of its history"
     exact, course = model["final"]["kl_exact"], model["history"].get("kl_exact")
@@ -147,16 +160,20 @@ def _of_keys(report: Mapping[str, Any], finals: Mapping[str, Any]) -> Iterator[s
     def defined(final):
         return {name for name, summary in final.items() if summary is not None}
 
+    # What is followed has a floor whether an entry has it or not.
+    may_have = _EXACT & set(_kind_of(report).followed)
     exact = {"kl_exact"} if any(final["kl_exact"] is not None for final in finals.values()) else set()
-    if (set(report["floor"]) & {"kl_exact"}) != exact:
+    if (set(report["floor"]) & {"kl_exact"}) - may_have != exact - may_have:
         yield "floor.kl_exact goes with the metric"
     for name in report["models"]:
-        if defined(finals[name]) - {"kl_exact"} != set(report["floor"]) - {"kl_exact"}:
+        if defined(finals[name]) - _EXACT != set(report["floor"]) - _EXACT:
             yield f"models.{name}: metrics are not those that have a floor"
     for name, entry in report["external"].items():
         # Against a table's held-out rows nothing is exact: there exact probabilities have no floor.
-        bare = entry["n_samples"] is None and report["config"]["target_type"] == "CUSTOM"
-        if set(entry["floor"]) != (set() if bare else defined(finals[name])):
+        is_empirical = report["target"]["split"] is not None and report["config"]["n_samples_train"] == 0
+        bare = entry["n_samples"] is None and is_empirical
+        unscored = may_have if entry["n_samples"] is not None else set()
+        if set(entry["floor"]) - unscored != (set() if bare else defined(finals[name]) - unscored):
             yield f"external.{name}: metrics are not those that have a floor"
         if any(len(summary["seeds"]) != 1 for summary in finals[name].values() if summary is not None):
             yield f"external.{name}: an entry has one seed"

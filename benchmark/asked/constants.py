@@ -25,6 +25,11 @@ _SIZE = dict(low=0, high=HIGHEST)
 _OF_TARGET = dict(affects=("target",))
 _OF_SCORE = dict(affects=("score",))
 _CUSTOM = Need("with CUSTOM", lambda config: config.target_type == "CUSTOM", 'set TARGET_TYPE = "CUSTOM"')
+_PROBABILITIES = Need(
+    "with 1D_PROBABILITIES",
+    lambda config: config.target_type == "1D_PROBABILITIES",
+    'set TARGET_TYPE = "1D_PROBABILITIES"',
+)
 _GMM = Need("with 2D_GMM", lambda config: config.target_type == "2D_GMM", 'set TARGET_TYPE = "2D_GMM"')
 _OF_COMPONENTS = dict(_OF_TARGET, needs=_GMM)
 
@@ -40,6 +45,9 @@ class Constants(Settings, of=""):
     )
     custom_file: str = setting(
         "", ".npy or .csv of 1 or 2 columns, 20 rows or more", row="{}", needs=_CUSTOM, **_OF_TARGET
+    )
+    custom_probabilities: str = setting(
+        "", "file of NUM_BINS probabilities, one a row", row="{}", needs=_PROBABILITIES, **_OF_TARGET
     )
     mixture_weights: tuple[float, ...] = setting(
         (0.25, 0.25, 0.25, 0.25), "of components, sum 1", row="weights {}", **_OF_COMPONENTS
@@ -128,7 +136,7 @@ class Constants(Settings, of=""):
                 "EXTERNAL_PROBABILITIES are those of NUM_BINS cells or of bit strings, but NUM_BINS = 0; set NUM_BINS"
             )
         super().check()
-        for name in ("out_dir", "custom_file"):
+        for name in ("out_dir", "custom_file", "custom_probabilities"):
             check_path(name.upper(), getattr(self, name))
         if not self.out_dir:
             raise UserError("OUT_DIR is empty: name a folder, such as results_classical_benchmarks")

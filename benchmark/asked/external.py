@@ -17,7 +17,7 @@ from models import MODELS
 LONGEST_NAME = 60  # letters; what tables and legends have room for
 MOST_PARAMS = 10**15  # more than anything has; tables and pictures have room for as many digits
 # Names are those of arrays in samples.npz, the last two arguments of numpy.savez.
-_TAKEN = (*MODELS, "target", "floor", "file", "allow_pickle")
+_TAKEN = (*MODELS, "target", "target_probabilities", "floor", "file", "allow_pickle")
 # What would lead out of a folder that samples.npz is unpacked into, somewhere.
 _PATHLIKE = re.compile(r"/|(^|\\)\.\.?(\\|$)|^[A-Za-z]:\\")
 
@@ -92,6 +92,6 @@ def load(config: Any, target: Target) -> list[External]:
         outside, span = kind.outside(rows, target) if kind.outside else (0.0, "")
         entries.append(External(name, n_params, compared, None, len(rows), outside, span, read.notes))
     for name, path, n_params in config.external_probabilities:
-        masses = kind.read_probabilities(path, f"EXTERNAL_PROBABILITIES[{name!r}]", target, config)
-        entries.append(External(name, n_params, None, masses, len(masses)))
+        read = kind.read_probabilities(path, f"EXTERNAL_PROBABILITIES[{name!r}]", target, config)
+        entries.append(External(name, n_params, None, read.values, len(read.values), notes=read.notes))
     return entries

@@ -26,7 +26,7 @@ from benchmark.engine.records import Cost, Run
 from benchmark.scoring.assessment import Assessment
 from benchmark.scoring.outcome import Outcome
 from core import places, storage, trust
-from kinds.contract import Floor, Kind, Target
+from kinds.contract import Floor, Kind, States, Target
 from kinds.files import TRAIN_SHARE
 from models.base import AveragedState
 
@@ -36,6 +36,7 @@ CSV_FILE = "metrics.csv"
 SUMMARY_FILE = "summary.csv"
 SAMPLES_FILE = "samples.npz"
 PARAMETERS_FILE = "parameters.npz"
+TARGET_FILE = "target.csv"  # where the target has exact probabilities
 FILES = (METRICS_FILE, CSV_FILE, SUMMARY_FILE, SAMPLES_FILE, PARAMETERS_FILE)
 # Of a family's fields, those that are measured with a clock.
 _TIMES = ("train_seconds", "compile_seconds", "samples_per_second", "seed_steps_per_second")
@@ -184,7 +185,8 @@ def report(outcome: Outcome, provenance: Mapping[str, Any], files: Sequence[str]
     }
     floors = dict(judge.floors)
     if any(entry.scores.get(outcome.kind.exact) is not None for entry in assessments):
-        floors[outcome.kind.exact] = Floor(0.0, 0.0, 0.0, 0.0)
+        # Against held-out rows it has a floor of its own.
+        floors.setdefault(outcome.kind.exact, Floor(0.0, 0.0, 0.0, 0.0))
     floors |= outcome.closing.floors
     return {
         "schema": SCHEMA,
@@ -308,10 +310,23 @@ def summary_bytes(content: Mapping[str, Any]) -> bytes:
     return text.getvalue().encode()
 
 
-def write_samples(path: Path, target_rows: np.ndarray, assessments: Sequence[Assessment]) -> None:
-    """samples.npz: the last samples of everything scored [S, n, D] beside rows of the target [n, D], in data space."""
+def target_bytes(states: States) -> bytes:
+    """target.csv: every state of the target with its exact probability, all digits of it."""
+    lines = [f"{label},{mass!r}" for label, mass in zip(states.labels, states.masses.tolist(), strict=True)]
+    return "\n".join([f"{states.name},probability", *lines, ""]).encode()
+
+
+def write_samples(
+    path: Path, target_rows: np.ndarray, assessments: Sequence[Assessment], states: States | None = None
+) -> None:
+    """samples.npz: the last samples of everything scored [S, n, D] beside rows of the target [n, D], in data space.
+
+    With states of the target there are their exact probabilities [K], too.
+    """
     arrays = {entry.name: entry.samples for entry in assessments if entry.samples is not None}
     rows = {"target": np.asarray(target_rows, np.float32)}
+    if states is not None:
+        rows["target_probabilities"] = states.masses
     storage.write_npz(path, (rows | arrays).items(), compress=True)
 
 

@@ -23,6 +23,7 @@ CONTENTS = {
     results.METRICS_FILE: "everything a program needs: configuration, provenance, histories, scores, floors",
     results.CSV_FILE: "the histories as one table",
     results.SUMMARY_FILE: "the final scores as one table",
+    results.TARGET_FILE: "every state of the target with its exact probability",
     results.SAMPLES_FILE: "rows of the target, and the final samples of every family and external entry",
     results.PARAMETERS_FILE: "every trained weight",
     "replay.json": "how this replay and the original compare",

@@ -204,7 +204,9 @@ def _close(
     costs = {run.model.name: results.cost_of(run, trained.costs[run.model.name], config.n_eval_samples) for run in runs}
     kind = kind_of(target)
     drawn = pictures.names(config, runs, kind) if files.drawing else []
+    states = kind.states(target)
     own = [name for name in results.FILES if name != results.METRICS_FILE]
+    own += [] if states is None else [results.TARGET_FILE]
     names = [*drawn, *own, *files.further, layout.FILE, results.METRICS_FILE]
 
     def before_last():
@@ -224,7 +226,10 @@ def _close(
                 files.drawing.draw(pictures.closing_drawings(staging, outcome, _partial_note(partial, config)))
         shown = tables.of_run(outcome, assessment.memoriser(target))
         tables.run_tables(shown, outcome)
-        results.write_samples(staging / results.SAMPLES_FILE, _target_rows(target, config), outcome.assessments)
+        rows = _target_rows(target, config)
+        results.write_samples(staging / results.SAMPLES_FILE, rows, outcome.assessments, states)
+        if states is not None:
+            (staging / results.TARGET_FILE).write_bytes(results.target_bytes(states))
         results.write_parameters(staging / results.PARAMETERS_FILE, runs)
         if files.drawing:
             with console.waiting("drawing the pictures …"):

@@ -80,7 +80,9 @@ def assess(
                 n_samples=len(entry.rows),
                 samples=entry.rows[None],
                 masses=None,
-                scores={name: [value] for name, value in own.scorer.score(entry.rows).items()},
+                # What needs a model's probabilities is not defined of a sample.
+                scores=dict.fromkeys(own.scorer.exact_metrics)
+                | {name: [value] for name, value in own.scorer.score(entry.rows).items()},
                 floors=own.floors,
                 diverged_at_step=[None],
                 external=True,

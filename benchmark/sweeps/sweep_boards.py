@@ -24,25 +24,38 @@ _LONGEST_KEY = 60
 
 
 def board_of(plan: Plan, scores: Sequence[Score]) -> Board:
-    """Targets × families: the median over a target's cells of the median of the main metric over its floor's."""
+    """Targets × families: the median over a target's cells of the median of the main metric over its floor's.
+
+    Where the floor of a target is 0, as of an exact divergence, its row has the median itself.
+    """
     rows, names = list(dict.fromkeys(score.row for score in scores)), in_order(scores)
     shape = (len(rows), len(names))
     ratio, reach = np.full(shape, np.nan), np.full(shape, np.nan)
     count, lost, n_seeds, lost_seeds = (np.zeros(shape, int) for _ in range(4))
     perfect = _Perfect()
+    units = _units(scores)
     for i, row in enumerate(rows):
+        absolute = units[row] is not None
         for j, name in enumerate(names):
             here = [score for score in scores if (score.row, score.name) == (row, name)]
-            here = [score for score in here if not np.isnan(score.over_floor)]
+            here = [score for score in here if not np.isnan(score.on_board(absolute))]
             if here:
-                values, klds = [score.over_floor for score in here], np.concatenate([score.main for score in here])
+                values, klds = [each.on_board(absolute) for each in here], np.concatenate([each.main for each in here])
                 count[i, j], n_seeds[i, j] = len(here), len(klds)
                 lost[i, j], lost_seeds[i, j] = np.isinf(values).sum(), np.isinf(klds).sum()
                 ratio[i, j] = np.median(values)
-                reach[i, j] = perfect.reach(here)
+                # A perfect model scores 0 where that is the floor.
+                reach[i, j] = 0.0 if absolute else perfect.reach(here)
     external = [name for name, from_elsewhere in names.items() if from_elsewhere]
     losses = (lost, n_seeds, lost_seeds)
-    return Board(rows, list(names), external, ratio, reach, count, *losses, pooled(plan), _key(plan), metric_of(scores))
+    words = (pooled(plan), _key(plan), metric_of(scores))
+    return Board(rows, list(names), external, ratio, reach, count, *losses, *words, list(units.values()))
+
+
+def _units(scores: Sequence[Score]) -> dict[str, str | None]:
+    """Row -> the unit of its main metric where no score has a floor above 0; None for multiples of the floor."""
+    units: dict[str, str | None] = {score.row: METRICS[score.kind.main].unit for score in scores}
+    return units | {score.row: None for score in scores if score.has_scale}
 
 
 def metric_of(scores: Sequence[Score]) -> str:
@@ -52,13 +65,18 @@ def metric_of(scores: Sequence[Score]) -> str:
 
 
 def board_texts(board: Board) -> list[list[str]]:
-    """A board's numbers [T][F] as words: multiples of the floor as the picture has them, and what has diverged."""
+    """A board's numbers [T][F] as words: as the picture has them, with × or their unit, and what has diverged."""
 
-    def text(value, loss):
-        words = "none" if np.isnan(value) else f"{wording.multiple(value)} ×" if np.isfinite(value) else "diverged"
+    def text(value, loss, unit):
+        number = f"{wording.multiple(value)} {'×' if unit is None else unit}".strip()
+        words = "none" if np.isnan(value) else number if np.isfinite(value) else "diverged"
         return f"{words} ({loss}{' diverged' if np.isfinite(value) else ''})" if loss else words
 
-    return [list(map(text, *each)) for each in zip(board.ratio, board.losses, strict=True)]
+    units = board.units or [None] * len(board.rows)
+    return [
+        [text(*each, unit) for each in zip(values, losses, strict=True)]
+        for values, losses, unit in zip(board.ratio, board.losses, units, strict=True)
+    ]
 
 
 class _Perfect:

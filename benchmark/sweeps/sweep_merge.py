@@ -12,6 +12,7 @@ from benchmark.pictures.views import leaderboard
 from benchmark.pictures.views.boards import Board
 from benchmark.sweeps import sweep_page, sweep_pictures
 from benchmark.sweeps.sweep_boards import board_of
+from benchmark.sweeps.sweep_latex import TEX_FILE, tex_bytes
 from benchmark.sweeps.sweep_plan import Cell, Plan
 from benchmark.sweeps.sweep_scores import csv_bytes, entries_of, middle_of, scores_of
 from core import storage, trust
@@ -49,7 +50,7 @@ def read(cell: Cell) -> dict[str, Any] | None:
 
 
 def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
-    """Writes `leaderboard.csv`, the pictures over all cells, and the page that shows them.
+    """Writes `leaderboard.csv`, `leaderboard.tex`, the pictures over all cells, and the page that shows them.
 
     The same files follow from the same cells, however often and by whichever process.
 
@@ -62,12 +63,13 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
     missing = [cell.name for cell, report in reports if report is None]
     folder = Path(plan.out_dir)
     storage.write_whole(folder / CSV_FILE, csv_bytes(plan, scores))
+    storage.write_whole(folder / TEX_FILE, tex_bytes(plan, scores, reports))
     board = board_of(plan, scores)
     drawn = sweep_pictures.draw(sweep_pictures.Content(plan, reports, scores, board))
     _, unpictured = sweep_pictures.settings_of(plan)
     page = sweep_page.page(sweep_page.Content(plan, reports, board, CSV_FILE, drawn, unpictured))
     storage.write_whole(folder / layout.FILE, page)
-    files = [CSV_FILE, *drawn, layout.FILE]
+    files = [CSV_FILE, TEX_FILE, *drawn, layout.FILE]
     for name in {name for name in earlier if is_merged(name)} - set(files):
         (folder / name).unlink(missing_ok=True)
     lost = [
@@ -81,7 +83,7 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
 
 def is_merged(name: str) -> bool:
     """Whether a file's name is of those that a merge writes."""
-    return name in (CSV_FILE, layout.FILE) or sweep_pictures.is_drawn(name)
+    return name in (CSV_FILE, TEX_FILE, layout.FILE) or sweep_pictures.is_drawn(name)
 
 
 def line_of(cell: Cell, report: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from benchmark.pages.markup import Child
 from benchmark.pictures.views.boards import Board
 from benchmark.pictures.views.leaderboard import number
 from benchmark.sweeps.sweep_boards import board_texts
+from benchmark.sweeps.sweep_latex import TEX_FILE
 from benchmark.sweeps.sweep_plan import Cell, Plan
 from benchmark.sweeps.sweep_record import STATE_FILE
 from benchmark.sweeps.sweep_scores import middle_of, words_of
@@ -72,16 +73,17 @@ def _introduction(content: Content) -> list[Child]:
 def _leaderboard(board: Board) -> list[Child]:
     if not board.rows:
         return [layout.paragraph("No cell has a score yet.")]
-    heading = f"{board.metric} / floor"
     rows = [
-        {heading: row, **dict(zip(board.names, texts, strict=True))}
+        {board.heading: row, **dict(zip(board.names, texts, strict=True))}
         for row, texts in zip(board.rows, board_texts(board), strict=True)
     ]
+    relative = (
+        f"The median {board.metric} as a multiple of the floor's median: 1.0 is the middle of what perfect models show."
+    )
+    itself = f"The median {board.metric} itself in rows with a unit: a perfect model has 0."
+    sorts = [relative] * (not all(board.absolute)) + [itself] * any(board.absolute)
     return [
-        layout.paragraph(
-            f"The median {board.metric} as a multiple of the floor's median. 1.0 is the middle of what perfect models "
-            "show."
-        ),
+        layout.paragraph(" ".join(sorts)),
         layout.numbers("Leaderboard", rows),
         *(layout.paragraph(words) for words in board.key),
     ]
@@ -130,7 +132,7 @@ def _configuration(plan: Plan) -> Child:
 
 
 def _files(content: Content) -> Child:
-    words = {content.table: "the scores of all cells as one table"}
+    words = {content.table: "the scores of all cells as one table", TEX_FILE: "the same as tables for a paper (LaTeX)"}
     words |= {name: caption.title for name, caption in content.pictures.items()}
     words |= {layout.FILE: "this page", STATE_FILE: "what was swept, and which cells have finished"}
     rows = [(layout.link(name, name), what) for name, what in words.items()]

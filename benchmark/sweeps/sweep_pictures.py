@@ -34,6 +34,7 @@ _BOARD = (
     "The median {0} of every family on every target as a multiple of the floor's median: 1.0 is the middle of what "
     "perfect models show, and bold numbers are no larger than in 97.5 % of perfect models."
 )
+_ITSELF = "The median {0} of every family on every target: a perfect model has 0."
 _AGAINST = (
     "The {0} of every family against {1}, all seeds of a value together, their median and range: points within the "
     "grey band of the floor cannot be told from a perfect model."
@@ -85,9 +86,9 @@ def _board(content: Content, colours: Mapping[str, str]) -> dict[str, Caption]:
     board = content.board
     if not board.rows:
         return {}
-    title = f"{board.metric} relative to the floor{content.shared}"
+    title = f"{board.metric}{'' if all(board.absolute) else ' relative to the floor'}{content.shared}"
     leaderboard.leaderboard(content.folder / BOARD_FILE, board, colours, title)
-    return {BOARD_FILE: Caption("Leaderboard", _BOARD.format(board.metric))}
+    return {BOARD_FILE: Caption("Leaderboard", (_ITSELF if all(board.absolute) else _BOARD).format(board.metric))}
 
 
 def _against_settings(content: Content, colours: Mapping[str, str]) -> dict[str, Caption]:

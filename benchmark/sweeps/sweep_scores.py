@@ -59,12 +59,22 @@ class Score(NamedTuple):
         return np.array([np.inf if value is None else value for value in summary["seeds"]], np.float64)
 
     @property
+    def has_scale(self) -> bool:
+        """Whether the floor of the main metric is above 0, so that multiples of it mean something."""
+        return bool(self.main_floor and middle_of(self.main_floor))
+
+    @property
     def over_floor(self) -> float:
         """The main metric's median over the floor's; NaN where either is missing, infinite where it has diverged."""
-        floor = self.main_floor
-        if not len(self.main) or not floor or not middle_of(floor):
+        if not len(self.main) or not self.has_scale:
             return np.nan
-        return float(np.median(self.main)) / middle_of(floor)
+        return float(np.median(self.main)) / middle_of(self.main_floor)
+
+    def on_board(self, absolute: bool) -> float:
+        """The main metric's median itself, or over the floor's; NaN where it is missing."""
+        if not absolute:
+            return self.over_floor
+        return float(np.median(self.main)) if len(self.main) else np.nan
 
 
 def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:

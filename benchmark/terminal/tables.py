@@ -59,7 +59,9 @@ def final_rows(outcome: Outcome) -> Rows:
         row["seeds"] = diverged(entry.diverged_at_step) or origin(entry) or str(len(entry.diverged_at_step))
         rows.append(row | ({"remark": remarks.get(entry.name, "")} if remarks else {}))
     known = any(entry.scores.get(kind.exact) is not None for entry in assessments)
-    return rows + _floor_rows(assessments, judge.floors, headings, {headings[kind.exact]: "0" if known else "none"})
+    followed = kind.exact in judge.floors
+    more = {} if followed else {headings[kind.exact]: "0" if known else "none"}
+    return rows + _floor_rows(assessments, judge.floors, headings, more)
 
 
 def closing_rows(outcome: Outcome) -> Rows:
@@ -103,15 +105,15 @@ def held_out_rows(assessments: Sequence[Assessment], kind: Kind, repeated: Mappi
 
 
 def board_table(board: Any, texts: Sequence[Sequence[str]]) -> None:
-    """A board's multiples of the floors, as words [T][F], of targets and families.
+    """A board's numbers, as words [T][F], of targets and families.
 
     Args:
-      board: has `rows`, `names` and what its `metric` is called.
+      board: has `rows`, `names` and what its numbers are, `heading`.
       texts: the words.
     """
     lines = [(row, *own) for row, own in zip(board.rows, texts, strict=True)]
     if lines:
-        say(tabulate(lines, (f"{board.metric} / floor", *board.names), tablefmt="simple", disable_numparse=True))
+        say(tabulate(lines, (board.heading, *board.names), tablefmt="simple", disable_numparse=True))
 
 
 def cost_rows(costs: Mapping[str, Mapping[str, float | None]]) -> Rows:
@@ -229,4 +231,4 @@ def _nats(values: Sequence[float]) -> str:
 
 def _floor(floor: Floor, name: str) -> str:
     mean, low, high = (value_text(value, name) for value in floor)
-    return f"{mean} ({low} – {high})"
+    return mean if floor.low == floor.high else f"{mean} ({low} – {high})"

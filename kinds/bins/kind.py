@@ -6,7 +6,7 @@ import numpy as np
 import scipy.special
 
 from core.errors import UserError
-from kinds.contract import Divergence, Judge, Target, with_divergence
+from kinds.contract import Divergence, Judge, States, Target, with_divergence
 from kinds.exact import checked, has_divergence, log_q
 from kinds.exact import of_masses as masses_divergence
 from kinds.real import tables
@@ -82,6 +82,14 @@ def words(target: Target, config: Any) -> str:
     return f"{target.event.size} bins" + (" · soft decode" if config.decode == "soft" else "")
 
 
+def states(target: Target) -> States | None:
+    """Every bin by the position of its centre; a table has no exact probabilities."""
+    if target.empirical:
+        return None
+    cells = target.truth.fixed
+    return States("bin_centre", cells.centres[0].tolist(), target.truth.cell_masses(cells))
+
+
 # Cells, scores and pictures are those of a line.
 KIND = REAL._replace(
     name="bins",
@@ -94,6 +102,8 @@ KIND = REAL._replace(
     divergence=divergence,
     of_masses=of_masses,
     words=words,
+    printed=("kl_exact", "kld", "wasserstein", "mmd2"),
+    states=states,
     # A soft sample is another model's.
     exact_is_scored=lambda config: config.decode == "hard",
     row=lambda config: f"{config.num_bins} bins",

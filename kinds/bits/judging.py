@@ -52,12 +52,19 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
         # A split of its own a draw: which strings were held out is part of what a perfect score depends on.
         table = np.concatenate([target.train_rows, target.held_out_rows])
 
-        def perfect(i):
+        def split(i):
             generator = np.random.default_rng([config.seed, 1, i])
             train, held_out = np.split(generator.permutation(table), [len(target.train_rows)])
+            return generator, train, held_out
+
+        def perfect(i):
+            generator, train, held_out = split(i)
             return train[generator.integers(len(train), size=n)], held_out
 
+        repeated = [_repeated(*map(counts_of, split(i)[1:]), config.kld_epsilon) for i in range(N_FLOOR_DRAWS)]
+        exact_floors = {name: floor_of([each[name] for each in repeated], N_FLOOR_QUANTILES) for name in repeated[0]}
     else:
+        exact_floors = {"kl_exact": _EXACT, "tv_exact": _EXACT}
 
         @jax.jit
         def draw(i):
@@ -84,12 +91,24 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
     )
     return Judge(
         scorer,
-        {"kl_exact": _EXACT, "tv_exact": _EXACT, "kld": floor},
+        {**exact_floors, "kld": floor},
         {"kl_exact": "exact KL (nats)", "tv_exact": "exact total variation", "kld": "KLD of samples (nats)"},
         perfect,
         masses=shown_masses(truth.p, truth),
         shown=lambda masses: shown_masses(masses, truth),
     )
+
+
+def _repeated(train: np.ndarray, held_out: np.ndarray, epsilon: float) -> dict[str, float]:
+    """The exact scores of a model with the frequencies of the training strings, against those that are held out.
+
+    Args:
+      train: counts [2ⁿ].
+      held_out: counts [2ⁿ].
+      epsilon: what a string that is not among the training strings is taken to have: otherwise nothing were finite.
+    """
+    p, q = held_out / held_out.sum(), train / train.sum()
+    return {"kl_exact": float(metrics.kld(p, train, epsilon)), "tv_exact": float(np.abs(p - q).sum()) / 2}
 
 
 def exact_scores(model: Any, state: Any, target: Target) -> Mapping[str, float]:

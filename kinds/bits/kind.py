@@ -9,11 +9,11 @@ import metrics
 from kinds.bits import reading
 from kinds.bits.judging import N_FLOOR_DRAWS, divergence, make_closing, make_judge, of_masses
 from kinds.bits.pictured import VIEWS, scene_of
-from kinds.bits.rivals import rivals
+from kinds.bits.rivals import n_params_of_rivals, rivals
 from kinds.bits.settings import Config
 from kinds.bits.targets import TARGETS, check, n_columns, words
 from kinds.bits.truth import Bits, numbers_of
-from kinds.contract import Kind, Target
+from kinds.contract import Kind, States, Target
 from kinds.exact import has_divergence
 
 
@@ -31,14 +31,26 @@ def distances(x: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, float
 def describe(target: Target) -> dict[str, Any]:
     """What the report says of a target besides."""
     truth: Bits = target.truth
+    n_params = n_params_of_rivals(truth.n)
     return {
         "kind": "bits",
         "bits": truth.n,
         "variant": truth.words,
         "strings": len(truth.support),
         "valid": None if truth.valid is None else int(truth.valid.sum()),
-        "rivals": rivals(truth, target.entropy),
+        "rivals": {
+            name: {"kl_exact": value, "n_params": n_params[name]}
+            for name, value in rivals(truth, target.entropy).items()
+        },
     }
+
+
+def states(target: Target) -> States | None:
+    """Every string, bit 0 first; of strings held out there are frequencies alone."""
+    truth: Bits = target.truth
+    if target.empirical:
+        return None
+    return States("state", [format(number, f"0{truth.n}b") for number in range(2**truth.n)], truth.p)
 
 
 KIND = Kind(
@@ -66,6 +78,7 @@ KIND = Kind(
         "rate",
         "coverage",
     ),
+    printed=("kl_exact", "tv_exact", "kld", "mmd2"),
     exact="kl_exact",
     exact_is_scored=lambda config: True,
     n_floor_draws=N_FLOOR_DRAWS,
@@ -84,5 +97,6 @@ KIND = Kind(
     views=VIEWS,
     words=lambda target, config: target.truth.words,
     row=words,
+    states=states,
     describe=describe,
 )

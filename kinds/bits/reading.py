@@ -1,9 +1,9 @@
 """Strings of bits, counts and probabilities in files: read without trusting them.
 
 A file of samples is text with a string of zeros and ones a line, or with a bit a column; an `.npy` array of these
-[m, n], or of whole numbers 0 … 2ⁿ − 1 where BITS.samples says so; or JSON that gives each string its count, as circuit
-simulators return it. A file of probabilities has 2ⁿ numbers in the order of the strings' numbers, or is JSON that gives
-each string its own.
+[m, n]; whole numbers 0 … 2ⁿ − 1, one a line, where BITS.samples says so; or JSON that gives each string its count, as
+circuit simulators return it. A file of probabilities has 2ⁿ numbers in the order of the strings' numbers, or is JSON
+that gives each string its own; a string that is not there has none.
 """
 
 import json
@@ -20,15 +20,28 @@ from core.wording import cut
 from kinds.bits.settings import MOST_BITS
 from kinds.bits.truth import Bits, bits_target, numbers_of, rows_of
 from kinds.contract import Target
-from kinds.files import MAX_BYTES, MIN_ROWS, Table, array_of, as_probabilities, check_is_file, count_of, split_rows
+from kinds.files import (
+    MAX_BYTES,
+    MIN_ROWS,
+    Masses,
+    Table,
+    array_of,
+    as_probabilities,
+    check_is_file,
+    count_of,
+    split_rows,
+)
 
 ENDINGS = (".txt", ".csv", ".npy", ".json")
 _STRING = re.compile(r"[01]+")
+_HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]+")
 _SEPARATOR = re.compile(r"[,;\s]+")
 _MOST_SHOTS = 10_000_000
 # By how much the other order has to fit better for a word of it, in nats a string.
 _HINT = 0.5
 _LEAST = 1e-12  # what a string without probability is taken to have there
+_LARGEST = float(np.finfo(float).max)
+_PROBABILITIES = "probabilities"
 
 
 class Content(NamedTuple):
@@ -55,22 +68,23 @@ def read_samples(path: str, what: str, target: Target, config: Any) -> Table:
       UserError: it cannot be read, or holds anything but strings of n bits.
     """
     place = f"{what} {path!r}"
-    rows = _rows(_content(path, what), place, config, target.truth.n)
-    notes = [
-        f"{place}: {count_of(len(rows))} strings of {rows.shape[1]} bits",
-        *_order_hint(rows, target, config, place),
-    ]
+    rows = _rows(_content(path, what, config.bits.samples), place, config, target.truth.n)
+    notes = [f"{place}: {count_of(len(rows))} strings of {rows.shape[1]} bits"]
+    if len(rows):
+        shares = np.bincount(numbers_of(rows), minlength=2**target.truth.n) / len(rows)
+        notes += _order_hint(shares, target, config, place)
     return Table(rows, tuple(notes))
 
 
-def read_probabilities(path: str, what: str, target: Target, config: Any) -> np.ndarray:
-    """Reads probabilities from elsewhere: [2ⁿ] float64, sum 1, in the order of the strings' numbers.
+def read_probabilities(path: str, what: str, target: Target, config: Any) -> Masses:
+    """Reads probabilities from elsewhere: [2ⁿ] float64, sum 1, in the order of the strings' numbers, and notes.
 
     Raises:
       UserError: it cannot be read, or holds anything but 2ⁿ probabilities.
     """
     place = f"{what} {path!r}"
-    return _probabilities(_content(path, what), place, config, target.truth.n)
+    p = _probabilities(_content(path, what, _PROBABILITIES), place, config, target.truth.n)
+    return Masses(p, tuple(_order_hint(p, target, config, place)))
 
 
 def target_of(config: Any) -> Target:
@@ -80,9 +94,9 @@ def target_of(config: Any) -> Target:
       UserError: the file cannot be read, or its strings are none of 2 to 20 bits.
     """
     path, what = config.bits.file, "BITS.file"
-    place, content = f"{what} {path!r}", _content(path, what)
+    place, content = f"{what} {path!r}", _content(path, what, config.bits.samples)
     n = _n_of(content, place, config)
-    if _are_probabilities(content):
+    if _are_probabilities(content, config):
         with np.errstate(divide="ignore"):
             log_p = np.log(_probabilities(content, place, config, n))
         return bits_target("BITS_CUSTOM", log_p, words=f"{n} bits, probabilities of a file")
@@ -110,7 +124,14 @@ def target_of(config: Any) -> Target:
     return target._replace(sample=sample, notes=(note,))
 
 
-def _content(path: str, what: str) -> Content:
+def _content(path: str, what: str, holds: str) -> Content:
+    """What a file holds.
+
+    Args:
+      path: of the file.
+      what: what names it, for messages.
+      holds: "bits", or another word where a single column of text is one of numbers, whatever its digits.
+    """
     check_is_file(path, what, ENDINGS)
     place = f"{what} {path!r}"
     try:
@@ -124,6 +145,8 @@ def _content(path: str, what: str) -> Content:
                 array = array_of(file, size, place)
                 if array.ndim not in (1, 2):
                     raise UserError(f"{place} has {array.ndim} axes: it needs one number or one string a row")
+                if array.ndim == 2 and array.shape[1] == 1:
+                    array = array[:, 0]
                 return Content(array, None, None) if array.ndim == 2 else Content(None, array.astype(float), None)
             text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -134,33 +157,63 @@ def _content(path: str, what: str) -> Content:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{place} cannot be read: {' '.join(str(error).split())}") from None
-    return _of_json(text, place) if path.lower().endswith(".json") else _of_text(text, place)
+    return _of_json(text, place) if path.lower().endswith(".json") else _of_text(text, place, holds)
 
 
 def _of_json(text: str, place: str) -> Content:
     try:
-        content = json.loads(text)
+        # A key that stands there twice must not be lost: pairs, not a dict.
+        content = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place} is not JSON: {' '.join(str(error).split())}") from None
-    if isinstance(content, list) and content and all(isinstance(each, int | float) for each in content):
-        return Content(None, np.array(content, float), None)
-    if not isinstance(content, dict) or not content:
+    if isinstance(content, _Pairs) and content:
+        return Content(None, None, _table_of(content, place))
+    if not isinstance(content, list) or not content:
         raise UserError(f'{place} holds no strings with numbers, such as {{"0110": 123, "1001": 77}}')
-    table = {}
-    for key, value in content.items():
-        # Simulators write a space between registers.
-        word = key.replace(" ", "")
+    for i, value in enumerate(content, 1):
+        if not _is_number(value):
+            raise UserError(f"{place}: entry {i} is {_short(value)}; a list needs numbers of 0 or more, and "
+                            'strings have counts, as in {"0110": 123, "1001": 77}')  # fmt: skip
+    return Content(None, np.array(content, float), None)
+
+
+class _Pairs(list):
+    """The keys and values of a JSON object, [key, value] each."""
+
+
+def _table_of(pairs: _Pairs, place: str) -> dict[str, float]:
+    """String -> count or probability; blanks in strings, which simulators write between registers, are left out."""
+    table, keys = {}, {}
+    for key, value in pairs:
+        word = "".join(key.split())
+        if _HEXADECIMAL.fullmatch(word):
+            raise UserError(f"{place} has the hexadecimal key {cut(repr(key), 40)}, which does not say how many bits "
+                            "its string has: write strings of zeros and ones, such as '0110'")  # fmt: skip
         if not _STRING.fullmatch(word):
             raise UserError(f"{place} has the key {cut(repr(key), 40)}: keys are zeros and ones, such as '0110'")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0 or value == np.inf:
-            raise UserError(
-                f"{place}: {key!r} has {cut(repr(value), 40)}: it needs a count or a probability, 0 or more"
-            )
-        table[word] = table.get(word, 0) + value
-    return Content(None, None, table)
+        if word in table:
+            also = "twice" if key == keys[word] else f"and the key {cut(repr(keys[word]), 40)}, which is the same"
+            raise UserError(f"{place} has the key {cut(repr(key), 40)} {also}: give each string once")
+        if not _is_number(value):
+            raise UserError(f"{place}: {cut(repr(key), 40)} has {_short(value)}; it needs a count or a probability, "
+                            "0 or more")  # fmt: skip
+        table[word], keys[word] = value, key
+    return table
 
 
-def _of_text(text: str, place: str) -> Content:
+def _is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number from 0 to what a float holds."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and 0 <= value <= _LARGEST
+
+
+def _short(value: Any) -> str:
+    """A value of a JSON file in a few letters; Python refuses to write out a whole number of thousands of digits."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return "a number beyond what a float holds"
+    return cut(json.dumps(dict(value) if isinstance(value, _Pairs) else value), 40)
+
+
+def _of_text(text: str, place: str, holds: str) -> Content:
     """The lines of a text file; what follows # is a comment."""
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
     lines = [(number, line) for number, line in enumerate(lines, 1) if line]
@@ -169,7 +222,7 @@ def _of_text(text: str, place: str) -> Content:
     if len(lines) > _MOST_SHOTS:
         raise UserError(f"{place} has {count_of(len(lines))} lines: at most {count_of(_MOST_SHOTS)} are read")
     fields = _SEPARATOR.split(lines[0][1])
-    if len(fields) == 1 and (len(fields[0]) < 2 or not _STRING.fullmatch(fields[0])):
+    if len(fields) == 1 and (holds != "bits" or len(fields[0]) < 2 or not _STRING.fullmatch(fields[0])):
         return Content(None, _numbers(lines, place), None)
     width = len(fields[0]) if len(fields) == 1 else len(fields)
     bits = []
@@ -177,8 +230,10 @@ def _of_text(text: str, place: str) -> Content:
         fields = _SEPARATOR.split(line)
         letters = fields[0] if len(fields) == 1 else "".join(fields)
         if len(letters) != width or set(letters) - {"0", "1"} or (len(fields) > 1 and len(fields) != width):
-            raise UserError(f"{place}: line {number} is {cut(repr(line), 40)}; every line is {width} zeros and ones, "
-                            "as the first one is")  # fmt: skip
+            need = f"every line is {width} zeros and ones, as the first one is"
+            if number == lines[0][0]:
+                need = "it needs zeros and ones, such as 0110 or 0,1,1,0; leave out a line of names"
+            raise UserError(f"{place}: line {number} is {cut(repr(line), 40)}; {need}")
         bits.append(letters)
     return Content(np.frombuffer("".join(bits).encode(), np.uint8).reshape(-1, width) - ord("0"), None, None)
 
@@ -203,7 +258,7 @@ def _n_of(content: Content, place: str, config: Any) -> int:
     elif config.bits.samples == "integers":
         n = config.bits.n
     else:
-        n = int(np.log2(len(content.numbers)))
+        n = max(len(content.numbers), 1).bit_length() - 1
         if len(content.numbers) != 2**n:
             raise UserError(f"{place} has {len(content.numbers)} numbers: probabilities are 2ⁿ; for whole numbers that "
                             'stand for strings set BITS.samples = "integers", and BITS.n')  # fmt: skip
@@ -212,10 +267,12 @@ def _n_of(content: Content, place: str, config: Any) -> int:
     return n
 
 
-def _are_probabilities(content: Content) -> bool:
-    if content.table is not None:
-        return bool(np.isclose(sum(content.table.values()), 1, rtol=0, atol=1e-6)) and len(content.table) > 1
-    return content.numbers is not None and bool(np.isclose(content.numbers.sum(), 1, rtol=0, atol=1e-6))
+def _are_probabilities(content: Content, config: Any) -> bool:
+    """Whether a file that may hold either has probabilities: some number is not whole, or all of them sum to 1."""
+    if content.rows is not None or (content.table is None and config.bits.samples == "integers"):
+        return False
+    numbers = content.numbers if content.table is None else np.array([*content.table.values()], float)
+    return bool((numbers != np.round(numbers)).any()) or float(numbers.sum()) == 1
 
 
 def _rows(content: Content, place: str, config: Any, n: int) -> np.ndarray:
@@ -237,7 +294,7 @@ def _rows(content: Content, place: str, config: Any, n: int) -> np.ndarray:
         rows = _of_counts(content.table, place)
     else:
         rows = content.rows
-        wrong = np.flatnonzero(~np.isin(rows, (0, 1)).all(axis=1))
+        wrong = np.flatnonzero(~((rows == 0) | (rows == 1)).all(axis=1))
         if len(wrong):
             raise UserError(f"{place}: row {wrong[0] + 1} holds {cut(str(rows[wrong[0]].tolist()), 60)}; every entry "
                             "is 0 or 1")  # fmt: skip
@@ -251,13 +308,14 @@ def _of_counts(table: dict[str, float], place: str) -> np.ndarray:
     lengths = {len(word) for word in table}
     if len(lengths) > 1:
         raise UserError(f"{place} has strings of {min(lengths)} and of {max(lengths)} bits: all need the same length")
-    counts = np.array([*table.values()])
+    counts = np.array([*table.values()], float)
     wrong = np.flatnonzero(counts != np.round(counts))
     if len(wrong):
         raise UserError(f"{place}: {[*table][wrong[0]]!r} has {counts[wrong[0]]:g}: counts are whole numbers; "
                         "for probabilities use EXTERNAL_PROBABILITIES")  # fmt: skip
-    if counts.sum() > _MOST_SHOTS:
-        raise UserError(f"{place} has {count_of(int(counts.sum()))} shots: at most {count_of(_MOST_SHOTS)} are read")
+    if sum(table.values()) > _MOST_SHOTS:
+        n_shots = count_of(int(sum(map(int, table.values()))))
+        raise UserError(f"{place} has {n_shots} shots: at most {count_of(_MOST_SHOTS)} are read")
     words = np.array([[letter == "1" for letter in word] for word in table], np.uint8)
     return np.repeat(words, counts.astype(np.int64), axis=0)
 
@@ -265,6 +323,8 @@ def _of_counts(table: dict[str, float], place: str) -> np.ndarray:
 def _probabilities(content: Content, place: str, config: Any, n: int) -> np.ndarray:
     if content.rows is not None:
         raise UserError(f"{place} has {content.rows.shape[1]} columns: it needs 2ⁿ = {2**n} probabilities, one a row")
+    if content.numbers is not None and len(content.numbers) != 2**n:
+        raise UserError(f"{place} holds {len(content.numbers)} numbers: it needs 2ⁿ = {2**n} probabilities, one a row")
     if content.table is not None:
         p = np.zeros(2**n)
         for word, value in content.table.items():
@@ -274,8 +334,6 @@ def _probabilities(content: Content, place: str, config: Any, n: int) -> np.ndar
             p[int(word, 2)] = value
     else:
         p = content.numbers
-    if len(p) != 2**n:
-        raise UserError(f"{place} holds {len(p)} numbers: it needs 2ⁿ = {2**n} probabilities, one a row")
     p = as_probabilities(p, place)
     return p[_reversed(n)] if config.bits.order == "little" else p
 
@@ -285,14 +343,11 @@ def _reversed(n: int) -> np.ndarray:
     return numbers_of(rows_of(np.arange(2**n), n)[:, ::-1])
 
 
-def _order_hint(rows: np.ndarray, target: Target, config: Any, place: str) -> list[str]:
-    """Says so where the strings fit the target much better when they are read from the other end."""
+def _order_hint(shares: np.ndarray, target: Target, config: Any, place: str) -> list[str]:
+    """Says so where strings of these shares [2ⁿ] fit the target much better when they are read from the other end."""
     truth: Bits = target.truth
-
-    def fit(strings):
-        return float(np.log(np.exp(truth.log_p[numbers_of(strings)]) + _LEAST).mean())
-
-    own, other = fit(rows), fit(rows[:, ::-1])
+    log_p = np.log(truth.p + _LEAST)
+    own, other = float(shares @ log_p), float(shares[_reversed(truth.n)] @ log_p)
     if other - own < _HINT:
         return []
     order = "big" if config.bits.order == "little" else "little"

@@ -43,6 +43,11 @@ def tree_information(information: np.ndarray) -> float:
     return float(tree.nnz * shift - tree.sum())
 
 
+def n_params_of_rivals(n: int) -> dict[str, int]:
+    """Family -> its parameters on strings of n bits."""
+    return {"UNIFORM": 0, "PRODUCT": n, "CHOW_LIU": 2 * n - 1}
+
+
 def rivals(truth: Bits, entropy: float) -> dict[str, float]:
     """Family -> the smallest exact KL that it can have, in nats."""
     ones, both = moments(truth.p, truth.n)

@@ -9,7 +9,7 @@ from core import trust
 from core.errors import UserError
 from core.wording import cut
 from kinds.contract import Target
-from kinds.files import MAX_BYTES, MIN_ROWS, Table, array_of, as_probabilities, check_is_file, count_of
+from kinds.files import MAX_BYTES, MIN_ROWS, Masses, Table, array_of, as_probabilities, check_is_file, count_of
 from kinds.real import csv_tables
 
 _ENDINGS = (".npy", ".csv")
@@ -45,13 +45,18 @@ def read_samples(path: str, what: str, target: Target, config: Any) -> Table:
     return Table(rows, notes_of(read, place))
 
 
-def read_probabilities(path: str, what: str, target: Target, config: Any) -> np.ndarray:
+def read_probabilities(path: str, what: str, target: Target, config: Any) -> Masses:
     """Reads the probabilities of NUM_BINS cells, [NUM_BINS] float64.
 
     Raises:
       UserError: they cannot be read, or are none.
     """
     del target
+    return Masses(read_masses(path, what, config))
+
+
+def read_masses(path: str, what: str, config: Any) -> np.ndarray:
+    """The probabilities of `read_probabilities`, [NUM_BINS] float64, sum 1."""
     table = read_rows(path, what)
     if table.shape != (config.num_bins, 1):
         raise UserError(

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 import scipy.stats
 
 from core.errors import UserError
@@ -17,7 +18,7 @@ from kinds.real import shapes
 from kinds.real.cells import identity, row_masses, standardising, units
 from kinds.real.mixtures import even_mixture, gaussian_mixture
 from kinds.real.quadrature import Parts
-from kinds.real.tables import check_columns, notes_of, read_table
+from kinds.real.tables import check_columns, notes_of, read_masses, read_table
 from kinds.real.truth import Modes, Real, masses_from_cdf, real_target
 
 POISSON_RATE = 4
@@ -61,6 +62,28 @@ def _poisson(name: str, n_cells: int) -> Target:
         return (lowest + jnp.sum(u >= table[None], axis=-1, keepdims=True)).astype(jnp.float32)
 
     return _of_law(name, law, sample, box=box, fixed=units(box))
+
+
+def _given_probabilities(config: Any) -> Target:
+    """The probabilities of a file, at the whole numbers 0 … NUM_BINS − 1: each is the centre of a bin."""
+    p = read_masses(config.custom_probabilities, "CUSTOM_PROBABILITIES", config)
+    n = len(p)
+    # The end of every bin in units of 2⁻³², so that rare bins are not lost to the steps of float32.
+    ends = jnp.asarray(np.minimum(np.round(np.cumsum(p)[:-1] * 2.0**32), 2.0**32 - 1).astype(np.uint32))
+    # Rounding may let the sum of all but the last reach 1 before the last bin that has mass.
+    last = int(np.flatnonzero(p)[-1])
+
+    def sample(key, n_rows):
+        place = jnp.searchsorted(ends, jax.random.bits(key, (n_rows, 1), jnp.uint32), side="right")
+        return jnp.minimum(place, last).astype(jnp.float32)
+
+    box = np.array([[-0.5, n - 0.5]])
+    law = scipy.stats.rv_discrete(values=(np.arange(n), p))()
+    target = _of_law("1D_PROBABILITIES", law, sample, box=box, fixed=units(box))
+    # To the last digit: a difference of two sums has fewer.
+    return target._replace(
+        entropy=float(scipy.special.entr(p).sum()), truth=target.truth._replace(cell_masses=lambda cells: p)
+    )
 
 
 def _of_law(name: str, law: Any, sample: Callable, **truth: Any) -> Target:
@@ -259,6 +282,7 @@ LINES: dict[str, Callable[[Any], Target]] = {
     "1D_QUADMODAL": lambda config: even_mixture("1D_QUADMODAL", [[-2.5], [-0.8], [0.8], [2.5]], 0.3),
     "1D_BETA": lambda config: _beta("1D_BETA"),
     "1D_POISSON": lambda config: _poisson("1D_POISSON", config.num_bins or config.kld_cells),
+    "1D_PROBABILITIES": _given_probabilities,
 }
 
 PLANES: dict[str, Callable[[Any], Target]] = {
@@ -288,12 +312,25 @@ def n_columns(config: Any) -> int:
     return 2 if config.target_type in PLANES else 1
 
 
+def files(config: Any) -> dict[str, str]:
+    """Path -> what names it, of the file that a target is made of."""
+    made_of = {"CUSTOM": "custom_file", "1D_PROBABILITIES": "custom_probabilities"}
+    name = made_of.get(config.target_type)
+    return {getattr(config, name): name.upper()} if name else {}
+
+
 def check(config: Any) -> None:
-    """Proves that bins are asked of a line alone.
+    """Proves that bins are asked of a line alone, and of probabilities always.
 
     Raises:
-      UserError: of a plane.
+      UserError: of a plane, or no bins or no file for probabilities.
     """
+    if config.target_type == "1D_PROBABILITIES":
+        if not config.num_bins:
+            raise UserError("TARGET_TYPE = 1D_PROBABILITIES needs bins, but NUM_BINS = 0; set NUM_BINS to how many "
+                            "probabilities the file has")  # fmt: skip
+        if not config.custom_probabilities:
+            raise UserError("TARGET_TYPE = 1D_PROBABILITIES needs a file: set CUSTOM_PROBABILITIES")
     if config.num_bins and config.target_type in PLANES:
         raise UserError(
             f"NUM_BINS = {config.num_bins} needs a 1-D target, but TARGET_TYPE = {config.target_type}; set NUM_BINS = 0"

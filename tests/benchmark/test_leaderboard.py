@@ -365,3 +365,25 @@ def test_what_has_no_exponent():
     assert power_law.fit(BUDGETS, 0.001 * BUDGETS, floor, high) == power_law.RISING
     assert power_law.fit(BUDGETS, [0.1, 0.9, 0.02, 0.8, 0.05], floor, high) == power_law.WIDE
     assert power_law.fit(BUDGETS, np.zeros(5), floor, high) == power_law.FEW
+
+
+@pytest.mark.parametrize("units", [["nats", "nats", "nats"], [None, "nats", None]])
+def test_rows_whose_floor_is_zero_have_the_score_itself_on_a_scale_of_their_own(tmp_path, units, shown):
+    board = board_of(3, NAMES[:4])._replace(units=units, metric="exact KL")
+    board.ratio[1], board.reach[1] = (0.002, 0.5, 7.0, np.inf), 0.0
+    leaderboard.leaderboard(tmp_path / "l.png", board, COLOURS, "title")
+    fig = shown[0]
+    assert clashes(fig) == []
+    assert collisions(fig) == []
+    ax = fig.axes[0]
+    assert [text.get_text() for text in ax.texts][4:8] == ["0.00200", "0.500", "7.00", "∞"]
+    assert {text.get_fontweight() for text in ax.texts[4:8]} == {"normal"}
+    labels = [bar.get_ylabel() for bar in ax.child_axes]
+    assert labels == (["exact KL (nats)"] if None not in units else ["exact KL / floor", "nats"])
+    low, high = ax.child_axes[-1].get_ylim()
+    assert low <= 0.002 < 7 <= high
+    # Better is lighter in either sort of rows.
+    mesh = next(each for each in ax.collections if isinstance(each, QuadMesh))
+    shades = mesh.to_rgba(mesh.get_array()[1])[:, :3].mean(-1)
+    assert all(a > b for a, b in itertools.pairwise(shades[:3]))
+    assert ("(nats)" in ax.get_yticklabels()[1].get_text()) == (None in units)

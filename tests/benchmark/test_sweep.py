@@ -35,6 +35,7 @@ from benchmark.sweeps.sweep_plan import cell_name, make_plan
 from benchmark.terminal import console, streams
 from core import storage
 from core.errors import UserError
+from kinds.contract import Floor
 from kinds.real.judging import floor_of
 from models import MODELS
 
@@ -351,6 +352,7 @@ def test_a_finished_cell_is_never_run_again_and_a_missing_one_alone(executed, he
         "SEED=3",
         "sweep.json",
         "leaderboard.csv",
+        "leaderboard.tex",
         "leaderboard.png",
         "index.html",
     }
@@ -398,6 +400,7 @@ def test_an_interrupted_sweep_continues(executed, here, monkeypatch, capsys):
         "budget_scaling.png",
         "index.html",
         "leaderboard.csv",
+        "leaderboard.tex",
         "leaderboard.png",
     ]
 
@@ -418,7 +421,7 @@ def test_a_cell_that_fails_loses_no_other_and_is_tried_again(executed, here, mon
     assert "failed: cell SEED=1: ZeroDivisionError: of a kind   (out/SEED=1/error.txt)\n" in said
     assert "failed: cell SEED=2: gone   (out/SEED=2/error.txt)\n" in said
     line = (
-        "leaderboard.csv, leaderboard.png, index.html and sweep.json in out/, over 1 of 3 cells; "
+        "leaderboard.csv, leaderboard.tex, leaderboard.png, index.html and sweep.json in out/, over 1 of 3 cells; "
         "missing: SEED=1 SEED=2; 2 of them "
     )
     assert f"{line}failed (error.txt in their folders)\n" in said
@@ -453,7 +456,9 @@ def test_merging_alone_runs_nothing(executed, here, refused, capfd):
         assert "in out/, over 2 of 3 cells; missing: SEED=2\n" in capfd.readouterr().out
         content.append({path: path.read_bytes() for path in (here / "out").iterdir() if path.is_file()})
     assert content[0] == content[1]
-    assert {path.name for path in content[0]} == {"leaderboard.csv", "leaderboard.png", "index.html", "sweep.json"}
+    assert {path.name for path in content[0]} == {
+        *("leaderboard.csv", "leaderboard.tex", "leaderboard.png", "index.html", "sweep.json")
+    }
     assert len(executed) == 3
     for path in (here / "out").glob("*/metrics.json"):
         path.unlink()
@@ -643,7 +648,7 @@ def test_a_finished_sweep_is_extended_and_only_its_own_pictures_go(executed, her
     assert run("--sweep", "PARAMETER_BUDGET=60", "--n-steps", "16", "--fresh") == 0
     assert executed[3:] == ["PARAMETER_BUDGET=60"]
     names = {f"PARAMETER_BUDGET={budget}" for budget in (60, 70, 80)}
-    own = {"sweep.json", "leaderboard.csv", "leaderboard.png", "index.html"}
+    own = {"sweep.json", "leaderboard.csv", "leaderboard.tex", "leaderboard.png", "index.html"}
     assert set(os.listdir(here / "out")) == {*names, "notes.png", *own}
 
 
@@ -736,7 +741,7 @@ def test_merging_tolerates_missing_cells_and_says_how_many(executed, here, monke
     for cell in plan.cells:
         (here / cell.config.out_dir / "metrics.json").unlink(missing_ok=True)
     merged = cell_runs.merge(plan)
-    assert (len(merged.missing), merged.files) == (6, ["leaderboard.csv", "index.html"])
+    assert (len(merged.missing), merged.files) == (6, ["leaderboard.csv", "leaderboard.tex", "index.html"])
     assert not (here / "out/leaderboard.png").exists()
     # Somebody's own: no sweep has written it.
     (here / "out/leaderboard.png").write_bytes(b"mine")
@@ -756,7 +761,7 @@ def test_a_cell_is_the_single_run_with_its_settings(here, monkeypatch):
     assert run("--sweep", "TARGET_TYPE=1D_BETA,1D_BIMODAL", "--no-sweep-pictures") == 0
     single_run(monkeypatch, "--target-type", "1D_BIMODAL")
     cell, single = here / "out/TARGET_TYPE=1D_BIMODAL", here / "single"
-    assert {path.name for path in cell.iterdir()} == {*results.FILES, "index.html", "log.txt"}
+    assert {path.name for path in cell.iterdir()} == {*results.FILES, "target.csv", "index.html", "log.txt"}
     for file in ("samples.npz", "parameters.npz"):
         with np.load(cell / file) as one, np.load(single / file) as two:
             assert set(one) == set(two)
@@ -1005,7 +1010,12 @@ def test_a_run_here_uses_the_seeds_that_tasks_have_trained(here, monkeypatch):
     (here / cell.config.out_dir / ".joining").write_text("a task that was killed")
     assert run(*words) == 0
     assert ranges == [range(0, 1), range(2, 3)]
-    assert {path.name for path in (here / cell.config.out_dir).iterdir()} == {*results.FILES, "index.html", "log.txt"}
+    assert {path.name for path in (here / cell.config.out_dir).iterdir()} == {
+        *results.FILES,
+        "target.csv",
+        "index.html",
+        "log.txt",
+    }
     single_run(monkeypatch, "--num-seeds", "3", "--seed", "1")
     with np.load(here / cell.config.out_dir / "samples.npz") as one, np.load(here / "single/samples.npz") as two:
         np.testing.assert_array_equal(one["RBM"], two["RBM"])
@@ -1222,3 +1232,26 @@ def test_the_head_of_the_table_does_not_depend_on_what_has_finished():
     (score,) = score_of(plan, plan.cells[0], [1.0], floor=floor_of(PERFECT, 41))
     assert sweep_scores.csv_bytes(plan, [score]).decode().splitlines()[0] == head
     assert {"kld_over_floor", "kl_exact", "wasserstein_floor"} <= set(head.split(","))
+
+
+def test_a_row_whose_floor_is_zero_has_the_median_itself():
+    """Beside multiples of a floor, each in words that say which it is."""
+    plan = plan_of("--sweep", "SEED=1,2")
+    (exact,) = score_of(plan, plan.cells[0], [1e-2, 2e-2, 3e-2], floor=Floor(0.0, 0.0, 0.0, 0.0))
+    exact = exact._replace(row="BITS")
+    (perfect,) = score_of(plan, plan.cells[0], [0.0], floor=Floor(0.0, 0.0, 0.0, 0.0))
+    (sampled,) = score_of(plan, plan.cells[1], [4e-3], floor=floor_of(PERFECT, 41))
+    board = sweep_boards.board_of(plan, [exact, sampled, perfect._replace(row="BITS", name="VAE")])
+    assert board.rows == ["BITS", sampled.row]
+    assert board.names == ["VAE", "RBM"]
+    assert board.units == ["nats", None]
+    assert board.ratio[0].tolist() == [0.0, 2e-2]
+    # None of these is told from a perfect model but the one that is perfect.
+    assert (board.ratio[0] <= board.reach[0]).tolist() == [True, False]
+    assert sweep_boards.board_texts(board) == [
+        ["0.00 nats", "0.0200 nats"],
+        ["none", f"{4e-3 / np.median(PERFECT):.2f} ×"],
+    ]
+    assert board.heading == "KLD / floor or KLD (nats)"
+    assert sweep_boards.board_of(plan, [exact]).heading == "KLD (nats)"
+    assert sweep_boards.board_of(plan, [sampled]).heading == "KLD / floor"

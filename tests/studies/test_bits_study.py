@@ -17,7 +17,9 @@ def test_it_runs_what_is_missing_and_writes_what_it_found(tmp_path, monkeypatch)
             place.mkdir(parents=True)
             score = {"median": 0.25 / budget, "low": 1e-7, "high": None, "seeds": [1e-7, None]}
             model = {"n_params": budget, "final": {"kl_exact": score, "tv_exact": score}}
-            target = {"entropy": 1.0, "rivals": {"UNIFORM": 0.5, "PRODUCT": 0.25, "CHOW_LIU": 0.0}}
+            rivals = {"UNIFORM": 0.5, "PRODUCT": 0.25, "CHOW_LIU": 0.0}
+            rivals = {name: {"kl_exact": value, "n_params": 1} for name, value in rivals.items()}
+            target = {"entropy": 1.0, "rivals": rivals}
             report = {"models": {"RBM": model, "GAN": model | {"final": {"kl_exact": None, "tv_exact": None}}}}
             (place / "metrics.json").write_text(json.dumps(report | {"target": target}))
 

@@ -15,7 +15,8 @@ class Board(NamedTuple):
     rows: Sequence[str]  # [T] targets, such as "1D_BETA, 20 bins"
     names: Sequence[str]  # [F] families, then what comes from elsewhere
     externals: Collection[str]  # those of the names
-    ratio: np.ndarray  # [T, F] the main metric's median over the floor's; NaN: there is none; infinite: diverged
+    ratio: np.ndarray  # [T, F] the main metric's median over the floor's, or the median itself in a row of `units`;
+    # NaN: there is none; infinite: diverged
     reach: np.ndarray  # [T, F] below it lies the same number of a perfect model with as many seeds, in 97.5 %
     count: np.ndarray  # [T, F] cells behind each
     lost: np.ndarray  # [T, F] of these, the cells whose median seed has diverged
@@ -24,6 +25,22 @@ class Board(NamedTuple):
     pooled: str  # what the cells of one target differ in, such as "5 budgets"; empty: one cell a target
     key: Sequence[str] = ()  # what short names in rows stand for, such as "weights #1: [0.5, 0.5]"
     metric: str = "KLD"  # what the main metric is called
+    # [T] the unit of a row's numbers, such as "nats", where the floor is 0; None: they are multiples of the floor;
+    # empty: all are.
+    units: Sequence[str | None] = ()
+
+    @property
+    def absolute(self) -> list[bool]:
+        """[T] whether a row's numbers are the metric itself, and no multiples of a floor."""
+        return [unit is not None for unit in self.units] or [False] * len(self.rows)
+
+    @property
+    def heading(self) -> str:
+        """What its numbers are."""
+        units = [unit for unit in dict.fromkeys(self.units) if unit is not None]
+        itself = " or ".join(f"{self.metric} ({unit})" if unit else self.metric for unit in units)
+        relative = f"{self.metric} / floor"
+        return itself if units and all(self.absolute) else f"{relative} or {itself}" if units else relative
 
     def loss(self, i: int, j: int, of: str = " of ") -> str:
         """What has diverged behind a number, such as "2 of 5 cells"; empty if nothing has."""

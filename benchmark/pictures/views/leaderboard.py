@@ -12,9 +12,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
 
+from benchmark.pictures.views import board_scales
 from benchmark.pictures.views.boards import Board, Course, Level, Panel
 from core import power_law, wording
 from core.drawing import figures, scales
@@ -23,7 +23,6 @@ from core.drawing.lettering import drawable, text_width
 from core.power_law import PowerLaw
 
 _MAP = "cividis_r"  # the same to the colour-blind; light is good
-_WORST = 1000.0  # floors; what is above would leave all others one colour
 _LONGEST_ROW = 60  # letters; a longer name is cut
 _FIT_DASH = (0, (2.5, 1.5))
 _POINT = {"marker": "P", "ms": 11, "mec": "white", "ls": "none"}
@@ -42,20 +41,21 @@ def number(value: float | None) -> str:
 
 @figures.styled
 def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], title: str) -> None:
-    """Draws every score relative to its floor as a number on a colour; the colour's scale is logarithmic."""
+    """Draws every score relative to its floor as a number on a colour; the colour's scale is logarithmic.
+
+    Rows whose floor is 0 have the score itself, and a scale of their own.
+    """
     n_rows, n_names = board.ratio.shape
-    rows = [wording.cut(drawable(row), _LONGEST_ROW) for row in board.rows]
+    rows = [wording.cut(drawable(row), _LONGEST_ROW) for row in board_scales.row_names(board)]
     cell = max(1.15, min(2.6, 5.2 / n_names))
     wide, high = cell * n_names, max(0.46, min(0.9, 2.4 / n_rows)) * n_rows
     labels = max(max(map(len, rows)) * 0.105, max(text_width(row, 12) for row in rows)) + 0.3
     fig = figures.new(max(labels + wide + 1.5, 10.5), high + 2.5, title)
     ax = fig.subplots()
 
-    finite = board.ratio[np.isfinite(board.ratio)]
-    norm = LogNorm(1.0, float(np.clip(finite.max(initial=0.0), 10, _WORST)))
     colour_map = matplotlib.colormaps[_MAP].with_extremes(bad="#F2F2F2")
-    shown = np.where(np.isinf(board.ratio), norm.vmax * 2, np.maximum(board.ratio, 1e-12))
-    mesh = ax.pcolormesh(np.ma.masked_invalid(shown), cmap=colour_map, norm=norm, edgecolors="white", linewidth=2)
+    shown, norm, scales_of = board_scales.on_one_scale(board)
+    ax.pcolormesh(np.ma.masked_invalid(shown), cmap=colour_map, norm=norm, edgecolors="white", linewidth=2)
     for i, j in np.ndindex(n_rows, n_names):
         value = board.ratio[i, j]
         shade = colour_map(norm(shown[i, j])) if not np.isnan(value) else (1.0, 1.0, 1.0)
@@ -77,27 +77,11 @@ def leaderboard(path: str | Path, board: Board, colours: Mapping[str, str], titl
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    below, above = bool((finite < 1).any()), bool((board.ratio > norm.vmax).any())
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-    bar = fig.colorbar(mesh, cax=ax.inset_axes((1 + 0.2 / wide, 0, 0.2 / wide, 1)), extend=extend[below, above],
-                       extendfrac=min(0.1, 0.14 / high))  # fmt: skip
-    bar.set_label(f"{board.metric} / floor")
-    bar.outline.set_visible(False)
-    scales.log_ticks(bar.ax.yaxis)
-
-    notes = [f"the seeds' median {board.metric} at the last step, divided by the floor's median"]
-    if (board.count > 1).any():
-        fewest, most = (f(board.count[board.count > 0], default=1) for f in (_least, _largest))
-        cells = f"{most} cells" if fewest == most else f"{fewest} to {most} cells"
-        notes.append(f"each number: the median of {cells}{f' ({board.pooled})' if board.pooled else ''}")
-    notes.append("bold: no larger than in 97.5 % of perfect models with as many seeds")
-    marks = {
-        "∞: diverged": np.isinf(board.ratio).any() or board.lost_seeds.any(),
-        "none: no sample to score": np.isnan(board.ratio).any(),
-        "italic: samples from elsewhere": board.externals,
-    }
-    notes += [*(note for note, there in marks.items() if there), *board.key]
-    figures.figure_legend(fig, {}, " · ".join(notes))
+    for i, each in enumerate(scales_of):
+        board_scales.colour_bar(
+            fig, ax.inset_axes((1 + (0.2 + 1.1 * i) / wide, 0, 0.2 / wide, 1)), each, colour_map, high
+        )
+    figures.figure_legend(fig, {}, " · ".join(board_scales.notes(board)))
     figures.save(fig, path)
 
 
@@ -315,11 +299,3 @@ def _wrapped_name(name: str, width: float, style: str) -> str:
     letter = max(0.115, text_width(name, 12, weight="bold") / len(name))
     room = max(4 if letter > 0.15 else 8, int(width / letter))
     return textwrap.fill(name, room, max_lines=3, placeholder="…", break_long_words=True)
-
-
-def _least(values: np.ndarray, default: int) -> int:
-    return int(values.min()) if values.size else default
-
-
-def _largest(values: np.ndarray, default: int) -> int:
-    return int(values.max()) if values.size else default

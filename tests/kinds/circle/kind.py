@@ -226,6 +226,7 @@ KIND = Kind(
     n_columns=lambda config: 1,
     main="kld",
     followed=("kld",),
+    printed=("kld",),
     exact="kl_exact",
     n_floor_draws=N_FLOOR_DRAWS,
     judge=make_judge,
@@ -243,6 +244,7 @@ KIND = Kind(
     distance="|Δ mean|",
     with_bins="",
     adapt=lambda target, config: target,
+    states=lambda target: None,
     describe=lambda target: {"kind": "circle"},
     views={name: VIEWS[name] for name in ("latent_sweep", "discriminator")},
 )
