@@ -7,6 +7,7 @@ import numpy as np
 
 import metrics
 from kinds.bits import reading
+from kinds.bits.endings import PICTURES
 from kinds.bits.judging import N_FLOOR_DRAWS, divergence, make_closing, make_judge, of_masses
 from kinds.bits.pictured import VIEWS, scene_of
 from kinds.bits.rivals import rivals
@@ -85,4 +86,5 @@ KIND = Kind(
     words=lambda target, config: target.truth.words,
     row=words,
     describe=describe,
+    pictures=PICTURES,
 )
