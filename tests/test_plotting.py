@@ -896,3 +896,28 @@ def test_a_loss_is_drawn_as_its_distance_from_that_of_a_perfect_model(tmp_path, 
     assert all(tick == 0 or abs(tick) >= 1e-3 for tick in with_reference.get_yticks())
     np.testing.assert_allclose(without.lines[0].get_ydata(), np.median(curve.values, axis=0))
     assert collisions(shown[0]) == []
+
+
+@pytest.mark.parametrize(("lowest", "scale"), [(0.5, "linear"), (0.02, "log")])
+def test_a_metric_that_hardly_moves_has_a_linear_axis_from_zero(tmp_path, lowest, scale, shown):
+    steps = np.array([0, 50, 100])
+    curves = {"A": {"tv": Curve(steps, np.array([[1.0, 0.8, lowest]]))}}
+    metrics = {"tv": MetricPicture("exact total variation", None, {}, True)}
+    plotting.metrics_comparison(tmp_path / "m.png", curves, metrics, COLOURS, "title")
+    (ax,) = shown[0].axes
+    low, high = ax.get_ylim()
+    assert ax.get_yscale() == scale
+    assert high > 1
+    assert (low == 0) == (scale == "linear")
+
+
+def test_what_is_estimated_or_missing_is_said_once(tmp_path, shown):
+    steps = np.array([0, 50, 100])
+    course = Curve(steps, np.array([[1.0, 0.1, 0.01]]))
+    curves = {"A": {"kld": course, "kl": course, "tv": course}, "B": {"kld": course}}
+    exact = {
+        name: MetricPicture(label, None, {}, True, ("A",)) for name, label in (("kl", "exact KL (nats)"), ("tv", "TV"))
+    }
+    metrics = {"kld": MetricPicture("KLD (nats)", None), **exact}
+    plotting.metrics_comparison(tmp_path / "m.png", curves, metrics, COLOURS, "title")
+    assert {"A (exact KL and TV ≈)", "B (no exact KL and TV)"} <= {*texts(shown[0])}

@@ -13,7 +13,8 @@ from metrics import METRICS
 def captions(outcome: Outcome) -> dict[str, Caption]:
     """File name -> caption of every picture that a run can have but the snapshots of the timeline, in reading order."""
     kind = outcome.kind
-    followed = " and ".join(METRICS[name].label for name in kind.followed)
+    *others, last_one = (METRICS[name].label for name in kind.followed)
+    followed = " and ".join(filter(None, (", ".join(others), last_one)))
     main = METRICS[kind.main].label
     dashboard = Caption(
         "Scores during the training",

@@ -71,7 +71,7 @@ def _pattern(ax: Axes, i: int, row: Patterns, lattice: tuple[int, int] | None) -
     if lattice is not None:
         cell = _IMAGE / max(lattice)
         left, bottom = i + (1 - cell * lattice[1]) / 2, 0.5 - cell * lattice[0] / 2
-        ax.text(i + 0.5, 0.04, "\n".join(words), ha="center", va="top", fontsize=9)
+        ax.text(i + 0.5, bottom - 0.06, "\n".join(words), ha="center", va="top", fontsize=9)
     else:
         n = row.strings.shape[1]
         cell = min(_CELL, _LONGEST / n)

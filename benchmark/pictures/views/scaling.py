@@ -24,7 +24,7 @@ _FIT_DASH = (0, (2.5, 1.5))
 _POINT = {"marker": "P", "ms": 11, "mec": "white", "ls": "none"}
 _RIVAL_DASH = (0, (1, 1.6))
 _NO_SIZE = (0, (4, 1.2))  # of a family without parameters
-_APART = 0.045  # of the axis: names of lines that are closer would overlap
+_APART, _SAME = 0.05, 0.012  # of the axis: names of lines that are closer would overlap; lines would
 _WIDE_SPAN = 10  # a setting whose values span more has a logarithmic axis
 
 
@@ -75,7 +75,9 @@ def budget_scaling(
     shown += [[panel.courses[name].exact_medians for name in own] for own, panel in zip(exact, panels, strict=True)]
     shown += [[np.array([level.score for panel in panels for level in panel.levels.values()])]]
     shown += [[np.array([value for panel in panels for value in panel.rivals.values()])]]
-    limits = scales.log_limits(shown, tuple(np.ravel([panel.floor for panel in panels])))
+    low, high = scales.log_limits(shown, tuple(np.ravel([panel.floor for panel in panels])))
+    # Names of rivals stand above their lines.
+    limits = low, high * (high / low) ** 0.04 if any(panel.rivals for panel in panels) else high
     declared = [] if setting else [level.n_params for panel in panels for level in panel.levels.values()]
     x = np.concatenate([course.x for panel in panels for course in panel.courses.values()])
     x = np.append(x, [size for size in declared if size is not None])
@@ -172,20 +174,35 @@ def _level(ax: Axes, level: Level, colour: str, limits: tuple[float, float]) -> 
 
 
 def _rivals(ax: Axes, rivals: Mapping[str, float], colours: Mapping[str, str]) -> None:
-    """Dotted lines with their names at the right end, those that would overlap in one."""
+    """Dotted lines with their names at the right end; of two that are close the lower one has its name below."""
     low, high = np.log(ax.get_ylim())
-    groups: list[list[str]] = []
-    for name in sorted(rivals, key=rivals.get):
-        value = rivals[name]
-        if value <= 0:
-            continue
+    drawn = {name: value for name, value in rivals.items() if value > 0}
+    for name, value in drawn.items():
         ax.axhline(value, color=colours[name], lw=1.8, ls=_RIVAL_DASH, zorder=2.6)
-        near = groups and np.log(value / rivals[groups[-1][0]]) < _APART * (high - low)
-        groups[-1].append(name) if near else groups.append([name])
-    for names in groups:
-        ax.annotate(", ".join(names), (1, rivals[names[-1]]), xytext=(-2, 2), xycoords=ax.get_yaxis_transform(),
-                    textcoords="offset points", ha="right", va="bottom", fontsize=9, color=colours[names[0]],
-                    zorder=4)  # fmt: skip
+    places = {name: (np.log(value) - low) / (high - low) for name, value in drawn.items()}
+    for names, is_below in _together(places):
+        ax.annotate(", ".join(names), (1, drawn[names[0]]), xytext=(-2, -2 if is_below else 2),
+                    xycoords=ax.get_yaxis_transform(), textcoords="offset points", ha="right",
+                    va="top" if is_below else "bottom", fontsize=9, color=colours[names[0]], zorder=4)  # fmt: skip
+
+
+def _together(places: Mapping[str, float]) -> list[tuple[list[str], bool]]:
+    """Names that share their words, from the top down, and whether these stand below the line.
+
+    Args:
+      places: where on the axis each line is, as a share of its height.
+    """
+    ordered = sorted(places, key=lambda name: -places[name])
+    groups: list[tuple[list[str], bool]] = []
+    for i, name in enumerate(ordered):
+        above = places[groups[-1][0][0]] - places[name] if groups else np.inf
+        following = places[name] - places[ordered[i + 1]] if i + 1 < len(ordered) else np.inf
+        squeezed = above < _APART and (groups[-1][1] or following < 2 * _APART)
+        if above < _SAME or squeezed:
+            groups[-1][0].append(name)
+        else:
+            groups.append(([name], bool(above < _APART)))
+    return groups
 
 
 def _fits(panel: Panel) -> dict[str, PowerLaw | str]:
