@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
-from core.drawing import animation, figures, scales
+from core.drawing import animation, figures, rivals, scales
 from core.drawing.courses import course, last_finite
 from core.drawing.figures import DIVERGED, TARGET_COLOUR
 from core.drawing.scenes import Curve, Frame, LossPicture, MetricPicture
@@ -83,6 +83,8 @@ def metrics_comparison(
     heading = f"line: median over {n_seeds} seeds · shaded: their range" if n_seeds > 1 else "one seed"
     if marked and n_seeds > 1:
         heading = f"line: median over {n_seeds} seeds, diverged ones as +∞ · shaded: the range of the others"
+    if any(picture.rivals for picture in metrics.values()):
+        heading += f" · {rivals.WORDS}"
     figures.figure_legend(fig, entries, heading)
     figures.save(fig, path)
 
@@ -92,9 +94,10 @@ def _metric_panel(ax: Axes, shown: Mapping[str, Curve], picture: MetricPicture, 
     floor = picture.floor if _has_floor(picture) else None
     courses = {family: course(curve.values) for family, curve in shown.items()}
     scored = {name: value for name, value in picture.externals.items() if value is not None and np.isfinite(value)}
-    low, high = scales.log_limits([*courses.values(), [*scored.values()]], floor)
+    levels = [*scored.values(), *picture.rivals.values()]
+    low, high = scales.log_limits([*courses.values(), levels], floor)
     steady = [scales.steady(curve) for curve in shown.values()]
-    high = min(high, _MOST_FACTOR * scales.log_limits([*steady, [*scored.values()]], floor)[1])
+    high = min(high, _MOST_FACTOR * scales.log_limits([*steady, levels], floor)[1])
     narrow = high < _NARROW * low
     if narrow:
         low = 0.0
@@ -119,6 +122,7 @@ def _metric_panel(ax: Axes, shown: Mapping[str, Curve], picture: MetricPicture, 
     else:
         scales.log_ticks(ax.yaxis)
     scales.step_axis(ax, shown.values())
+    rivals.lines(ax, picture.rivals, colours)
     if picture.exact:
         figures.header(ax, "", "without a sample: no noise, and 0 is a perfect model", TARGET_COLOUR)
     return marked

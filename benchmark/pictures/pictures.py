@@ -183,7 +183,11 @@ def _metric(shown: Shown, name: str) -> scenes.MetricPicture:
     exact = name in outcome.judge.scorer.exact_metrics
     externals = {shown.labels[entry.name]: shown.value_of(entry, name) for entry in shown.external}
     estimates = [entry.name for entry in outcome.assessments if exact and entry.estimated]
-    return scenes.MetricPicture(outcome.judge.labels[name], shown.floors.get(name), externals, exact, estimates)
+    rivals = {}
+    if name == shown.kind.exact:
+        known = shown.kind.describe(outcome.target).get("rivals", {})
+        rivals = {rival: value for rival, value in known.items() if rival not in outcome.config.models}
+    return scenes.MetricPicture(outcome.judge.labels[name], shown.floors.get(name), externals, exact, estimates, rivals)
 
 
 def _costs(folder: Path, shown: Shown) -> Drawing:

@@ -15,16 +15,14 @@ from matplotlib.lines import Line2D
 
 from benchmark.pictures.views.boards import Course, Level, Panel
 from core import power_law
-from core.drawing import figures, scales
+from core.drawing import figures, rivals, scales
 from core.drawing.figures import TARGET_COLOUR
 from core.drawing.lettering import drawable
 from core.power_law import PowerLaw
 
 _FIT_DASH = (0, (2.5, 1.5))
 _POINT = {"marker": "P", "ms": 11, "mec": "white", "ls": "none"}
-_RIVAL_DASH = (0, (1, 1.6))
 _NO_SIZE = (0, (4, 1.2))  # of a family without parameters
-_APART, _SAME = 0.05, 0.012  # of the axis: names of lines that are closer would overlap; lines would
 _WIDE_SPAN = 10  # a setting whose values span more has a logarithmic axis
 
 
@@ -90,7 +88,7 @@ def budget_scaling(
         figures.outer_labels(ax, i, n, columns, setting or "parameters", panel.label)
         if panel.has_floor:
             figures.floor_band(ax, panel.floor, limits[0])
-        _rivals(ax, panel.rivals, colours)
+        rivals.lines(ax, panel.rivals, colours)
         for name, level in panel.levels.items():
             _level(ax, level._replace(n_params=None) if setting else level, colours[name], limits)
         for name, course in panel.courses.items():
@@ -116,7 +114,7 @@ def budget_scaling(
     if any(exact):
         heading.append("hollow, and exact a: the exact KL, which has no floor")
     if any(panel.rivals for panel in panels):
-        heading.append("dotted: the smallest that a trivial model can have")
+        heading.append(rivals.WORDS)
     if too_few:
         heading.append("an exponent needs four budgets")
     figures.figure_legend(fig, _entries(panels, colours, sized=not setting), " · ".join([*heading, *notes]))
@@ -171,38 +169,6 @@ def _level(ax: Axes, level: Level, colour: str, limits: tuple[float, float]) -> 
         ax.plot(level.n_params, np.clip(score, *limits), color=colour, zorder=3.6, clip_on=False, **_POINT)
     else:
         figures.external_line(ax, score, colour, limits[0])
-
-
-def _rivals(ax: Axes, rivals: Mapping[str, float], colours: Mapping[str, str]) -> None:
-    """Dotted lines with their names at the right end; of two that are close the lower one has its name below."""
-    low, high = np.log(ax.get_ylim())
-    drawn = {name: value for name, value in rivals.items() if value > 0}
-    for name, value in drawn.items():
-        ax.axhline(value, color=colours[name], lw=1.8, ls=_RIVAL_DASH, zorder=2.6)
-    places = {name: (np.log(value) - low) / (high - low) for name, value in drawn.items()}
-    for names, is_below in _together(places):
-        ax.annotate(", ".join(names), (1, drawn[names[0]]), xytext=(-2, -2 if is_below else 2),
-                    xycoords=ax.get_yaxis_transform(), textcoords="offset points", ha="right",
-                    va="top" if is_below else "bottom", fontsize=9, color=colours[names[0]], zorder=4)  # fmt: skip
-
-
-def _together(places: Mapping[str, float]) -> list[tuple[list[str], bool]]:
-    """Names that share their words, from the top down, and whether these stand below the line.
-
-    Args:
-      places: where on the axis each line is, as a share of its height.
-    """
-    ordered = sorted(places, key=lambda name: -places[name])
-    groups: list[tuple[list[str], bool]] = []
-    for i, name in enumerate(ordered):
-        above = places[groups[-1][0][0]] - places[name] if groups else np.inf
-        following = places[name] - places[ordered[i + 1]] if i + 1 < len(ordered) else np.inf
-        squeezed = above < _APART and (groups[-1][1] or following < 2 * _APART)
-        if above < _SAME or squeezed:
-            groups[-1][0].append(name)
-        else:
-            groups.append(([name], bool(above < _APART)))
-    return groups
 
 
 def _fits(panel: Panel) -> dict[str, PowerLaw | str]:
