@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from core.drawing import figures
 from core.drawing.figures import DIVERGED, TARGET_COLOUR
 from kinds.bits.endings import N_PATTERNS, Correlations, Patterns
+from kinds.bits.panels import brief
 
 _ONE_COLUMN = 4  # so many entries stand below each other; more stand in two columns
 _WIDTH, _HEIGHT = 7.9, 1.78  # inches of an entry
@@ -87,14 +88,6 @@ def _pattern(ax: Axes, i: int, row: Patterns, lattice: tuple[int, int] | None) -
     ax.add_patch(Rectangle((left, bottom), wide, high, fill=False, zorder=3, **_FRAME[right]))
     # An image sets the limits to its own.
     ax.set(xlim=(0, N_PATTERNS), ylim=(-0.45, 1.02))
-
-
-def brief(value: float) -> str:
-    """A probability in two digits: 0.24, 0.0067, 1.2e-5."""
-    if 0 < value < 1e-3:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    return f"{value:#.2g}" if 0 < value < 1 else f"{value:.0f}"
 
 
 @figures.styled

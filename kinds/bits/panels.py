@@ -30,6 +30,14 @@ def label_strings(ax: Axes, scene: BitsPicture) -> None:
         ax.axvline(scene.valid.sum() - 0.5, color=FLOOR_COLOUR, lw=1.2, ls=":", zorder=1.5)
 
 
+def brief(value: float) -> str:
+    """A probability in two digits: 0.24, 0.0067, 1.2e-5."""
+    if 0 < value < 1e-3:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    return f"{value:#.2g}" if 0 < value < 1 else f"{value:.0f}"
+
+
 class BitPanels:
     """Bars of the strings that are shown, the likeliest first, and what the others have together in words."""
 
@@ -63,7 +71,7 @@ class BitPanels:
 
     def _others(self, q: np.ndarray) -> str:
         """What the strings have together that are not shown."""
-        return f"all other strings: {q[-1]:.2g}" if self.partial else ""
+        return f"all other strings: {brief(q[-1])}" if self.partial else ""
 
     def spare(self, second_line: bool) -> float:
         """By how many inches a row of panels may be lower."""

@@ -13,6 +13,7 @@ from core.drawing import figures, scenes
 from kinds.bits import closing_views, endings
 from kinds.bits.endings import N_PATTERNS, Correlations
 from kinds.bits.judging import shown_masses
+from kinds.bits.panels import brief
 from kinds.bits.pictured import scene_of
 from kinds.bits.settings import Config
 from kinds.bits.truth import bits_target, numbers_of, rows_of
@@ -164,7 +165,7 @@ def test_invalid_strings_have_a_mark_and_another_frame(tmp_path, target_of, show
 
 def test_probabilities_are_told_in_two_digits():
     values = (0.0, 1.0, 0.24, 0.5, 0.0067, 0.0010, 1.24e-5, 9.99e-4)
-    assert [*map(closing_views.brief, values)] == ["0", "1", "0.24", "0.50", "0.0067", "0.0010", "1.2e−5", "1.0e−3"]
+    assert [*map(brief, values)] == ["0", "1", "0.24", "0.50", "0.0067", "0.0010", "1.2e−5", "1.0e−3"]
 
 
 def test_all_maps_have_one_symmetric_scale(tmp_path, shown):
@@ -223,7 +224,7 @@ def test_what_is_left_follows_the_frames(tmp_path, target_of, monkeypatch):
     monkeypatch.setattr(figures, "render", lambda fig: (seen.append(texts(fig.axes[1])), render(fig))[1])
     plotting.timeline(tmp_path / "t.gif", scene, frames, COLOURS, "title")
     assert [[word for word in words if "other" in word] for words in seen] == [
-        ["all other strings: 0.5"],
+        ["all other strings: 0.50"],
         ["all other strings: 0.25"],
     ]
 
@@ -241,3 +242,11 @@ def test_a_target_with_few_tall_strings_has_an_axis_of_square_roots(tmp_path, fi
     ticks = [tick for tick in ax.get_yticks() if tick <= ax.get_ylim()[1]]
     assert ticks[0] == 0
     assert len(ticks) >= 3
+
+
+def test_what_is_left_of_a_target_that_is_shown_whole_is_nothing(target_of):
+    for size in (2, 3, 4):
+        target = target_of(dict(target_type="BITS_BARS_STRIPES", bits=Config(height=3, width=size)))
+        masses = shown_masses(target.truth.p, target.truth)
+        assert masses[-1] == 0
+        assert masses.sum() == pytest.approx(1)
