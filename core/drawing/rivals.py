@@ -23,7 +23,8 @@ def lines(ax: Axes, rivals: Mapping[str, float], colours: Mapping[str, str]) -> 
     for names, is_below in _together(places):
         ax.annotate(", ".join(names), (1, drawn[names[0]]), xytext=(-2, -2 if is_below else 2),
                     xycoords=ax.get_yaxis_transform(), textcoords="offset points", ha="right",
-                    va="top" if is_below else "bottom", fontsize=9, color=colours[names[0]], zorder=4)  # fmt: skip
+                    va="top" if is_below else "bottom", fontsize=9, color=colours[names[0]], zorder=4,
+                    bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.6})  # fmt: skip
 
 
 def _together(places: Mapping[str, float]) -> list[tuple[list[str], bool]]:
