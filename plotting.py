@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
-from core.drawing import animation, figures, scales
+from core.drawing import animation, figures, rivals, scales
 from core.drawing.courses import course, last_finite
 from core.drawing.figures import DIVERGED, TARGET_COLOUR
 from core.drawing.scenes import Curve, Frame, LossPicture, MetricPicture
@@ -26,6 +26,8 @@ from core.drawing.scenes import Curve, Frame, LossPicture, MetricPicture
 # What is on its way to divergence may take an axis so much further than all else does: as a factor of a log axis, and
 # in lengths of a linear one.
 _MOST_FACTOR, _MOST_LENGTHS = 100.0, 2.0
+# A metric whose limits are closer, as a factor, has a linear axis from 0: on a log axis hardly anything would move.
+_NARROW = 9.0
 # Nats within which a loss is drawn on a linear scale: less than a minibatch's noise.
 _LEAST_DISTANCE = 1e-3
 _DASHES = ("--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 3)), (0, (1, 3)))
@@ -49,7 +51,9 @@ def metrics_comparison(
     *,
     remarks: Mapping[str, str] | None = None,
 ) -> None:
-    """Draws what is followed during training against the training step, a panel a metric, on log scales.
+    """Draws what is followed during training against the training step, a panel a metric.
+
+    Scales are logarithmic but for a metric that hardly moves.
 
     Metrics that need no sample stand in a row of their own, below those that have the noise of one.
 
@@ -79,6 +83,8 @@ def metrics_comparison(
     heading = f"line: median over {n_seeds} seeds · shaded: their range" if n_seeds > 1 else "one seed"
     if marked and n_seeds > 1:
         heading = f"line: median over {n_seeds} seeds, diverged ones as +∞ · shaded: the range of the others"
+    if any(picture.rivals for picture in metrics.values()):
+        heading += f" · {rivals.WORDS}"
     figures.figure_legend(fig, entries, heading)
     figures.save(fig, path)
 
@@ -88,9 +94,13 @@ def _metric_panel(ax: Axes, shown: Mapping[str, Curve], picture: MetricPicture, 
     floor = picture.floor if _has_floor(picture) else None
     courses = {family: course(curve.values) for family, curve in shown.items()}
     scored = {name: value for name, value in picture.externals.items() if value is not None and np.isfinite(value)}
-    low, high = scales.log_limits([*courses.values(), [*scored.values()]], floor)
+    levels = [*scored.values(), *picture.rivals.values()]
+    low, high = scales.log_limits([*courses.values(), levels], floor)
     steady = [scales.steady(curve) for curve in shown.values()]
-    high = min(high, _MOST_FACTOR * scales.log_limits([*steady, [*scored.values()]], floor)[1])
+    high = min(high, _MOST_FACTOR * scales.log_limits([*steady, levels], floor)[1])
+    narrow = high < _NARROW * low
+    if narrow:
+        low = 0.0
     if floor is not None:
         figures.floor_band(ax, floor, low)
     for name, value in scored.items():
@@ -106,11 +116,13 @@ def _metric_panel(ax: Axes, shown: Mapping[str, Curve], picture: MetricPicture, 
             marked = True
             at_most = np.minimum(last[:, 1], high)
             ax.plot(last[:, 0], at_most, "X", color=colours[family], ms=9, mec="white", zorder=5, clip_on=False)
-    ax.set_yscale("log")
-    ax.set_ylim(low, high)
-    scales.log_ticks(ax.yaxis)
-    ax.set_ylabel(picture.label)
+    ax.set(yscale="linear" if narrow else "log", ylim=(low, high / 1.4 if narrow else high), ylabel=picture.label)
+    if narrow:
+        scales.round_ticks(ax.yaxis)
+    else:
+        scales.log_ticks(ax.yaxis)
     scales.step_axis(ax, shown.values())
+    rivals.lines(ax, picture.rivals, colours)
     if picture.exact:
         figures.header(ax, "", "without a sample: no noise, and 0 is a perfect model", TARGET_COLOUR)
     return marked
@@ -126,8 +138,10 @@ def _dashboard_entries(
     entries = {}
     exact = {name: picture for name, picture in metrics.items() if picture.exact}
     for family, of_family in curves.items():
-        notes = [f" (no {_short(exact[name].label)})" for name in exact if name not in of_family]
-        notes += [f" ({_short(each.label)} ≈)" for name, each in exact.items() if family in each.estimates]
+        lacking = [_short(each.label) for name, each in exact.items() if name not in of_family]
+        about = [_short(each.label) for each in exact.values() if family in each.estimates]
+        notes = [f" (no {' and '.join(lacking)})"] if lacking else []
+        notes += [f" ({' and '.join(about)} ≈)"] if about else []
         label = family + "".join(notes) + figures.diverged_note(of_family.values())
         entries[figures.remarked(label, remarks.get(family))] = figures.entry_of(colours[family])
     lacks: dict[str, list[str]] = {name: [] for picture in metrics.values() for name in picture.externals}

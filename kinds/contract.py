@@ -215,6 +215,35 @@ class Showing(NamedTuple):
     caption: Caption | None = None
 
 
+class Ended(NamedTuple):
+    """One entry at the end of a run, as a kind's own pictures take it: a family's middle seed, or what is external."""
+
+    name: str
+    colour: str
+    x: np.ndarray | None = None  # [m, D], its last sample; None: there is none, as it has diverged or is probabilities
+    masses: np.ndarray | None = None  # [K], of an external entry given as exact probabilities
+    # Events [m, size] -> ln q [m] in nats, float64; None: the entry has no density that is known, or has diverged.
+    log_q: Callable[[np.ndarray], np.ndarray] | None = None
+    estimated: bool = False  # log_q is an estimate
+    diverged: bool = False
+
+
+class Ending(NamedTuple):
+    """What a kind's own pictures are made from, when all is scored."""
+
+    target: Target
+    floors: Mapping[str, Floor]  # of every metric, also of those of the end
+    entries: Sequence[Ended]  # in the order of tables
+
+
+class Picture(NamedTuple):
+    """A picture of a kind's own, which shows the target and every entry at the end of a run."""
+
+    function: str  # module.function of (path, what `arguments` gives, title)
+    arguments: Callable[[Ending], tuple]  # plain arrays, which can be sent to another process
+    caption: Caption
+
+
 class Kind(NamedTuple):
     """One kind of events. Functions of a target are given one of this kind."""
 
@@ -289,3 +318,5 @@ class Kind(NamedTuple):
     # (target) -> what the report says of it besides. A kind other than `real` and `bins` says its `kind` there: the
     # schema asks for less of a report that does.
     describe: Callable[[Target], Mapping[str, Any]]
+    # File name -> a picture of its own, beside those that all kinds have.
+    pictures: Mapping[str, Picture] = {}

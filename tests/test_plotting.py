@@ -896,3 +896,49 @@ def test_a_loss_is_drawn_as_its_distance_from_that_of_a_perfect_model(tmp_path, 
     assert all(tick == 0 or abs(tick) >= 1e-3 for tick in with_reference.get_yticks())
     np.testing.assert_allclose(without.lines[0].get_ydata(), np.median(curve.values, axis=0))
     assert collisions(shown[0]) == []
+
+
+@pytest.mark.parametrize(("lowest", "scale"), [(0.5, "linear"), (0.02, "log")])
+def test_a_metric_that_hardly_moves_has_a_linear_axis_from_zero(tmp_path, lowest, scale, shown):
+    steps = np.array([0, 50, 100])
+    curves = {"A": {"tv": Curve(steps, np.array([[1.0, 0.8, lowest]]))}}
+    metrics = {"tv": MetricPicture("exact total variation", None, {}, True)}
+    plotting.metrics_comparison(tmp_path / "m.png", curves, metrics, COLOURS, "title")
+    (ax,) = shown[0].axes
+    low, high = ax.get_ylim()
+    assert ax.get_yscale() == scale
+    assert high > 1
+    assert (low == 0) == (scale == "linear")
+
+
+def test_what_is_estimated_or_missing_is_said_once(tmp_path, shown):
+    steps = np.array([0, 50, 100])
+    course = Curve(steps, np.array([[1.0, 0.1, 0.01]]))
+    curves = {"A": {"kld": course, "kl": course, "tv": course}, "B": {"kld": course}}
+    exact = {
+        name: MetricPicture(label, None, {}, True, ("A",)) for name, label in (("kl", "exact KL (nats)"), ("tv", "TV"))
+    }
+    metrics = {"kld": MetricPicture("KLD (nats)", None), **exact}
+    plotting.metrics_comparison(tmp_path / "m.png", curves, metrics, COLOURS, "title")
+    assert {"A (exact KL and TV ≈)", "B (no exact KL and TV)"} <= {*texts(shown[0])}
+
+
+@pytest.mark.parametrize(("top", "scale"), [(1.0, "log"), (0.012, "linear")])
+def test_rivals_that_were_not_trained_are_lines_with_names(tmp_path, top, scale, shown):
+    course = Curve(np.array([0, 50, 100]), np.array([[top, 0.011, 0.01]]))
+    # Two at one height, and one close below, which has its name below its line.
+    known = {"I": top, "J": top, "K": 0.9 * top if scale == "log" else 0.011}
+    metrics = {"kl": exact_picture(rivals=known), "tv": exact_picture()}
+    curves = {"A": {"kl": course, "tv": course}}
+    plotting.metrics_comparison(tmp_path / "m.png", curves, metrics, COLOURS, "title")
+    left, right = shown[0].axes
+    assert left.get_yscale() == scale
+    assert {colour: y for colour, y in level_lines(left).items() if colour != COLOURS["A"]} == {
+        COLOURS[name]: value for name, value in known.items()
+    }
+    assert level_lines(right) == {}
+    names = {text.get_text(): text.get_va() for text in left.texts if text.get_text() in ("I, J", "K")}
+    assert names["I, J"] == "bottom"
+    assert names["K"] == ("top" if scale == "log" else "bottom")
+    assert any("dotted: the smallest that a trivial model can have" in words for words in texts(shown[0]))
+    assert collisions(shown[0]) == []

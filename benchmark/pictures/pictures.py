@@ -4,6 +4,7 @@ A call is a name and plain arrays, so that it can be sent to another process; th
 where one is carried out.
 """
 
+import functools
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ from benchmark.scoring.assessment import Assessment
 from benchmark.scoring.outcome import Outcome
 from benchmark.terminal import numbers
 from core.drawing import scenes
-from kinds.contract import Kind
+from kinds.contract import Ended, Ending, Kind
+from kinds.exact import sound_log_q
 
 DASHBOARD = "metrics_comparison.png"
 HISTOGRAM = "classical_benchmark_comparison_hist.png"
@@ -44,13 +46,13 @@ def timeline_name(percent: int) -> str:
 
 def names(config: Any, runs: Sequence[Run], kind: Kind) -> list[str]:
     """The files that `drawings` write."""
-    of_estimator = [SENSITIVITY] if kind.sensitivity else []
+    of_kind = [*kind.pictures, *([SENSITIVITY] if kind.sensitivity else [])]
     if not runs:
-        return [HISTOGRAM, *of_estimator]
+        return [HISTOGRAM, *of_kind]
     views = [f"{name}.png" for name in views_of(runs, kind)]
     timeline = [timeline_name(percent) for percent in _reached(config, runs)]
     timeline += [TIMELINE_GIF] if timeline else []
-    return [DASHBOARD, HISTOGRAM, LOSSES, COSTS, *of_estimator, *views, *timeline]
+    return [DASHBOARD, HISTOGRAM, LOSSES, COSTS, *of_kind, *views, *timeline]
 
 
 def drawings(folder: Path, outcome: Outcome, grid: Any, note: str = "") -> list[Drawing]:
@@ -82,7 +84,7 @@ def closing_drawings(folder: Path, outcome: Outcome, note: str = "") -> list[Dra
     """
     folder, shown = folder.absolute(), Shown(outcome, note)
     of_runs = [_dashboard(folder, shown), _costs(folder, shown)] if outcome.runs else []
-    return [_comparison(folder, shown), *of_runs]
+    return [_comparison(folder, shown), *of_runs, *_of_kind(folder, shown)]
 
 
 def _comparison(folder: Path, shown: Shown) -> Drawing:
@@ -103,6 +105,32 @@ def _comparison(folder: Path, shown: Shown) -> Drawing:
     )
     args = folder / HISTOGRAM, shown.scene, frame, shown.colours, shown.heading + how
     return Drawing("plotting.comparison_hist", args, {"floors_text": shown.floors_text})
+
+
+def _of_kind(folder: Path, shown: Shown) -> list[Drawing]:
+    """The pictures of the kind's own."""
+    outcome = shown.outcome
+    if not shown.kind.pictures:
+        return []
+    floors = {**outcome.judge.floors, **(outcome.closing.floors if outcome.closing else {})}
+    ending = Ending(outcome.target, floors, [_ended(entry, shown) for entry in outcome.assessments])
+    heading = shown.heading + shown.middle if outcome.runs else shown.heading
+    return [
+        Drawing(each.function, (folder / name, *each.arguments(ending), heading), {})
+        for name, each in shown.kind.pictures.items()
+    ]
+
+
+def _ended(entry: Assessment, shown: Shown) -> Ended:
+    """A family's middle seed, or what came from elsewhere."""
+    seed, colour = shown.seeds.get(entry.name, 0), shown.colours[entry.name]
+    diverged = entry.diverged_at_step[seed] is not None
+    x = None if diverged or entry.samples is None else entry.samples[seed]
+    log_q = None
+    for run in shown.outcome.runs:
+        if run.model.name == entry.name and not diverged and shown.kind.has_divergence(run.model, shown.outcome.target):
+            log_q = functools.partial(sound_log_q, run.model, run.states[seed])
+    return Ended(entry.name, colour, x, entry.masses, log_q, entry.estimated, diverged)
 
 
 def _sensitivity(folder: Path, shown: Shown, grid: Any) -> Drawing:
@@ -155,7 +183,11 @@ def _metric(shown: Shown, name: str) -> scenes.MetricPicture:
     exact = name in outcome.judge.scorer.exact_metrics
     externals = {shown.labels[entry.name]: shown.value_of(entry, name) for entry in shown.external}
     estimates = [entry.name for entry in outcome.assessments if exact and entry.estimated]
-    return scenes.MetricPicture(outcome.judge.labels[name], shown.floors.get(name), externals, exact, estimates)
+    rivals = {}
+    if name == shown.kind.exact:
+        known = shown.kind.describe(outcome.target).get("rivals", {})
+        rivals = {rival: value for rival, value in known.items() if rival not in outcome.config.models}
+    return scenes.MetricPicture(outcome.judge.labels[name], shown.floors.get(name), externals, exact, estimates, rivals)
 
 
 def _costs(folder: Path, shown: Shown) -> Drawing:

@@ -6,13 +6,15 @@ from benchmark.pictures.own_views import views_of
 from benchmark.pictures.pictures import COSTS, DASHBOARD, HISTOGRAM, LOSSES, SENSITIVITY, TIMELINE_GIF, timeline_name
 from benchmark.scoring.outcome import Outcome
 from core.captions import Caption
+from kinds.registry import KINDS
 from metrics import METRICS
 
 
 def captions(outcome: Outcome) -> dict[str, Caption]:
     """File name -> caption of every picture that a run can have but the snapshots of the timeline, in reading order."""
     kind = outcome.kind
-    followed = " and ".join(METRICS[name].label for name in kind.followed)
+    *others, last_one = (METRICS[name].label for name in kind.followed)
+    followed = " and ".join(filter(None, (", ".join(others), last_one)))
     main = METRICS[kind.main].label
     dashboard = Caption(
         "Scores during the training",
@@ -45,14 +47,16 @@ def captions(outcome: Outcome) -> dict[str, Caption]:
         "estimator.",
     )
     first = {DASHBOARD: dashboard, HISTOGRAM: comparison, TIMELINE_GIF: timeline}
+    own = {name: each.caption for name, each in kind.pictures.items()}
     last = {LOSSES: losses, COSTS: costs, SENSITIVITY: sensitivity}
-    return first | _of_views(outcome) | last
+    return first | own | _of_views(outcome) | last
 
 
 def is_own_view(name: str) -> bool:
     """Whether a file of a run is a picture of what families show of themselves."""
     snapshot = re.escape(timeline_name(0)).replace("000", r"\d{3}")
-    shared = {DASHBOARD, HISTOGRAM, LOSSES, COSTS, SENSITIVITY}
+    of_kinds = {name for kind in KINDS.values() for name in kind.pictures}
+    shared = {DASHBOARD, HISTOGRAM, LOSSES, COSTS, SENSITIVITY, *of_kinds}
     return name.endswith(".png") and name not in shared and re.fullmatch(snapshot, name) is None
 
 

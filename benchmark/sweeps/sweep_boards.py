@@ -135,20 +135,30 @@ def panels_of(scores: Sequence[Score], setting: str = BUDGET) -> list[Panel]:
                 continue
             if owner not in (None, name):
                 continue
-            values = sorted({score.cell.values[setting] for score in own})
-            groups = [[score for score in own if score.cell.values[setting] == value] for value in values]
-            if setting == BUDGET:
-                values = [float(np.median([score.n_params for score in group])) for group in groups]
-            klds = [np.concatenate([score.main for score in group]) for group in groups]
-            exact = [np.concatenate([score.exact for score in group]) for group in groups]
-            known = all(len(one) == len(other) for one, other in zip(exact, klds, strict=True))
-            courses[name] = Course(np.array(values), klds, exact if known else None)
+            courses[name] = _course(own, setting)
         trained = [score.main_floor for score in here if not score.external]
         if courses:
             parts = [(middle_of(each), each["low"], each["high"]) for each in trained]
-            label = METRICS[here[0].kind.main].label_with_unit
-            panels.append(Panel(row, courses, levels, tuple(np.median(parts, axis=0).tolist()), label))
+            floor, kind = tuple(np.median(parts, axis=0).tolist()), here[0].kind
+            rivals = here[0].rivals if kind.main == kind.exact else {}
+            untrained = {name: value for name, value in rivals.items() if name not in courses}
+            panels.append(Panel(row, courses, levels, floor, METRICS[kind.main].label_with_unit, untrained))
     return panels
+
+
+def _course(own: Sequence[Score], setting: str) -> Course:
+    """One family's scores on one target, by the values of a setting or by the parameters that were used."""
+    groups: dict[float, list[Score]] = {}
+    for value in sorted({score.cell.values[setting] for score in own}):
+        group = [score for score in own if score.cell.values[setting] == value]
+        at = float(np.median([score.n_params for score in group])) if setting == BUDGET else value
+        # A family of one size has one place, whatever the budget.
+        groups.setdefault(at, []).extend(group)
+    scores = [np.concatenate([score.main for score in group]) for group in groups.values()]
+    exact = [np.concatenate([score.exact for score in group]) for group in groups.values()]
+    known = all(len(one) == len(other) for one, other in zip(exact, scores, strict=True))
+    kind = own[0].kind
+    return Course(np.array([*groups]), scores, exact if known and kind.main != kind.exact else None)
 
 
 def tradeoffs_of(

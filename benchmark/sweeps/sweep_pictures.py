@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.asked.constants import telling
-from benchmark.pictures.views import leaderboard, tradeoff
+from benchmark.pictures.views import leaderboard, scaling, tradeoff
 from benchmark.pictures.views.boards import Board
 from benchmark.pictures.views.tiles import tiles
 from benchmark.sweeps.sweep_boards import BUDGET, in_order, panels_of, pooled, tradeoffs_of
@@ -35,10 +35,9 @@ _BOARD = (
     "perfect models show, and bold numbers are no larger than in 97.5 % of perfect models."
 )
 _ITSELF = "The median {0} of every family on every target: a perfect model has 0."
-_AGAINST = (
-    "The {0} of every family against {1}, all seeds of a value together, their median and range: points within the "
-    "grey band of the floor cannot be told from a perfect model."
-)
+_AGAINST = "The {0} of every family against {1}, all seeds of a value together, their median and range: {2}."
+_AT_FLOOR = "points within the grey band of the floor cannot be told from a perfect model"
+_TO_ZERO = "a perfect model has 0, and a family above a dotted line is worse than that trivial model at its best"
 _TILES = (
     "The same pictures of the cells that differ in {0} alone, in the order of its values: look for what changes from "
     "one to the next."
@@ -101,7 +100,7 @@ def _against_settings(content: Content, colours: Mapping[str, str]) -> dict[str,
         of_budget = setting == BUDGET
         words = "parameters" if of_budget else setting
         name = SCALING_FILE if of_budget else _PICTURE_OF.format(setting)
-        leaderboard.budget_scaling(
+        scaling.budget_scaling(
             content.folder / name,
             panels,
             colours,
@@ -109,7 +108,8 @@ def _against_settings(content: Content, colours: Mapping[str, str]) -> dict[str,
             setting="" if of_budget else setting,
             notes=content.notes(setting),
         )
-        drawn[name] = Caption(f"Scores against {words}", _AGAINST.format(metric, words))
+        end = _AT_FLOOR if all(panel.has_floor for panel in panels) else _TO_ZERO
+        drawn[name] = Caption(f"Scores against {words}", _AGAINST.format(metric, words, end))
     return drawn
 
 

@@ -38,6 +38,7 @@ class Score(NamedTuple):
     train_seconds: float | None
     n_diverged: int
     exact_unknown: bool = False  # of a seed
+    rivals: Mapping[str, float] = {}  # of its target: trivial model -> the smallest exact divergence that it can have
 
     @property
     def main(self) -> np.ndarray:
@@ -88,7 +89,8 @@ def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
         if len(plan.swept.get(name, ())) > 1
     ]
     place = (cell, config.target_type, config.num_bins, kind, ", ".join([row, *own]))
-    return [Score(*place, *entry) for entry in entries_of(report, kind)]
+    rivals = report.get("target", {}).get("rivals", {})
+    return [Score(*place, *entry)._replace(rivals=rivals) for entry in entries_of(report, kind)]
 
 
 def entries_of(report: Mapping[str, Any], kind: Kind) -> list[tuple[Any, ...]]:

@@ -121,6 +121,19 @@ def round_ticks(*axes: Any) -> None:
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], min_n_ticks=3))
 
 
+def root_axis(axis: Axis, top: float) -> None:
+    """Makes a vertical axis from 0 to `top` that of square roots, with ticks at round numbers that have room."""
+    axis.axes.set_yscale("function", functions=(lambda v: np.sqrt(np.maximum(v, 0)), np.square))
+    round_numbers = [digit * 10.0**power for power in range(-12, 12) for digit in (1, 2, 5)]
+    ticks = [top]
+    for value in reversed([value for value in round_numbers if value <= top]):
+        if np.sqrt(ticks[-1]) - np.sqrt(value) > 0.1 * np.sqrt(top) and np.sqrt(value) > 0.07 * np.sqrt(top):
+            ticks.append(value)
+    axis.set_major_locator(FixedLocator([0.0, *ticks[:0:-1]]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
 def step_axis(ax: Axes, curves: Iterable[Any]) -> None:
     """Makes the lower axis that of the training steps, of all that these curves have: also those of nothing.
 

@@ -68,6 +68,7 @@ class MetricPicture(NamedTuple):
     externals: Mapping[str, float | None] = {}  # what samples from elsewhere score; None: they have no score
     exact: bool = False  # it needs no sample
     estimates: Collection[str] = ()  # families whose value is an estimate all the same
+    rivals: Mapping[str, float] = {}  # trivial models that were not trained -> the smallest value that each can have
 
 
 class LossPicture(NamedTuple):

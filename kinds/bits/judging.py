@@ -27,8 +27,10 @@ _EXACT = Floor(0.0, 0.0, 0.0, 0.0)
 
 def shown_masses(masses: np.ndarray, truth: Bits) -> np.ndarray:
     """Masses [2ⁿ] as panels show them: those of the strings of `shown`, and the sum of the others [K + 1]."""
-    chosen = masses[shown(truth)]
-    return np.append(chosen, max(masses.sum() - chosen.sum(), 0.0))
+    chosen, others = shown(truth), np.ones(len(masses), bool)
+    others[chosen] = False
+    # Not 1 minus the others, which leaves 1e-16 where there is nothing.
+    return np.append(masses[chosen], masses[others].sum())
 
 
 def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Judge:

@@ -7,6 +7,7 @@ import numpy as np
 
 import metrics
 from kinds.bits import reading
+from kinds.bits.endings import PICTURES
 from kinds.bits.judging import N_FLOOR_DRAWS, divergence, make_closing, make_judge, of_masses
 from kinds.bits.pictured import VIEWS, scene_of
 from kinds.bits.rivals import n_params_of_rivals, rivals
@@ -99,4 +100,5 @@ KIND = Kind(
     row=words,
     states=states,
     describe=describe,
+    pictures=PICTURES,
 )

@@ -13,6 +13,7 @@ from core.drawing.figures import FLOOR_COLOUR, TARGET_COLOUR
 from kinds.bits.pictured import BitsPicture
 
 _MOST_LABELLED = 16
+_STEEP = 15  # times the median of the strings: a taller one would flatten them
 
 
 def label_strings(ax: Axes, scene: BitsPicture) -> None:
@@ -27,6 +28,14 @@ def label_strings(ax: Axes, scene: BitsPicture) -> None:
         scales.round_ticks(ax.xaxis)
     if scene.valid is not None and scene.valid.any() and not scene.valid.all():
         ax.axvline(scene.valid.sum() - 0.5, color=FLOOR_COLOUR, lw=1.2, ls=":", zorder=1.5)
+
+
+def brief(value: float) -> str:
+    """A probability in two digits: 0.24, 0.0067, 1.2e-5."""
+    if 0 < value < 1e-3:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    return f"{value:#.2g}" if 0 < value < 1 else f"{value:.0f}"
 
 
 class BitPanels:
@@ -46,17 +55,23 @@ class BitPanels:
         peak = max((q[:-1].max() for frame in self.shares for q in frame.values()), default=0.0)
         # A collapsed model's spike must not flatten everyone else: it is cut, and the panel says so.
         self.top = max(tallest, min(peak, 1.6 * tallest)) * 1.06
+        shown = scene.masses[:-1][scene.masses[:-1] > 0]
+        # As in the plane, where colours follow the square root of the density.
+        self.root = tallest > _STEEP * np.median(shown)
+        self.partial = len(scene.strings) < scene.n_states
+        if self.partial:
+            # Room for what the others have.
+            self.top *= 1.5 if self.root else 1.25
         self.movers, self.rest = {}, {}
 
     def note(self, frame: int, entry: str) -> str:
-        """What a panel cannot show of an entry: the probability of the other strings, and what is cut."""
-        q = self.shares[frame][entry]
-        parts = []
-        if len(self.scene.strings) < self.scene.n_states:
-            parts.append(f"other strings {q[-1]:.2g} (target {self.scene.masses[-1]:.2g})")
-        if q[:-1].max() > self.top:
-            parts.append(f"peak {q[:-1].max():.2g} cut")
-        return " · ".join(parts)
+        """What a panel cannot show of an entry."""
+        peak = self.shares[frame][entry][:-1].max()
+        return f"peak {peak:.2g} cut" if peak > self.top else ""
+
+    def _others(self, q: np.ndarray) -> str:
+        """What the strings have together that are not shown."""
+        return f"all other strings: {brief(q[-1])}" if self.partial else ""
 
     def spare(self, second_line: bool) -> float:
         """By how many inches a row of panels may be lower."""
@@ -72,15 +87,22 @@ class BitPanels:
         self.movers[entry] = ax.stairs(q[:-1], edges, fill=True, color=shade, alpha=0.6, lw=0, zorder=2)
         ax.stairs(self.scene.masses[:-1], edges, color=TARGET_COLOUR, lw=1.5, zorder=3)
         label_strings(ax, self.scene)
+        box = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}
+        self.rest[entry] = ax.text(0.985, 0.985, self._others(q), transform=ax.transAxes, ha="right", va="top",
+                                   fontsize=10.5, color="#404040", bbox=box, zorder=5)  # fmt: skip
+        if self.root:
+            scales.root_axis(ax.yaxis, self.top)
         ax.set_ylim(0, self.top)
 
     def axis_words(self) -> tuple[str, str]:
         """What the axes are."""
-        return self.scene.words, "probability"
+        return self.scene.words, f"probability{' (square-root axis)' if self.root else ''}"
 
     def move(self, frame: int, entry: str) -> None:
         """Shows an entry of another frame in its panel."""
-        self.movers[entry].set_data(self.shares[frame][entry][:-1])
+        q = self.shares[frame][entry]
+        self.movers[entry].set_data(q[:-1])
+        self.rest[entry].set_text(self._others(q))
 
     def legend(self, fig: Figure, last: Axes) -> None:
         """Says what is drawn."""

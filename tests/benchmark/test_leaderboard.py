@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.colors import to_hex
 from test_plotting import BOMB, collisions, level_lines, opened, texts
 
-from benchmark.pictures.views import leaderboard
+from benchmark.pictures.views import leaderboard, scaling
 from benchmark.pictures.views.boards import Board, Course, Level, Panel
 from benchmark.pictures.views.leaderboard import number
 from core import power_law, wording
@@ -138,7 +138,7 @@ def test_what_has_diverged_is_said_beside_the_number(tmp_path, shown):
 def test_the_range_of_a_budget_with_a_lost_seed_reaches_the_top(tmp_path, shown):
     klds = [np.array([0.1, 0.2, 0.3]), np.array([0.05, 0.06, np.inf])]
     panel = Panel("T", {"FAMILY0": Course(BUDGETS[:2], klds)}, {}, FLOOR)
-    leaderboard.budget_scaling(tmp_path / "b.png", [panel], COLOURS, "title")
+    scaling.budget_scaling(tmp_path / "b.png", [panel], COLOURS, "title")
     ax = shown[0].axes[0]
     bars = next(each for each in ax.collections if isinstance(each, LineCollection)).get_segments()
     assert [bar[:, 1].tolist() for bar in bars[:1]] == [[0.1, 0.3]]
@@ -175,7 +175,7 @@ def test_numbers_are_short():
 )
 def test_budget_scaling(tmp_path, n_panels, n_names, external, shown):
     panels = [panel_of(row, NAMES[:n_names], external) for row in ROWS[-n_panels:]]
-    leaderboard.budget_scaling(
+    scaling.budget_scaling(
         tmp_path / "b.png", panels, COLOURS, "KLD against parameters · 20000 steps", notes=["medians also over 2 SEED"]
     )
     opened(tmp_path / "b.png")
@@ -205,7 +205,7 @@ def colour_of(line):
 @pytest.mark.parametrize("n_budgets", [1, 3])
 def test_budget_scaling_of_odd_scores(tmp_path, values, n_budgets, shown):
     course = Course(BUDGETS[:n_budgets], [np.array([value, value]) for value in values[:n_budgets]])
-    leaderboard.budget_scaling(tmp_path / "b.png", [Panel("T", {"FAMILY0": course}, {}, FLOOR)], COLOURS, BOMB)
+    scaling.budget_scaling(tmp_path / "b.png", [Panel("T", {"FAMILY0": course}, {}, FLOOR)], COLOURS, BOMB)
     lost = 2 * sum(np.isinf(values[:n_budgets]))
     assert (f"FAMILY0 ({lost} seeds diverged)" if lost else "FAMILY0") in texts(shown[0])
 
@@ -213,12 +213,12 @@ def test_budget_scaling_of_odd_scores(tmp_path, values, n_budgets, shown):
 def test_no_exponent_where_none_fits(tmp_path, shown):
     rng = np.random.default_rng(1)
     flat = Panel("T", {"FAMILY0": Course(BUDGETS, [rng.uniform(0.1, 0.2, 3) for _ in BUDGETS])}, {}, FLOOR)
-    leaderboard.budget_scaling(tmp_path / "b.png", [flat], COLOURS, "title")
+    scaling.budget_scaling(tmp_path / "b.png", [flat], COLOURS, "title")
     (reason,) = shown[0].axes[0].get_legend().get_texts()
     assert reason.get_text() == "FAMILY0: no exponent, flat"
     assert not any("dashed" in text for text in texts(shown[0]))
     few = flat._replace(courses={"FAMILY0": Course(BUDGETS[:3], flat.courses["FAMILY0"].scores[:3])})
-    leaderboard.budget_scaling(tmp_path / "b.png", [few, few], COLOURS, "title")
+    scaling.budget_scaling(tmp_path / "b.png", [few, few], COLOURS, "title")
     assert shown[1].axes[0].get_legend() is None
     assert "an exponent needs four budgets" in " ".join(texts(shown[1]))
 
@@ -226,7 +226,7 @@ def test_no_exponent_where_none_fits(tmp_path, shown):
 def test_what_is_fitted_is_drawn(tmp_path, shown):
     exact = 8.0 / BUDGETS
     course = Course(BUDGETS, [np.full(3, FLOOR[0] + value) for value in exact], [np.full(3, value) for value in exact])
-    leaderboard.budget_scaling(tmp_path / "b.png", [Panel("T", {"FAMILY0": course}, {}, FLOOR)], COLOURS, "title")
+    scaling.budget_scaling(tmp_path / "b.png", [Panel("T", {"FAMILY0": course}, {}, FLOOR)], COLOURS, "title")
     ax = shown[0].axes[0]
     (hollow,) = [line for line in ax.lines if line.get_marker() == "D"]
     np.testing.assert_allclose(hollow.get_xydata(), np.column_stack([BUDGETS, exact]))
@@ -237,15 +237,66 @@ def test_what_is_fitted_is_drawn(tmp_path, shown):
     assert ax.get_ylim()[0] < exact.min()
     # Without it the curve ends in the floor's line.
     course = Course(1.0 * BUDGETS, [np.full(3, FLOOR[0] + value) for value in exact])
-    leaderboard.budget_scaling(tmp_path / "b.png", [Panel("T", {"FAMILY0": course}, {}, FLOOR)], COLOURS, "title")
+    scaling.budget_scaling(tmp_path / "b.png", [Panel("T", {"FAMILY0": course}, {}, FLOOR)], COLOURS, "title")
     law = max((line for line in shown[1].axes[0].lines if line.is_dashed()), key=lambda line: len(line.get_xdata()))
     np.testing.assert_allclose(law.get_ydata(), FLOOR[0] + 8.0 / law.get_xdata(), rtol=1e-5)
+
+
+EXACT = (0.0, 0.0, 0.0)
+
+
+def rival_panel(names, rivals, slope=-0.7):
+    return panel_of("T", names, slope=slope)._replace(floor=EXACT, rivals=rivals, label="exact KL (nats)")
+
+
+@pytest.mark.parametrize("setting", ["", "GAN.learning_rate"])
+@pytest.mark.parametrize("n_panels", [1, 4])
+def test_without_a_floor_there_is_no_band_and_rivals_are_lines_with_names(tmp_path, setting, n_panels, shown):
+    rivals = {"FAMILY7": 0.66, "FAMILY8": 0.66, "FAMILY9": 0.02}
+    panels = [rival_panel(NAMES[:3], rivals)] * n_panels
+    scaling.budget_scaling(tmp_path / "b.png", panels, COLOURS, "exact KL", setting=setting)
+    fig = shown[0]
+    for ax in fig.axes:
+        assert {colour: y for colour, y in level_lines(ax).items() if colour in map(COLOURS.get, rivals)} == {
+            COLOURS[name]: value for name, value in rivals.items()
+        }
+        assert not any(line.get_color() == figures.FLOOR_COLOUR for line in ax.lines)
+        # Lines of the same height share their words.
+        assert {text.get_text() for text in ax.texts} == {"FAMILY9", "FAMILY7, FAMILY8"}
+    said = " ".join(texts(fig))
+    assert "floor" not in said
+    assert "dotted: the smallest that a trivial model can have" in said
+    assert ("the fit of exact KL = c × parametersᵃ" in said) == (not setting)
+    assert collisions(fig) == clashes(fig) == []
+
+
+def test_a_rival_that_is_perfect_is_no_line_of_a_log_axis(tmp_path, shown):
+    panel = rival_panel(NAMES[:1], {"FAMILY8": 0.0, "FAMILY9": 0.02})
+    scaling.budget_scaling(tmp_path / "b.png", [panel], COLOURS, "exact KL")
+    assert [text.get_text() for text in shown[0].axes[0].texts] == ["FAMILY9"]
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_family_without_parameters_is_a_line_and_one_of_one_size_a_point(tmp_path, others, shown):
+    panel = rival_panel(NAMES[:others], {})
+    courses = {"FAMILY8": Course(np.array([0.0]), [np.array([0.7, 0.7])]),
+               "FAMILY9": Course(np.array([15.0]), [np.array([0.02, 0.021])])}  # fmt: skip
+    scaling.budget_scaling(tmp_path / "b.png", [panel._replace(courses=panel.courses | courses)], COLOURS, "exact KL")
+    ax = shown[0].axes[0]
+    assert level_lines(ax)[COLOURS["FAMILY8"]] == 0.7
+    (dot,) = [line.get_xydata() for line in ax.lines if line.get_marker() == "o" and colour_of(line) == "FAMILY9"]
+    assert dot.tolist() == [[15.0, pytest.approx(0.0205)]]
+    assert 0 < ax.get_xlim()[0] < 15
+    assert "FAMILY8 (no parameters)" in texts(shown[0])
+    # Neither has an exponent, nor a reason why there is none.
+    assert not any(text.startswith(("FAMILY8:", "FAMILY9:")) for text in texts(shown[0]))
+    assert collisions(shown[0]) == []
 
 
 @pytest.mark.parametrize("setting", ["", "GAN.learning_rate"])
 def test_what_comes_from_elsewhere_stands_at_its_declared_size(tmp_path, setting, shown):
     panel = panel_of("T", NAMES[:1])._replace(levels={"QCBM": Level(0.05, 20_000), EXTERNAL[1]: Level(0.2)})
-    leaderboard.budget_scaling(tmp_path / "b.png", [panel], COLOURS, "title", setting=setting)
+    scaling.budget_scaling(tmp_path / "b.png", [panel], COLOURS, "title", setting=setting)
     ax = shown[0].axes[0]
     points = [line.get_xydata().tolist() for line in ax.lines if colour_of(line) == "QCBM"]
     assert level_lines(ax)[COLOURS[EXTERNAL[1]]] == 0.2
@@ -265,7 +316,7 @@ def test_another_setting_has_the_axis_that_it_needs(tmp_path, values, scale, sho
     x = np.array(values)
     courses = {name: Course(x, [np.array([0.1, 0.2])] * len(x)) for name in NAMES[:2]}
     panel = Panel("T", courses, {}, FLOOR)
-    leaderboard.budget_scaling(tmp_path / "b.png", [panel], COLOURS, "title", setting="GAN.r1_penalty")
+    scaling.budget_scaling(tmp_path / "b.png", [panel], COLOURS, "title", setting="GAN.r1_penalty")
     ax = shown[0].axes[0]
     assert (ax.get_xscale(), ax.get_xlabel(), ax.get_legend()) == (scale, "GAN.r1_penalty", None)
     assert ax.get_xlim()[0] < x.min()
@@ -344,7 +395,7 @@ def test_an_interval_is_not_wider_than_it_need_be():
 
 def test_an_interval_is_not_rounded_over_zero():
     pairs = [(-0.58, 0.02), (-0.1512, 0.1488), (-0.7, 0.004), (-1.0, 0.0)]
-    assert [leaderboard._with_error(*pair) for pair in pairs] == [
+    assert [scaling._with_error(*pair) for pair in pairs] == [
         "−0.58 ± 0.02", "−0.151 ± 0.149", "−0.700 ± 0.004", "−1.000 ± < 0.001",
     ]  # fmt: skip
 

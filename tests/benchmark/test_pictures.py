@@ -11,11 +11,12 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked.config import from_constants
 from benchmark.engine.records import Cost, Evaluation, Run
 from benchmark.files import results
-from benchmark.pictures import context, own_views, pictures
+from benchmark.pictures import context, own_views, pictures, reading
 from benchmark.scoring import assessment
 from benchmark.scoring.outcome import Outcome
+from core.captions import Caption
 from core.drawing import scenes
-from kinds.contract import Showing
+from kinds.contract import Picture, Showing
 from kinds.real.cells import score_cells
 from kinds.real.judging import make_judge
 from kinds.real.scene import scene_of
@@ -150,6 +151,33 @@ def test_only_the_same_shared_kind_can_be_shared(calls_of, kinds):
     first, second = ({"both": View(kind, lambda state: {"energy": state})} for kind in kinds)
     with pytest.raises(ValueError, match="ONE and OTHER cannot share the picture 'both'"):
         calls_of(ONE=first, OTHER=second)
+
+
+def test_a_kinds_own_pictures_show_the_middle_seed_of_every_entry(calls_of, judge, monkeypatch):
+    asked = []
+
+    def arguments(ending):
+        asked.append(ending)
+        return (len(ending.entries),)
+
+    own = {"own.png": Picture("test_pictures.draw_together", arguments, Caption("Own", "A sentence."))}
+    monkeypatch.setitem(KINDS, "bins", KINDS["bins"]._replace(pictures=own))
+    runs, calls = calls_of(ONE={}, OTHER=({}, (2, None, 2)))
+    assert pictures.names(CONFIG, runs, KINDS["bins"]).count("own.png") == 1
+    # What comes from elsewhere alone has them as well.
+    assert pictures.names(CONFIG, [], KINDS["bins"]) == [pictures.HISTOGRAM, "own.png", pictures.SENSITIVITY]
+    path, n_entries, title = calls["own.png"].args
+    assert (path.name, n_entries) == ("own.png", 2)
+    assert title == calls[pictures.DASHBOARD].args[-1] + " · the middle seed"
+    (ending,) = asked
+    one, other = ending.entries
+    # Seed 0 is the middle one; the other family's has diverged.
+    np.testing.assert_array_equal(one.x, runs[0].evaluations[-1].samples[0])
+    assert (one.name, one.diverged, one.log_q, one.masses) == ("ONE", False, None, None)
+    assert (other.x, other.log_q, other.diverged) == (None, None, True)
+    assert ending.floors["kld"] == judge.floors["kld"]
+    assert ending.target.name == "1D_BIMODAL"
+    assert not reading.is_own_view("own.png")
 
 
 @pytest.mark.parametrize(("name", "n"), [("2D_GMM", 100), ("2D_GRID", 400), ("2D_CHECKERBOARD", 400)])

@@ -28,7 +28,7 @@ from benchmark.asked import command_line
 from benchmark.asked import config as configuration
 from benchmark.engine import devices
 from benchmark.files import archive, locks, results
-from benchmark.pictures.views import leaderboard
+from benchmark.pictures.views import leaderboard, scaling
 from benchmark.run import checks, one_run, parts
 from benchmark.sweeps import cell_runs, sweep_boards, sweep_merge, sweep_pictures, sweep_scores
 from benchmark.sweeps.sweep_plan import cell_name, make_plan
@@ -76,7 +76,7 @@ def png():
 
 
 A_PICTURE = png()
-DRAWN = {name: getattr(leaderboard, name) for name in ("leaderboard", "budget_scaling")}
+DRAWN = {(leaderboard, "leaderboard"): leaderboard.leaderboard, (scaling, "budget_scaling"): scaling.budget_scaling}
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def executed(here, monkeypatch, begun):
 
     monkeypatch.setattr(script, "NUM_SEEDS", 3)
     monkeypatch.setattr(one_run, "execute", execute)
-    for name in DRAWN:
-        monkeypatch.setattr(leaderboard, name, draw)
+    for module, name in DRAWN:
+        monkeypatch.setattr(module, name, draw)
     return folders
 
 
@@ -333,7 +333,7 @@ def test_a_cell_records_its_command_and_a_picture_what_its_medians_are_over(exec
         path.write_bytes(A_PICTURE)
         drawn.append((path.name, more))
 
-    monkeypatch.setattr(leaderboard, "budget_scaling", draw)
+    monkeypatch.setattr(scaling, "budget_scaling", draw)
     args = ["--out-dir", "out", "--sweep", "PARAMETER_BUDGET=60,310", "SEED=1,2"]
     assert script.main(args) == 0
     assert [started.args for started in begun] == [args] * 4
@@ -720,8 +720,8 @@ def test_cells_draw_their_pictures_unless_told_not_to(executed, here):
 
 
 def test_merging_tolerates_missing_cells_and_says_how_many(executed, here, monkeypatch):
-    for name, draw in DRAWN.items():
-        monkeypatch.setattr(leaderboard, name, draw)
+    for (module, name), draw in DRAWN.items():
+        monkeypatch.setattr(module, name, draw)
     words = "--sweep", "PARAMETER_BUDGET=60,70,80", "SEED=1,2"
     assert run(*words) == 0
     plan = plan_of(*words)
@@ -856,6 +856,45 @@ def test_panels_stand_at_the_parameters_that_were_used():
     # Where one cell has no exact divergence there is no course of it.
     scores[0] = scores[0]._replace(final=scores[0].final | {"kl_exact": None})
     assert sweep_boards.panels_of(scores)[0].courses["RBM"].exact is None
+
+
+BITS = ("--target-type", "BITS_GAUSSIAN", "--num-bins", "0")
+
+
+def bits_scores(plan, values, sizes):
+    """Scores of families on strings of bits, name -> [cells][seeds] exact KL and -> [cells] parameters."""
+    rivals = {"UNIFORM": 0.7, "PRODUCT": 0.6, "CHOW_LIU": 0.02}
+    zero = dict.fromkeys(("mean", "low", "high", "median"), 0.0)
+    scores = []
+    for i, cell in enumerate(plan.cells):
+        models = {
+            name: {
+                "n_params": sizes[name][i],
+                "width": 1,
+                "train_seconds": 1.0,
+                "diverged_at_step": [None] * len(own[i]),
+                "final": {"kl_exact": metrics.summarise(own[i])},
+            }
+            for name, own in values.items()
+        }
+        report = {"models": models, "external": {}, "floor": {"kl_exact": zero}, "target": {"rivals": rivals}}
+        scores += sweep_scores.scores_of(plan, cell, report)
+    return scores
+
+
+def test_a_metric_without_a_floor_has_the_targets_rivals_beside_it():
+    plan = plan_of("--sweep", "PARAMETER_BUDGET=60,70,80", "--models", "RBM", "CHOW_LIU", *BITS)
+    values = {"RBM": [[0.3, 0.2], [0.1, 0.2], [0.05, 0.1]], "CHOW_LIU": [[0.021, 0.022]] * 3}
+    scores = bits_scores(plan, values, {"RBM": [58, 69, 80], "CHOW_LIU": [15] * 3})
+    (panel,) = sweep_boards.panels_of(scores)
+    assert (panel.floor, panel.has_floor, panel.label) == ((0.0, 0.0, 0.0), False, "exact KL (nats)")
+    # The metric is the exact divergence itself, which is not drawn twice; nor is a rival that was trained.
+    assert panel.courses["RBM"].exact is None
+    assert panel.rivals == {"UNIFORM": 0.7, "PRODUCT": 0.6}
+    assert panel.courses["RBM"].x.tolist() == [58, 69, 80]
+    # A family of one size has one place, with the seeds of all budgets.
+    assert panel.courses["CHOW_LIU"].x.tolist() == [15]
+    assert panel.courses["CHOW_LIU"].scores[0].tolist() == [0.021, 0.022] * 3
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import scipy.stats
 from conftest import NUMBERS, quick_if
 from divergences import kl_exact
 
+from kinds.exact import sound_log_q
 from kinds.real.cells import score_cells
 from models import MODELS
 from models.base import Model, packing
@@ -110,3 +111,16 @@ def test_a_model_whose_weights_are_not_finite_has_no_log_partition(make_config):
         average = jax.tree.map(lambda leaf, value=value: jnp.full_like(leaf, value), state.average)
         broken = state._replace(packed_average=packing(state.inner.params)[0](average))
         assert np.isnan(kl_exact(model, broken, target))
+
+
+@pytest.mark.parametrize(("off", "expected"), [(0.001, -1.0), (0.1, -1.01), (np.nan, -1.01)])
+def test_a_picture_asks_the_finer_rule_where_the_own_one_is_visibly_off(off, expected):
+    finer = model_with(lambda state, x: -1.01 * x[:, 0])
+    # The likeliest events decide, and not those in the tail.
+    model = model_with(lambda state, x: -1.0 * x[:, 0])._replace(
+        finer=lambda: finer, log_prob_error=lambda state, x: jnp.where(x[:, 0] < 5, off, 3.0)
+    )
+    x = np.concatenate([np.ones((20, 1)), np.full((30, 1), 50.0)])
+    np.testing.assert_allclose(sound_log_q(model, (), x), expected * x[:, 0])
+    # Of a model with no finer one its own is the best there is.
+    np.testing.assert_allclose(sound_log_q(model._replace(finer=None), (), x), -x[:, 0])

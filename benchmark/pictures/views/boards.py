@@ -94,3 +94,9 @@ class Panel(NamedTuple):
     levels: Mapping[str, Level]
     floor: tuple[float, float, float]  # median, low and high that samples of the target itself score
     label: str = "KLD (nats)"  # what the axis says
+    rivals: Mapping[str, float] = {}  # trivial models that were not trained -> the smallest score that each can have
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether samples of the target score above 0, as they do unless the metric needs no sample."""
+        return max(self.floor) > 0
