@@ -186,7 +186,7 @@ def _metric(shown: Shown, name: str) -> scenes.MetricPicture:
     rivals = {}
     if name == shown.kind.exact:
         known = shown.kind.describe(outcome.target).get("rivals", {})
-        rivals = {rival: value for rival, value in known.items() if rival not in outcome.config.models}
+        rivals = {rival: best[name] for rival, best in known.items() if rival not in outcome.config.models}
     return scenes.MetricPicture(outcome.judge.labels[name], shown.floors.get(name), externals, exact, estimates, rivals)
 
 

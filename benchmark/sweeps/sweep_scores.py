@@ -89,7 +89,8 @@ def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
         if len(plan.swept.get(name, ())) > 1
     ]
     place = (cell, config.target_type, config.num_bins, kind, ", ".join([row, *own]))
-    rivals = report.get("target", {}).get("rivals", {})
+    known = report.get("target", {}).get("rivals", {})
+    rivals = {name: best[kind.exact] for name, best in known.items()}
     return [Score(*place, *entry)._replace(rivals=rivals) for entry in entries_of(report, kind)]
 
 

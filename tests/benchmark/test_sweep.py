@@ -864,6 +864,7 @@ BITS = ("--target-type", "BITS_GAUSSIAN", "--num-bins", "0")
 def bits_scores(plan, values, sizes):
     """Scores of families on strings of bits, name -> [cells][seeds] exact KL and -> [cells] parameters."""
     rivals = {"UNIFORM": 0.7, "PRODUCT": 0.6, "CHOW_LIU": 0.02}
+    rivals = {name: {"kl_exact": value, "n_params": 1} for name, value in rivals.items()}
     zero = dict.fromkeys(("mean", "low", "high", "median"), 0.0)
     scores = []
     for i, cell in enumerate(plan.cells):
