@@ -5,8 +5,6 @@ With V binary visible units and H hidden ones Z is a sum over the states of the 
     Z = Σᵥ exp(−F(v)) = Σₕ exp(b_hᵀh) Πᵢ (1 + exp((b_v + W h)ᵢ)).
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -37,9 +35,10 @@ def _log_probs_softmax(params: Params) -> jax.Array:
 
 def log_prob_binary(params: Params, x: jax.Array) -> jax.Array:
     """ln q [n] of bits [n, V] under V binary units."""
-    size = math.gcd(len(x), _at_once(len(params.hidden_bias)))
-    parts = jax.lax.map(lambda rows: free_energy(BINARY, params, rows.T), x.reshape(-1, size, x.shape[1]))
-    return -parts.reshape(-1) - log_partition_binary(params)
+    size = min(len(x), _at_once(len(params.hidden_bias)))
+    padded = jnp.pad(x, ((0, -len(x) % size), (0, 0)))
+    parts = jax.lax.map(lambda rows: free_energy(BINARY, params, rows.T), padded.reshape(-1, size, x.shape[1]))
+    return -parts.reshape(-1)[: len(x)] - log_partition_binary(params)
 
 
 def log_partition_binary(params: Params) -> jax.Array:

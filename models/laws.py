@@ -171,7 +171,8 @@ def log_mixture_of_bits(outputs: jax.Array, log_weights: jax.Array) -> jax.Array
         return rows @ logits - jnp.sum(nn.softplus(logits), axis=0)[None]
 
     first, second = of_half(outputs[:n_first]), of_half(outputs[n_first:]) + log_weights[None]
-    # Without the largest of each nothing underflows that has a part in the sum.
+    # Without the largest of each only what lies e⁷⁰⁰ below underflows (in float32 e⁸⁷): a string that every z makes so
+    # rare by one of its halves is −∞.
     tops = [jnp.max(half, axis=1, keepdims=True) for half in (first, second)]
     total = jnp.exp(first - tops[0]) @ jnp.exp(second - tops[1]).T
     return (jnp.log(total) + tops[0] + tops[1].T).reshape(-1)

@@ -249,7 +249,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         start = jnp.full(decoded.states.n, -jnp.inf, log_weights.dtype)
         return jax.lax.scan(add, start, (nodes, log_weights))[0]
 
-    def log_prob_by(state, x, shift=0.0, *, fineness):
+    def log_prob_by(state, x, shift, fineness):
         """By the rule whose nodes are moved by that share of their distance along every axis."""
         spacing = _Z_SPACING_OF_BITS if decoded.log_mixture else _Z_SPACING[decoded.has_scale and event_dim > 1]
         spacing /= fineness
@@ -270,13 +270,16 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 
         return jax.lax.map(of_row, x, batch_size=64)
 
-    def log_prob_error(state, x, *, fineness):
-        return log_prob_by(state, x, 0.5, fineness=fineness) - log_prob_by(state, x, fineness=fineness)
-
     def rule(fineness):
         """The fields of a model that integrates over z on such a grid."""
-        functions = {"log_prob": log_prob_by, "log_prob_error": log_prob_error}
-        return {name: jax.jit(functools.partial(function, fineness=fineness)) for name, function in functions.items()}
+
+        def log_prob(state, x):
+            return log_prob_by(state, x, 0.0, fineness)
+
+        def log_prob_error(state, x):
+            return log_prob_by(state, x, 0.5, fineness) - log_prob(state, x)
+
+        return {"log_prob": jax.jit(log_prob), "log_prob_error": jax.jit(log_prob_error)}
 
     def features(state):
         # Everywhere the density is one of kernels of the decoder's width.

@@ -14,8 +14,8 @@ from models import MODELS
 
 _ENTRIES = {name.upper() for name, kind in get_type_hints(Constants).items() if kind == Entries}
 
-# Whatever has settings of its own, a line of the config block, by its name there: kinds of events, and families.
-OWN = SETTINGS | {name: family.Config for name, family in MODELS.items()}
+# Whatever has settings of its own, a line of the config block, by its name there: families, and kinds of events.
+OWN = {name: family.Config for name, family in MODELS.items()} | SETTINGS
 
 # The constants and, for whatever has settings of its own, these under its lower-case name.
 BenchmarkConfig = dataclasses.make_dataclass(

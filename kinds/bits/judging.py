@@ -4,7 +4,7 @@ A sample of m strings leaves most of 2ⁿ states empty, and its histogram's KLD 
 stands beside the exact divergence, and its floor says how much is the sample's own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -118,19 +118,16 @@ def exact_scores(model: Any, state: Any, target: Target) -> Mapping[str, float]:
     if not has_divergence(model, target):
         return {}
     truth: Bits = target.truth
-    log_masses = _log_masses(model, state, truth)
-    return {
-        "kl_exact": _divergence(model, state, truth, log_masses).value,
-        "tv_exact": total_variation(truth, np.exp(log_masses)),
-    }
+    found, log_masses = _divergence(model, state, truth)
+    known = not np.isnan(found.value)
+    return {"kl_exact": found.value, "tv_exact": total_variation(truth, np.exp(log_masses)) if known else np.nan}
 
 
 def divergence(model: Any, state: Any, target: Target) -> Divergence | None:
     """KL(p ‖ q) in nats by enumeration of the strings that p has; None where it is not defined."""
     if not has_divergence(model, target):
         return None
-    truth: Bits = target.truth
-    return _divergence(model, state, truth, _log_masses(model, state, truth))
+    return _divergence(model, state, target.truth)[0]
 
 
 def total_variation(truth: Bits, q: np.ndarray) -> float:
@@ -150,44 +147,57 @@ def _support_rows(truth: Bits) -> np.ndarray:
     return (support[:, None] >> np.arange(truth.n - 1, -1, -1) & 1).astype(np.float64)
 
 
-def _divergence(model: Any, state: Any, truth: Bits, log_masses: np.ndarray) -> Divergence:
-    p = truth.p[truth.support]
+def _divergence(model: Any, state: Any, truth: Bits) -> tuple[Divergence, np.ndarray]:
+    """The divergence, and ln q [S] by the rule that was fine enough for it."""
+    p, log_masses = truth.p[truth.support], None
 
     def of(other):
-        return masses_divergence(p, log_masses if other is model else _log_masses(other, state, truth))
+        nonlocal log_masses
+        log_masses = _log_masses(other, state, truth)
+        return masses_divergence(p, log_masses)
 
     # Where a rule may be too coarse it is looked at where most of the probability is.
     most = np.argsort(-p, kind="stable")[:4096]
-    return checked(model, state, of, _support_rows(truth)[most], p[most] / p[most].sum())
+    return checked(model, state, of, _support_rows(truth)[most], p[most] / p[most].sum()), log_masses
 
 
 def make_closing(target: Target, config: Any, judge: Judge) -> Closing:
     """MMD² by the Hamming distance, errors of moments, and on a target with a valid set what is made of it."""
     truth: Bits = target.truth
-    mmd2 = mmd2_to(truth.p, truth.n)
-    error = moment_errors(truth)
     generalise = generalisation.scorer(target)
     seconds: dict[str, float] = {}
 
-    def score(x):
-        shares = metrics.cell_counts(numbers_of(x), 2**truth.n) / len(x)
-        return {"mmd2": mmd2(shares, len(x)), **error(shares), **generalise(x)}
+    def shares_of(x):
+        return metrics.cell_counts(numbers_of(x), 2**truth.n) / len(x)
 
-    draws = [score(judge.perfect(N_FLOOR_DRAWS + i)[0]) for i in range(N_CLOSING_DRAWS)]
-    floors = {
-        name: floor_of([draw[name] for draw in draws])
-        for name in metrics.METRICS
-        if name in draws[0] and not any(np.isnan(draw[name]) for draw in draws)
-    }
+    def against(p):
+        mmd2, error = mmd2_to(p, truth.n), moment_errors(p, truth.n)
+
+        def score(x):
+            shares = shares_of(x)
+            return {"mmd2": mmd2(shares, len(x)), **error(shares), **generalise(x)}
+
+        return score
+
+    score = against(truth.p)
+
+    def score_perfect(i):
+        x, held_out = judge.perfect(N_FLOOR_DRAWS + i)
+        return score(x) if held_out is None else against(shares_of(held_out))(x)
+
+    draws = [score_perfect(i) for i in range(N_CLOSING_DRAWS)]
+    # A ratio is not defined in a draw that has nothing new.
+    known = {name: [draw[name] for draw in draws if not np.isnan(draw[name])] for name in draws[0]}
+    floors = {name: floor_of(known[name]) for name in metrics.METRICS if known.get(name)}
     return Closing(lambda x: {name: value for name, value in score(x).items() if name in floors}, floors, seconds)
 
 
-def moment_errors(truth: Bits):
-    """(shares [2ⁿ]) -> the largest error of a spin's mean, and of a pair's covariance."""
-    means, covariances = spin_moments(*moments(truth.p, truth.n))
+def moment_errors(p: np.ndarray, n: int) -> Callable[[np.ndarray], dict[str, float]]:
+    """(shares [2ⁿ]) -> the largest error of a spin's mean, and of a pair's covariance, of masses p [2ⁿ]."""
+    means, covariances = spin_moments(*moments(p, n))
 
     def errors(shares):
-        own_means, own_covariances = spin_moments(*moments(shares, truth.n))
+        own_means, own_covariances = spin_moments(*moments(shares, n))
         return {
             "mean_error": float(np.abs(own_means - means).max()),
             "pair_error": float(np.abs(own_covariances - covariances).max()),
@@ -206,5 +216,5 @@ def of_masses(q: np.ndarray, target: Target, judge: Judge) -> dict[str, float | 
         "kl_exact": exact,
         "tv_exact": total_variation(truth, on_support),
         "mmd2": mmd2_to(truth.p, truth.n)(q, None),
-        **moment_errors(truth)(q),
+        **moment_errors(truth.p, truth.n)(q),
     }

@@ -36,11 +36,13 @@ class Config(Settings, of="BITS"):
     )
     ones: int = setting(0, "ones of a string; 0: half of n", low=0, high=MOST_BITS, needs=_with("BITS_CARDINALITY"))
     centres: tuple[float, ...] = setting((0.5,), "μ, one or two", unit="2ⁿ", needs=_with("BITS_GAUSSIAN"))
-    sigma: float = setting(0.125, "σ", above=0, unit="2ⁿ", needs=_with("BITS_GAUSSIAN"))
+    sigma: float = setting(0.125, "σ", low=1e-6, high=1e6, unit="2ⁿ", needs=_with("BITS_GAUSSIAN"))
     encoding: Literal["binary", "gray"] = setting(
         "binary", "bits of a whole number", needs=_with("BITS_GAUSSIAN", "BITS_LOGNORMAL")
     )
-    coupling: float = setting(0.4406868, "K = βJ; K_c of the square lattice is 0.4406868", needs=_ISING)
+    coupling: float = setting(
+        0.4406868, "K = βJ; K_c of the square lattice is 0.4406868", low=-20, high=20, needs=_ISING
+    )
     coupling_seed: int = setting(0, "signs of J drawn at random from this seed; 0: all alike", low=0, needs=_ISING)
     boundary: Literal["torus", "free"] = setting("torus", "of the lattice", needs=_ISING)
     flip: float = setting(0.05, "probability that a bit of a peak is flipped", above=0, below=0.5, needs=_BLOBS)

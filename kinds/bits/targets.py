@@ -177,8 +177,11 @@ def check(config: Any) -> None:
     if name == "BITS_CARDINALITY" and settings.ones > settings.n:
         raise UserError(f"BITS.ones = {settings.ones} are more than the BITS.n = {settings.n} bits; set at most "
                         f"{settings.n}")  # fmt: skip
-    if name == "BITS_GAUSSIAN" and not 1 <= len(settings.centres) <= 2:
-        raise UserError(f"BITS.centres = {settings.centres} must be one or two numbers, such as (0.25, 0.75)")
+    centres = settings.centres
+    if name == "BITS_GAUSSIAN" and not (1 <= len(centres) <= 2 and all(-1 <= centre <= 2 for centre in centres)):
+        raise UserError(
+            f"BITS.centres = {settings.centres} must be one or two numbers from -1 to 2, such as (0.25, 0.75)"
+        )
     if name == "BITS_BLOBS":
         peaks_of(config)
     if name == "BITS_CUSTOM" and not settings.file:

@@ -68,6 +68,8 @@ def bits_target(name: str, log_p: np.ndarray, **known: Any) -> Target:
       known: other fields of a `Bits`, and of a `Target` those named `train_rows`, `held_out_rows` and `empirical`.
     """
     log_p = log_p - scipy.special.logsumexp(log_p)
+    # What float64 cannot hold has no probability.
+    log_p = np.where(np.exp(log_p) > 0, log_p, -np.inf)
     n = int(np.log2(len(log_p)))
     of_target = {field: known.pop(field) for field in ("train_rows", "held_out_rows", "empirical") if field in known}
     truth = Bits(n, log_p, **known)

@@ -91,7 +91,7 @@ def test_a_replay_comes_to_the_same_and_leaves_the_original_alone(run, capsys, m
     # The quantiles of four floors alone are 164.
     assert found["numbers"] > 200
     with np.load(run / "out/samples.npz") as samples:
-        assert found["arrays"] == len(samples.files) == 3
+        assert found["arrays"] == len(samples.files) == 4
     n = f"{found['numbers']:,}".replace(",", " ")
     same = f"all {n} numbers and 3 arrays are the same, bit for bit"
     assert said.endswith(f"replayed: {same}\nopen out_replay/index.html in a browser\n")
@@ -119,9 +119,9 @@ def test_what_is_not_the_same_is_shown_with_what_may_explain_it(run, capsys):
     assert rows["models.RBM.width"][:3] == ["1", "of", "1"]
     assert rows["samples.npz: RBM"] == ["of", "128", "another", "form"]
     n = json.loads((run / "again" / replay.FILE).read_text())["numbers"]
-    assert f"replayed: 2 of {n} numbers and 1 of 3 arrays differ from out/metrics.json" in lines
+    assert f"replayed: 2 of {n} numbers and 1 of 4 arrays differ from out/metrics.json" in lines
     page = (run / "again/index.html").read_text()
-    assert f"A replay of out/metrics.json: 2 of {n} numbers and 1 of 3 arrays differ from out/metrics.json." in page
+    assert f"A replay of out/metrics.json: 2 of {n} numbers and 1 of 4 arrays differ from out/metrics.json." in page
     (jax,) = (line for line in lines if line.startswith("versions.jax "))
     assert jax.split()[1] == "0.0.1"
     (flags,) = (line for line in lines if "XLA_FLAGS" in line)

@@ -226,3 +226,30 @@ def test_the_tree_of_the_most_information_is_the_best_of_all(make_config):
 def test_settings_that_do_not_fit_are_refused_in_one_line(make_config, name, settings, said):
     with pytest.raises(UserError, match=said):
         make_config(target_type=name, num_bins=0, bits=Config(**settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("BITS_GAUSSIAN", dict(n=12, sigma=0.01)), ("BITS_GAUSSIAN", dict(n=6, sigma=1e-6)),
+     ("BITS_ISING", dict(coupling=20.0)), ("BITS_ISING", dict(coupling=-20.0))],
+)  # fmt: skip
+def test_what_float64_cannot_hold_has_no_probability(make_config, name, settings):
+    truth = target_of(make_config, name, **settings).truth
+    assert np.all(truth.p[truth.support] > 0)
+    assert truth.p.sum() == pytest.approx(1)
+    x = np.asarray(jax.jit(target_of(make_config, name, **settings).sample, static_argnums=1)(jax.random.key(0), 500))
+    assert np.all(truth.p[numbers_of(x)] > 0)
+
+
+@pytest.mark.parametrize(
+    "settings", [dict(coupling=math.nan), dict(coupling=math.inf), dict(sigma=1e-200), dict(sigma=math.nan)]
+)
+def test_settings_beyond_all_sense_are_refused(settings):
+    with pytest.raises(UserError, match=r"^BITS\.\w+ = \S+ must be at least"):
+        Config(**settings)
+
+
+@pytest.mark.parametrize("centres", [(math.nan,), (0.5, math.inf), (5.0,)])
+def test_centres_far_away_are_refused(make_config, centres):
+    with pytest.raises(UserError, match="must be one or two numbers from -1 to 2"):
+        make_config(target_type="BITS_GAUSSIAN", num_bins=0, bits=Config(centres=centres))
