@@ -93,7 +93,7 @@ def test_a_replay_comes_to_the_same_and_leaves_the_original_alone(run, capsys, m
     with np.load(run / "out/samples.npz") as samples:
         assert found["arrays"] == len(samples.files) == 4
     n = f"{found['numbers']:,}".replace(",", " ")
-    same = f"all {n} numbers and 3 arrays are the same, bit for bit"
+    same = f"all {n} numbers and 4 arrays are the same, bit for bit"
     assert said.endswith(f"replayed: {same}\nopen out_replay/index.html in a browser\n")
     assert f"A replay of out/metrics.json: {same}." in (run / "out_replay/index.html").read_text()
 
