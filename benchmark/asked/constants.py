@@ -13,7 +13,7 @@ from benchmark.asked import moments
 from benchmark.asked.external import check_entries
 from benchmark.asked.many_runs import SAME_RESULTS
 from core.errors import UserError, check_path, unknown_choice
-from core.settings import CONTINUOUS, COUNTED, HIGHEST, WITH_BINS, Need, Settings, about, setting
+from core.settings import COUNTED, HIGHEST, WITH_BINS, Need, Settings, about, setting
 from kinds.real.targets import mixture_constants
 from kinds.registry import SETTINGS
 from models import MODELS, sweeps
@@ -85,7 +85,6 @@ class Constants(Settings, of=""):
         0,
         "histogram cells an axis; 0: 50 on a line, 30 in a plane",
         row="{} cells",
-        needs=CONTINUOUS,
         affects=("target", "score"),
         **_SIZE,
     )
