@@ -14,7 +14,6 @@ from conftest import NUMBERS, quick_first, quick_if
 from test_plotting import collisions, opened, texts
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
-import metrics
 from benchmark.asked.external import External
 from benchmark.engine.intervals import advance
 from benchmark.engine.records import Cost, Evaluation, Feed, Run, data_key, streams
@@ -214,8 +213,9 @@ def test_a_family_that_is_lost_leaves_whole_results_and_with_strict_an_error(sma
     assert n_later >= 4
     assert [[value is None for value in seed] for seed in model["history"]["kld"]] == [[False, *[True] * n_later]] * 2
     assert model["history"]["loss"] == [[None] * (n_later + 1)] * 2
-    for metric in metrics.METRICS:
-        assert model["final"][metric] in (None, {"median": None, "low": None, "high": None, "seeds": [None, None]})
+    assert model["final"]
+    for summary in model["final"].values():
+        assert summary in (None, {"median": None, "low": None, "high": None, "seeds": [None, None]})
     assert model["seed_steps_per_second"] == pytest.approx(4 / model["train_seconds"])
     assert model["samples_per_second"] is None
     with np.load(tmp_path / "out" / "samples.npz") as samples:
