@@ -185,7 +185,7 @@ def test_every_value_has_its_type_and_exactly_what_may_be_null_may_be_null(of_on
         ("target.discretisation_error", -0.1),
         ("floor.kld.mean", -1e-9),
         ("floor.kld.quantiles", [0.1] * 40),
-        ("models.RBM.n_params", 0),
+        ("models.RBM.n_params", -1),
         ("models.RBM.history.step", []),
         ("models.RBM.history.kld", [[-0.1]]),
         ("models.RBM.final.kld.seeds", []),

@@ -23,6 +23,7 @@ from benchmark.pictures import pictures
 from benchmark.run import one_run
 from kinds.real import closing, judging
 from kinds.real.cells import score_cells
+from kinds.registry import kind_of
 from models import MODELS, adversarial, vae
 from targets import TARGETS, make_target
 
@@ -112,7 +113,9 @@ def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number,
     assert script.main(args) == 0
 
     out = tmp_path / "out"
-    expected = FIXED_FILES | family_files(*families)
+    # Bins have exact probabilities; the held-out rows of a table have none.
+    is_exact = CASES[number][2] == "12" and CASES[number][0] != "CUSTOM"
+    expected = FIXED_FILES | family_files(*families) | ({"target.csv"} if is_exact else set())
     assert {path.name for path in out.iterdir()} == expected
     report = json.loads((out / "metrics.json").read_text())
     assert set(report["files"]) == expected
@@ -166,12 +169,12 @@ def test_a_run_writes_every_file_and_its_numbers_follow_from_its_samples(number,
                 assert model["history"]["loss"][0][0] is None
                 assert len(model["history"]["loss"][1]) == 1 + len(config.scored_steps)
             assert model["diverged_at_step"] == [None, None]
-            for name, metric in metrics.METRICS.items():
-                summary = model["final"][name]
+            assert list(model["final"]) == list(kind_of(target).reported)
+            for name, summary in model["final"].items():
                 assert (summary is None) == (
                     name not in {"kld", "wasserstein", *closing, "kl_exact"}
                 ) or name == "kl_exact"
-                assert summary is None or (len(summary["seeds"]) == 2 and None not in summary["seeds"]), metric
+                assert summary is None or (len(summary["seeds"]) == 2 and None not in summary["seeds"]), name
             if built.batches_per_step is not None and is_trained:
                 assert model["rows_per_step"] == built.batches_per_step * config.batch_size
             elif target.train_rows is None:
@@ -208,11 +211,13 @@ def test_the_next_run_removes_the_last_one_s_files_and_no_other(tmp_path, monkey
     case = ("1D_BIMODAL", "--num-bins", "8")
     assert script.main(arguments(case, ["RBM"])) == 0
     (tmp_path / "out" / "notes.png").write_bytes(b"mine")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == FIXED_FILES | family_files("RBM") | {"notes.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *FIXED_FILES, *family_files("RBM"), "notes.png", "target.csv"
+    }  # fmt: skip
     np.savetxt("uniform.csv", np.full(8, 1 / 8))
     assert script.main([*arguments(case, []), "--external-probabilities", "uniform", "uniform.csv", "7"]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == WITHOUT_TRAINING | {"notes.png"}
+    assert names == WITHOUT_TRAINING | {"notes.png", "target.csv"}
 
 
 def test_the_same_command_gives_the_same_numbers(tmp_path, monkeypatch):
@@ -277,7 +282,7 @@ def test_external_entries_are_scored_alone_without_training(tmp_path, monkeypatc
     assert list(report["external"]) == ["QCBM", "few", "exact"]
     assert report["external"]["exact"]["final"]["kl_exact"]["median"] == pytest.approx(0, abs=1e-12)
     assert report["external"]["few"]["floor"]["kld"]["mean"] > 2 * report["floor"]["kld"]["mean"]
-    assert {path.name for path in out.iterdir()} == WITHOUT_TRAINING
+    assert {path.name for path in out.iterdir()} == WITHOUT_TRAINING | {"target.csv"}
     page = html_checks.checked(out / "index.html")
     assert "How close do samples from elsewhere come to 1D_TRIMODAL?" in page.text
     assert {"QCBM", "few", "exact", "floor at n = 100"} <= {*page.cells}
