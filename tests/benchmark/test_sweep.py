@@ -147,7 +147,7 @@ def test_any_constant_may_be_swept_in_the_config_block():
     last = plan.cells[-1].config
     assert list(last.models) == ["RBM", "VAE"]
     assert last.mixture_weights == (0.1, 0.2, 0.3, 0.4)
-    assert (last.seed, last.rbm.k, last.rbm.learning_rate) == (1, 1, 2e-3)
+    assert (last.seed, last.rbm.k, last.rbm.learning_rate) == (1, 0, 2e-3)
     assert plan.cells[0].config.rbm.k == 2
     assert ",MODELS=RBM," in plan.cells[0].name
     assert ",MODELS=RBM+VAE," in plan.cells[-1].name
@@ -400,8 +400,8 @@ def test_an_interrupted_sweep_continues(executed, here, monkeypatch, capsys):
         "budget_scaling.png",
         "index.html",
         "leaderboard.csv",
-        "leaderboard.tex",
         "leaderboard.png",
+        "leaderboard.tex",
     ]
 
 
@@ -529,7 +529,7 @@ def test_finished_results_of_another_configuration_are_replaced_only_when_told_t
     line = refused(*words, *more)
     assert line == (
         "OUT_DIR 'out' holds results of another configuration in 3 of this sweep's 3 cells (N_STEPS = 8, not 16; "
-        "RBM.k = 1, not 2): name another OUT_DIR, or replace them with --fresh"
+        "RBM.k = 0, not 2): name another OUT_DIR, or replace them with --fresh"
     )
     assert "in 1 of this sweep's 2 cells (N_STEPS" in refused("--sweep", "SEED=3,4", *more)
     assert "in this sweep's cell (N_STEPS" in refused("--sweep", "SEED=3", *more)
