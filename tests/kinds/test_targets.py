@@ -45,7 +45,8 @@ POISSON = scipy.stats.poisson(4, loc=-4)
 
 # Their densities are known to test_shapes.py.
 SHAPES = ["2D_MOONS", "2D_CIRCLES", "2D_SPIRALS", "2D_PINWHEEL", "2D_CHECKERBOARD"]
-EXACT = [name for name in (*LINES, *PLANES) if name not in SHAPES]
+# What is made of a file is known to test_given_probabilities.py.
+EXACT = [name for name in (*LINES, *PLANES) if name not in (*SHAPES, "1D_PROBABILITIES")]
 ONE_D = [*MIXTURES_1D, "1D_BETA", "1D_POISSON"]
 DENSITIES_1D = [*MIXTURES_1D, "1D_BETA"]
 # A strongly correlated component, a narrow one beside a wide one, and unequal weights.
