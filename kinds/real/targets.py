@@ -307,6 +307,10 @@ TARGETS: dict[str, Callable[[Any], Target]] = {
 }
 
 
+# Those that are made of a user's file, and the constant that names it.
+OF_FILES = {"CUSTOM": "custom_file", "1D_PROBABILITIES": "custom_probabilities"}
+
+
 def n_columns(config: Any) -> int:
     """Numbers of a row, before a table is read: at least 1."""
     return 2 if config.target_type in PLANES else 1
@@ -314,8 +318,7 @@ def n_columns(config: Any) -> int:
 
 def files(config: Any) -> dict[str, str]:
     """Path -> what names it, of the file that a target is made of."""
-    made_of = {"CUSTOM": "custom_file", "1D_PROBABILITIES": "custom_probabilities"}
-    name = made_of.get(config.target_type)
+    name = OF_FILES.get(config.target_type)
     return {getattr(config, name): name.upper()} if name else {}
 
 
