@@ -79,7 +79,7 @@ def counts(config: Any, model: Any, feed: Any) -> Counts:
     if model.name != "RBM":
         return counted
     counted = counted._replace(
-        random_bits=32 * (config.rbm.k * model.width * config.batch_size + noise.visible.size),
+        random_bits=32 * ((config.rbm.k or 1) * model.width * config.batch_size + noise.visible.size),
         product_operations=rbm_products(config, model),
     )
     if model.step_counted is None:
@@ -94,13 +94,13 @@ def rbm_products(config: Any, model: Any) -> float:
     the reconstruction, and without bins that of the chains, for σ; the gradient by the weights, of data and chains.
     """
     n_visible = config.num_bins or 2
-    products = (config.rbm.k + 1) + config.rbm.k + (1 if config.num_bins else 2) + 2
+    products = ((config.rbm.k or 1) + 1) + (config.rbm.k or 1) + (1 if config.num_bins else 2) + 2
     return products * 2.0 * n_visible * model.width * config.batch_size
 
 
 def rbm_exponentials(config: Any, model: Any) -> float:
     """Of a CD step in parts: one a hidden unit and row in each of k + 1 passes, and in two a logarithm of 64 units."""
-    return (config.rbm.k + 1 + 2 / 64) * model.width * config.batch_size
+    return ((config.rbm.k or 1) + 1 + 2 / 64) * model.width * config.batch_size
 
 
 def rbm_memory_bytes(config: Any, model: Any) -> float:
@@ -109,7 +109,7 @@ def rbm_memory_bytes(config: Any, model: Any) -> float:
     Of every weight 4 bytes: k + 1 readings for logits and W h; the gradient set to zero and twice read and written; and
     for Adam and the average weight, gradient, two moments and average read, and all but the gradient written.
     """
-    return 4.0 * model.n_params * ((config.rbm.k + 1) + (1 + 2 * 2) + (5 + 4))
+    return 4.0 * model.n_params * (((config.rbm.k or 1) + 1) + (1 + 2 * 2) + (5 + 4))
 
 
 def step(config: Any, model: Any, feed: Any, n_steps: int) -> tuple:

@@ -65,7 +65,7 @@ class Point(NamedTuple):
 def step_point(family: str, **constants: int) -> Point:
     """A timing of the default configuration with some constants exchanged; the same work always has the same name."""
     default = {"PARAMETER_BUDGET": script.PARAMETER_BUDGET, "BATCH_SIZE": script.BATCH_SIZE, "NUM_SEEDS": CORES}
-    default |= {"NUM_BINS": script.NUM_BINS} | ({"K": script.RBM["k"]} if family == "RBM" else {})
+    default |= {"NUM_BINS": script.NUM_BINS} | ({"K": script.RBM["k"] or 1} if family == "RBM" else {})
     return Point("step", (family,), tuple((default | constants).items()))
 
 

@@ -109,7 +109,7 @@ def built(order: dict) -> tuple:
 def interval(config, family: str, n_devices: int) -> int:
     """Steps of one compiled call: a tenth of a second or so, at most the default run's interval."""
     seeds_in_turn = math.ceil(config.num_seeds / n_devices)
-    sweeps = config.rbm.k if family == "RBM" else 1
+    sweeps = (config.rbm.k or 1) if family == "RBM" else 1
     # A step of 1 600 parameters, 128 rows and one sweep takes some 50 µs, and at most in proportion more.
     guess = 50e-6 * max(1.0, config.parameter_budget * config.batch_size * sweeps / (1600 * 128)) * seeds_in_turn
     return next((n for n in _INTERVALS if n * guess <= 0.2), _INTERVALS[-1])
