@@ -3,7 +3,8 @@
 The generator maps z ~ N(0, I) to an event; the judge, a discriminator or a critic, gives an event one number. With bins
 the generator's outputs are logits of a category. Its own update draws by straight-through Gumbel-softmax: the one-hot
 argmax of logits + g forwards, the softmax at temperature τ backwards. The argmax has the distribution softmax(logits),
-from which everything else is drawn: it samples what it was trained to be.
+from which everything else is drawn: it samples what it was trained to be. On bit strings the outputs are logits of the
+bits, and each bit is drawn likewise.
 
 References:
   Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax, 2017 (§2.2, straight-through).
@@ -69,7 +70,7 @@ def build_pair(
       config: the run's configuration.
       target: the distribution to learn; its event is what is generated.
       latent_dim: the length of z.
-      gumbel_temperature: τ, with bins.
+      gumbel_temperature: τ, of events that have probabilities.
       judge_bias: whether the judge's output has a bias; where only differences of outputs count it would do nothing.
 
     Returns:

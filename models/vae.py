@@ -1,13 +1,13 @@
-"""Variational autoencoder with a Gaussian encoder and a Gaussian or categorical decoder.
+"""Variational autoencoder with a Gaussian encoder and a Gaussian, categorical or Bernoulli decoder.
 
 With squared error the objective ‖x − x̂‖² + β·KL(q(z|x) ‖ N(0, I)) is β times a negative evidence lower bound whose
 decoder is N(x̂, σ²I) with σ² = β/2, so the model draws with that σ and logs the bound itself, in nats:
 
     −ELBO = (‖x − x̂‖² + β·KL)/β + (D/2) ln(πβ).
 
-A learned σ minimises ‖x − x̂‖²/2σ² + D ln σ + KL + (D/2) ln 2π. With bins and cross-entropy the decoder is
-categorical and the objective is −ln p(x|z) + β·KL, the bound itself at β = 1. A sample is always one of p(x|z): the
-decoder's mean is not a sample of the model.
+A learned σ minimises ‖x − x̂‖²/2σ² + D ln σ + KL + (D/2) ln 2π. With cross-entropy the decoder is categorical (bins) or
+Bernoulli (bit strings), and the objective is −ln p(x|z) + β·KL, the bound itself at β = 1. A sample is always one of
+p(x|z): the decoder's mean is not a sample of the model.
 
 A decoder that can tell the target by itself leaves its code unused: the rate KL(q(z|x) ‖ p(z)) falls to 0 (posterior
 collapse). So the rate may have so many nats for nothing: the objective takes max(λ, the minibatch's mean rate) in its
@@ -147,7 +147,8 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
       error), and over a longer one by fixed draws from N(0, I) ("estimate"). With bins and squared error there is none.
 
     Raises:
-      UserError: the budget is below the smallest VAE for these events, or cross_entropy was asked for without bins.
+      UserError: the budget is below the smallest VAE for these events, or cross_entropy was asked for
+        of events that have a density.
     """
     settings: Config = config.vae
     codec, event_dim, law = target.codec, target.event.size, target.event.law

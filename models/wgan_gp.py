@@ -57,8 +57,8 @@ def build(config: Any, target: Any) -> Model:
       target: the distribution to learn; its event is what the model draws.
 
     Returns:
-      The model. With bins `log_prob` is an estimate whose errors `adversarial.build_pair` states; without bins there is
-      no density and `log_prob` is None.
+      The model. Where events have probabilities `log_prob` is an estimate whose errors `adversarial.build_pair` states;
+      otherwise there is no density and `log_prob` is None.
 
     Raises:
       UserError: the budget is below the smallest WGAN_GP for these events.

@@ -14,7 +14,7 @@ import metrics
 from kinds.bits import generalisation
 from kinds.bits.hamming import mmd2_to, spin_moments
 from kinds.bits.rivals import moments
-from kinds.bits.truth import Bits, numbers_of, shown
+from kinds.bits.truth import Bits, numbers_of, rows_of, shown
 from kinds.contract import Closing, Divergence, Floor, Judge, Scorer, Target, floor_of
 from kinds.exact import checked, has_divergence, log_q
 from kinds.exact import of_masses as masses_divergence
@@ -137,14 +137,9 @@ def total_variation(truth: Bits, q: np.ndarray) -> float:
 
 
 def _log_masses(model: Any, state: Any, truth: Bits) -> np.ndarray:
-    rows = _support_rows(truth)
+    rows = rows_of(truth.support, truth.n, np.float64)
     # Families have all strings at once.
     return log_q(model, state, rows, (len(rows),))
-
-
-def _support_rows(truth: Bits) -> np.ndarray:
-    support = truth.support
-    return (support[:, None] >> np.arange(truth.n - 1, -1, -1) & 1).astype(np.float64)
 
 
 def _divergence(model: Any, state: Any, truth: Bits) -> tuple[Divergence, np.ndarray]:
@@ -158,7 +153,8 @@ def _divergence(model: Any, state: Any, truth: Bits) -> tuple[Divergence, np.nda
 
     # Where a rule may be too coarse it is looked at where most of the probability is.
     most = np.argsort(-p, kind="stable")[:4096]
-    return checked(model, state, of, _support_rows(truth)[most], p[most] / p[most].sum()), log_masses
+    rows = rows_of(truth.support[most], truth.n, np.float64)
+    return checked(model, state, of, rows, p[most] / p[most].sum()), log_masses
 
 
 def make_closing(target: Target, config: Any, judge: Judge) -> Closing:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Rectangle
 
 from core.drawing import figures, scales
 from core.drawing.courses import course
@@ -53,9 +53,7 @@ def manifold(path: str | Path, said: ManifoldPicture, scene: BitsPicture, title:
     figures.save(fig, path)
 
 
-def _frame(extent: tuple[float, float, float, float]):
-    from matplotlib.patches import Rectangle
-
+def _frame(extent: tuple[float, float, float, float]) -> Rectangle:
     low, high, bottom, top = extent
     return Rectangle((low, bottom), high - low, top - bottom, fill=False, ec="#B0B0B0", lw=0.6, zorder=3)
 
