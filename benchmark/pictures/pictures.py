@@ -182,7 +182,7 @@ def _metric(shown: Shown, name: str) -> scenes.MetricPicture:
     outcome = shown.outcome
     exact = name in outcome.judge.scorer.exact_metrics
     externals = {shown.labels[entry.name]: shown.value_of(entry, name) for entry in shown.external}
-    estimates = [entry.name for entry in outcome.assessments if exact and entry.estimated]
+    estimates = [entry.name for entry in outcome.assessments if name in outcome.estimates(entry)]
     rivals = {}
     if name == shown.kind.exact:
         known = shown.kind.describe(outcome.target).get("rivals", {})
@@ -216,6 +216,7 @@ def _costs(folder: Path, shown: Shown) -> Drawing:
 def _timeline(folder: Path, shown: Shown) -> list[Drawing]:
     config, runs = shown.outcome.config, shown.outcome.runs
     frames, reached = {}, _reached(config, runs)
+    estimates = {entry.name: shown.outcome.estimates(entry) for entry in shown.outcome.assessments}
     percent_at = {step: percent for percent, step in reached.items()}
     last = max(percent_at, default=-1)
     for step in [step for step in config.shown_steps if step <= last]:
@@ -225,7 +226,8 @@ def _timeline(folder: Path, shown: Shown) -> list[Drawing]:
             evaluation = next(evaluation for evaluation in run.evaluations if evaluation.step == step)
             seed, lost = shown.seeds[name], run.diverged_at_step[shown.seeds[name]]
             kept[name] = evaluation.kept[seed]
-            scores[name] = numbers.scores_text({metric: evaluation.metrics[metric][seed] for metric in shown.floors})
+            own = {metric: evaluation.metrics[metric][seed] for metric in shown.floors}
+            scores[name] = numbers.scores_text(own, estimates[name])
             if lost is not None and lost <= evaluation.step:
                 scores[name] = lost_at(lost)
         label = f"step {numbers.thousands(step)}"
@@ -281,7 +283,7 @@ def _exact_of(entry: Assessment, outcome: Outcome) -> str:
     # Where it is followed it stands among the scores.
     beside = exact not in outcome.judge.floors and not entry.external
     known = beside and entry.scores.get(exact) is not None and _has_median(entry)
-    return numbers.medians_text(entry, [exact], "≈ " if entry.estimated else "") if known else ""
+    return numbers.medians_text(entry, [exact], outcome.estimates(entry)) if known else ""
 
 
 def _has_median(entry: Assessment) -> bool:
@@ -297,4 +299,4 @@ def _head(entry: Assessment, outcome: Outcome) -> str:
     if entry.masses is not None:
         names = [name for name in (outcome.kind.exact, *names) if name in entry.scores]
     known = [name for name in names if entry.scores[name] is not None]
-    return numbers.medians_text(entry, known) + own_floor(entry, outcome)
+    return numbers.medians_text(entry, known, outcome.estimates(entry)) + own_floor(entry, outcome)

@@ -27,6 +27,10 @@ class Outcome(NamedTuple):
         """Of its target."""
         return kind_of(self.target)
 
+    def estimates(self, entry: Assessment) -> frozenset[str]:
+        """The scores of an entry that need no sample and yet rest on a density that is itself an estimate."""
+        return frozenset((self.kind.exact, *self.judge.scorer.exact_metrics)) if entry.estimated else frozenset()
+
     def losses_to_rivals(self) -> dict[str, str]:
         """What is worse than a trivial model, and the remark that says so: see `assessment.losses_to_rivals`."""
         exactly = self.kind.exact_is_scored(self.config)

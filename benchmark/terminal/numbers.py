@@ -1,6 +1,6 @@
 """How scores are written: numbers, counts, and what stands where there is none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -18,15 +18,21 @@ def origin(entry: Assessment) -> str:
     return f"external, n = {entry.n_samples}" if entry.external else ""
 
 
-def medians_text(entry: Assessment, names: Sequence[str], before: str = "") -> str:
-    """One line of an entry's median scores, with such a sign before each; a word for what is no number."""
+def medians_text(entry: Assessment, names: Sequence[str], estimates: Collection[str] = ()) -> str:
+    """One line of an entry's median scores, ≈ before those that are estimates; a word for what is no number."""
     medians = {name: metrics.summarise(entry.scores[name])["median"] for name in names}
-    return score_line({name: before + score_text(median, missing(entry, name)) for name, median in medians.items()})
+    words = {name: score_text(median, missing(entry, name)) for name, median in medians.items()}
+    return score_line({name: about(name, estimates) + word for name, word in words.items()})
 
 
-def scores_text(values: Mapping[str, float | None]) -> str:
-    """One line of scores, such as "KLD 0.0021   W₁ 0.013"."""
-    return score_line({name: score_text(value) for name, value in values.items()})
+def scores_text(values: Mapping[str, float | None], estimates: Collection[str] = ()) -> str:
+    """One line of scores, such as "KLD 0.0021   exact KL ≈ 0.013"."""
+    return score_line({name: about(name, estimates) + score_text(value) for name, value in values.items()})
+
+
+def about(name: str, estimates: Collection[str]) -> str:
+    """What stands before a score that is an estimate."""
+    return "≈ " if name in estimates else ""
 
 
 def diverged(at_steps: Sequence[int | None]) -> str:

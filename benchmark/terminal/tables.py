@@ -1,6 +1,6 @@
 """The tables that a run, a sweep and a replay print, and that their pages show: rows of words, and lines about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -9,7 +9,7 @@ import metrics
 from benchmark.scoring.assessment import Assessment
 from benchmark.scoring.outcome import Outcome
 from benchmark.terminal.console import say
-from benchmark.terminal.numbers import LONG, diverged, median_of, missing, origin, score_text, value_text
+from benchmark.terminal.numbers import LONG, about, diverged, median_of, missing, origin, score_text, value_text
 from kinds.contract import Floor, Kind
 
 Rows = list[dict[str, str]]  # a dict for every row: heading -> words, the first heading empty
@@ -55,7 +55,7 @@ def final_rows(outcome: Outcome) -> Rows:
     for entry in assessments:
         row = {"": entry.name, "parameters": "?" if entry.n_params is None else str(entry.n_params)}
         for name, heading in headings.items():
-            row[heading] = _summary(entry, name, name == kind.exact and entry.estimated)
+            row[heading] = _summary(entry, name, outcome.estimates(entry))
         row["seeds"] = diverged(entry.diverged_at_step) or origin(entry) or str(len(entry.diverged_at_step))
         rows.append(row | ({"remark": remarks.get(entry.name, "")} if remarks else {}))
     known = any(entry.scores.get(kind.exact) is not None for entry in assessments)
@@ -194,13 +194,13 @@ def unknown_divergences(assessments: Sequence[Assessment]) -> list[str]:
     return lines
 
 
-def _summary(entry: Assessment, name: str, estimated: bool = False) -> str:
+def _summary(entry: Assessment, name: str, estimates: Collection[str] = ()) -> str:
     values = entry.scores.get(name)
     if values is None:
         return "none"
     summary = metrics.summarise(values, metrics.METRICS[name].higher_is_better)
     median, low, high = (value_text(summary[part], name, missing(entry, name)) for part in ("median", "low", "high"))
-    approximate = "≈ " if estimated else ""
+    approximate = about(name, estimates)
     if entry.masses is not None:
         return f"{median} (exact)"
     return approximate + (median if len(values) == 1 else f"{median} ({low} – {high})")

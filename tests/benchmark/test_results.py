@@ -406,6 +406,14 @@ def test_the_comparison_says_the_exact_divergence_of_families(made, tmp_path):
         tmp_path, outcome_of(config, target, judge, run, [family._replace(estimated=True)])
     )
     assert call.args[2].remarks["RBM"].startswith("exact KL ≈ 0.2500 · ")
+    # And where it is followed, and stands among the scores.
+    followed = judge._replace(floors={**judge.floors, "kl_exact": Floor(0.0, 0.0, 0.0, 0.0)})
+    outcome = outcome_of(config, target, followed, run, [family._replace(estimated=True)])
+    call, *_ = pictures.closing_drawings(tmp_path, outcome)
+    assert call.args[2].scores["RBM"].endswith("exact KL ≈ 0.2500")
+    assert call.args[2].scores["RBM"].count("≈") == 1
+    (row, *_) = tables.final_rows(outcome)
+    assert [heading for heading, words in row.items() if words.startswith("≈ ")] == ["exact KL (nats)"]
     unknown = family._replace(scores=family.scores | {"kl_exact": None})
     call, *_ = pictures.closing_drawings(tmp_path, outcome_of(config, target, judge, run, [unknown]))
     assert "exact" not in call.args[2].remarks["RBM"]

@@ -82,6 +82,13 @@ def test_cost_quality(tmp_path, n_families, external, sizes, shown):
         assert f"{name} (cost unknown)" in texts(fig)
 
 
+def test_a_score_that_is_an_estimate_says_so(tmp_path, shown):
+    metric = MetricPicture("exact KL (nats)", None, {}, True, ("GAN",))
+    scorecards.cost_quality(tmp_path / "c.png", costs(), metric, COLOURS, "title")
+    assert "GAN (exact KL ≈)" in texts(shown[0])
+    assert sum("≈" in text for text in texts(shown[0])) == 1
+
+
 @pytest.mark.parametrize("n_families", [7, 11])
 def test_many_families_have_room(tmp_path, n_families, shown):
     names = [f"FAMILY_{i}" for i in range(n_families)]

@@ -95,6 +95,7 @@ def cost_quality(
         unknown = [label for label in known if family in drawn and family not in known[label]]
         note = f"{' and '.join(_WORDS[label] for label in unknown)} unknown" if unknown else ""
         note = "nothing to train" if family in free else note
+        note = ", ".join(filter(None, (note, f"{of_score} ≈" if family in metric.estimates else "")))
         style = {"marker": "X", "ms": 9, "ls": "none"}
         if family in drawn:
             style = {"marker": scenes.marker_of(colours[family]), "ms": 10, "lw": 1.6,
