@@ -303,3 +303,32 @@ def test_total_variation_is_unknown_where_the_divergence_is():
     scores = exact_scores(coarse, run.states[0], target)
     assert math.isnan(scores["kl_exact"])
     assert math.isnan(scores["tv_exact"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "k", "persistent"),
+    [(dict(target_type="BITS_BLOBS"), 5, True), (dict(target_type="1D_TRIMODAL"), 1, False),
+     (dict(target_type="2D_RING"), 1, False)],
+)  # fmt: skip
+def test_a_machine_is_trained_as_its_units_need_unless_told_otherwise(fields, k, persistent):
+    def shapes(**settings):
+        own = MODELS["RBM"].Config(**settings)
+        config = config_of(parameter_budget=60, rbm=own, **fields)
+        target = make_target(config)
+        model = MODELS["RBM"].build(config, target)
+        state = model.init(jax.random.key(0), target.codec.encode(target.sample(jax.random.key(1), 40)))
+        return len(model.noise(jax.random.key(2)).hidden), np.size(state.inner.chains) > 0
+
+    assert shapes() == (k, persistent)
+    assert shapes(algorithm="CD", k=3) == (3, False)
+    assert shapes(algorithm="PCD", k=2) == (2, True)
+
+
+def test_the_visible_biases_of_bits_begin_where_a_product_would():
+    """Half a row more of either value keeps a bit that never changes from an infinite one."""
+    config = config_of(target_type="BITS_BLOBS", parameter_budget=60)
+    target = make_target(config)
+    rows = jnp.asarray(np.array([[1, 0, 1, 0, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 1], [1, 0, 1, 0, 0]], np.float32))
+    state = MODELS["RBM"].build(config, target).init(jax.random.key(0), rows)
+    odds = np.array([4.5 / 0.5, 1.5 / 3.5, 3.5 / 1.5, 0.5 / 4.5, 1.0])
+    np.testing.assert_allclose(state.inner.params.visible_bias, np.log(odds), rtol=1e-6)
