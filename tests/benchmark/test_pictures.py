@@ -267,3 +267,12 @@ def test_panels_that_look_the_same_are_drawn_once():
     assert pictures._alike([values, other], (1e-12, 1e-10, 1e-6, 1e-3), 1e-10) == [[1, 0], [2], [3]]
     # What is known nowhere looks the same everywhere; the chosen ε need not be among them.
     assert pictures._alike([np.full((1, 2), np.nan)], (1e-3, 1e-2), 1e-10) == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "words"),
+    [(1, ""), (2, " · the better of both seeds"), (3, " · the middle seed"),
+     (4, " · the better of the two middle seeds")],
+)  # fmt: skip
+def test_a_title_says_which_seed_is_shown(n_seeds, words):
+    assert context.middle_words(n_seeds) == words

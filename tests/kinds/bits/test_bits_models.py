@@ -23,6 +23,7 @@ from kinds.bits.settings import Config
 from kinds.bits.truth import bits_target, numbers_of, rows_of
 from kinds.exact import log_q, wide
 from models import MODELS, bernoulli_mixture, boltzmann_states, build, chow_liu
+from models.base import packing
 from models.boltzmann import Params, free_energy
 from models.laws import bit_states, bits, log_mixture_of_bits
 from models.visibles import BINARY
@@ -332,3 +333,19 @@ def test_the_visible_biases_of_bits_begin_where_a_product_would():
     state = MODELS["RBM"].build(config, target).init(jax.random.key(0), rows)
     odds = np.array([4.5 / 0.5, 1.5 / 3.5, 3.5 / 1.5, 0.5 / 4.5, 1.0])
     np.testing.assert_allclose(state.inner.params.visible_bias, np.log(odds), rtol=1e-6)
+
+
+def test_a_decoder_that_turns_sharply_has_its_probabilities_by_a_finer_grid():
+    target, model, run = trained("VAE")
+    params = run.states[0].average
+    steep = jax.tree.map(lambda leaf: 40 * leaf, params.decoder)
+    state = run.states[0].inner._replace(params=params._replace(decoder=steep))
+    state = run.states[0]._replace(inner=state, packed_average=packing(params)[0](state.params))
+    coarse = divergence(model._replace(finer=None), state, target)
+    assert math.isnan(coarse.value)
+    assert "too coarse" in coarse.word
+    found, finest = divergence(model, state, target), model
+    while finest.finer:
+        finest = finest.finer()
+    p, q = target.truth.p, log_q(finest, state, rows_of(ALL, 5, float), (32,))
+    assert found.value == pytest.approx(p @ (target.truth.log_p - q), rel=2e-3)
