@@ -9,11 +9,13 @@ import sys
 # What to learn: 1D_BIMODAL, 1D_TRIMODAL, 1D_QUADMODAL, 1D_BETA, 1D_POISSON, 2D_MIX_GAUSS, 2D_GMM,
 # 2D_RING, 2D_GRID, 2D_MOONS, 2D_CIRCLES, 2D_SPIRALS, 2D_PINWHEEL, 2D_CHECKERBOARD or CUSTOM; with
 # bins also 1D_PROBABILITIES; with NUM_BINS = 0 also BITS_BARS_STRIPES, BITS_CARDINALITY,
-# BITS_PARITY, BITS_GAUSSIAN, BITS_LOGNORMAL, BITS_BLOBS, BITS_ISING or BITS_CUSTOM.
+# BITS_PARITY, BITS_GAUSSIAN, BITS_LOGNORMAL, BITS_BLOBS, BITS_ISING or BITS_CUSTOM, and
+# IMAGE_DIGITS, IMAGE_MNIST, IMAGE_FASHION_MNIST, IMAGE_SHAPES_RGBD or IMAGE_CUSTOM.
 TARGET_TYPE = "1D_TRIMODAL"  # the distribution to learn
 NUM_BINS = 20  # one-hot cells of a target on a line; 0: continuous
 N_SAMPLES_TRAIN = 0  # rows of a fixed training set, and as many held out; 0: fresh draws
 BITS = dict(n=12, height=4, width=4)  # of bit strings: their length, or their lattice, and more
+IMAGES = dict(labels=(), anomaly_labels=())  # of images: the classes learnt, those kept out, files
 CUSTOM_FILE = ""  # .npy or .csv of 1 or 2 columns, 20 rows or more (with CUSTOM)
 CUSTOM_PROBABILITIES = ""  # file of NUM_BINS probabilities, one a row (with 1D_PROBABILITIES)
 MIXTURE_WEIGHTS = (0.25, 0.25, 0.25, 0.25)  # of components, sum 1 (with 2D_GMM)

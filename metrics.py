@@ -42,6 +42,14 @@ METRICS = {
     "fidelity": Metric("fidelity", "share", True),
     "rate": Metric("rate", "share", True),
     "coverage": Metric("coverage", "share", True),
+    "kd_clf": Metric("KD-clf", ""),
+    "fd_clf": Metric("FD-clf", ""),
+    "class_kld": Metric("KLD of classes", "nats"),
+    "knn_precision": Metric("precision, k = 3", "share", True),
+    "knn_recall": Metric("recall, k = 3", "share", True),
+    "density": Metric("density, k = 5", "", True),
+    "knn_coverage": Metric("coverage, k = 5", "share", True),
+    "sliced_wasserstein": Metric("sliced W₁", "grey levels"),
 }
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from core.drawing import animation, figures, rivals, scales
 from core.drawing.courses import course, last_finite
-from core.drawing.figures import DIVERGED, TARGET_COLOUR
+from core.drawing.figures import DIVERGED, MARK_COLOUR, TARGET_COLOUR
 from core.drawing.scenes import Curve, Frame, LossPicture, MetricPicture
 
 # What is on its way to divergence may take an axis so much further than all else does: as a factor of a log axis, and
@@ -123,6 +123,7 @@ def _metric_panel(ax: Axes, shown: Mapping[str, Curve], picture: MetricPicture, 
         scales.log_ticks(ax.yaxis)
     scales.step_axis(ax, shown.values())
     rivals.lines(ax, picture.rivals, colours)
+    rivals.lines(ax, picture.marks, dict.fromkeys(picture.marks, MARK_COLOUR))
     if picture.exact:
         figures.header(ax, "", "without a sample: no noise, and 0 is a perfect model", TARGET_COLOUR)
     return marked

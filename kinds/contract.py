@@ -13,6 +13,7 @@ import numpy as np
 
 import metrics
 from core.captions import Caption
+from core.drawing.scenes import Curve
 from models.base import Model
 from models.laws import Event as Event
 from models.laws import Law as Law
@@ -165,6 +166,9 @@ class Judge(NamedTuple):
     shown: Callable[[np.ndarray], np.ndarray] = lambda masses: masses  # exact probabilities from elsewhere -> the same
     quantiles: np.ndarray | None = None  # [L, n] float32, the target's along every direction
     discretisation_error: float | None = None  # W₁(target, binned target); None without bins
+    # Metric -> words -> a level that is known of it besides its floor, such as what a formula says of that.
+    marks: Mapping[str, Mapping[str, float]] = {}
+    compared: Any = None  # what samples are compared with, as its own kind's `closing` takes it
 
 
 class Closing(NamedTuple):
@@ -226,14 +230,28 @@ class Ended(NamedTuple):
     log_q: Callable[[np.ndarray], np.ndarray] | None = None
     estimated: bool = False  # log_q is an estimate
     diverged: bool = False
+    model: Model | None = None  # of a family, with the State of that seed; None where that has diverged
+    state: Any = None
+    courses: Mapping[str, Curve] = {}  # of a family the fields of its Info, all seeds
 
 
 class Ending(NamedTuple):
-    """What a kind's own pictures are made from, when all is scored."""
+    """What a kind's own pictures and tables are made from, when all is scored."""
 
     target: Target
     floors: Mapping[str, Floor]  # of every metric, also of those of the end
     entries: Sequence[Ended]  # in the order of tables
+    config: Any
+    judge: Judge
+    shared: Any = None  # what `Kind.further` has computed
+
+
+class Further(NamedTuple):
+    """What a kind makes of the end of a run beside scores."""
+
+    tables: Mapping[str, Sequence[Mapping[str, str]]]  # caption -> rows, heading -> words
+    report: Mapping[str, Any]  # the same as numbers, for the report
+    shared: Any  # what pictures are made from
 
 
 class Picture(NamedTuple):
@@ -242,6 +260,8 @@ class Picture(NamedTuple):
     function: str  # module.function of (path, what `arguments` gives, title)
     arguments: Callable[[Ending], tuple]  # plain arrays, which can be sent to another process
     caption: Caption
+    # (config, models) -> whether a run of these has it.
+    wanted: Callable[[Any, Sequence[Model]], bool] = lambda config, models: True
 
 
 class Kind(NamedTuple):
@@ -318,5 +338,9 @@ class Kind(NamedTuple):
     # (target) -> what the report says of it besides. A kind other than `real` and `bins` says its `kind` there: the
     # schema asks for less of a report that does.
     describe: Callable[[Target], Mapping[str, Any]]
+    # (target, config) -> rows of a sample that scores take.
+    n_scored: Callable[[Target, Any], int] = lambda target, config: config.n_eval_samples
+    # (ending) -> what it makes of the end beside scores; None: nothing.
+    further: Callable[[Ending], Further] | None = None
     # File name -> a picture of its own, beside those that all kinds have.
     pictures: Mapping[str, Picture] = {}

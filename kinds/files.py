@@ -75,7 +75,11 @@ def _either(words: Sequence[str]) -> str:
 
 
 def array_of(
-    file: BinaryIO, size: int, place: str, check_shape: Callable[[tuple[int, ...]], None] = lambda shape: None
+    file: BinaryIO,
+    size: int,
+    place: str,
+    check_shape: Callable[[tuple[int, ...]], None] = lambda shape: None,
+    most: int = MAX_NUMBERS,
 ) -> np.ndarray:
     """The array of a .npy file; read only when its header has proved to fit the file and the limits.
 
@@ -84,6 +88,7 @@ def array_of(
       size: its bytes.
       place: which file, for messages.
       check_shape: raises a UserError for a shape that is of no use.
+      most: numbers that are read.
     """
     header = trust.read_header(file)
     if header.dtype.hasobject:
@@ -96,8 +101,8 @@ def array_of(
         promised = f"{count_of(header.n_bytes)} bytes of numbers"
         raise ValueError(f"its header promises {promised}, but {count_of(there)} follow; save it again")
     n = math.prod(header.shape)
-    if n > MAX_NUMBERS:
-        raise too_many(place, n)
+    if n > most:
+        raise too_many(place, n, most)
     if not n:
         return np.empty(header.shape)
     file.seek(header.offset)
@@ -105,9 +110,8 @@ def array_of(
     return numbers.reshape(header.shape, order="F" if header.fortran_order else "C")
 
 
-def too_many(place: str, n: int) -> UserError:
-    """The error for a table of n numbers."""
-    most = MAX_NUMBERS
+def too_many(place: str, n: int, most: int = MAX_NUMBERS) -> UserError:
+    """The error for a table of n numbers, of which `most` are read."""
     return UserError(
         f"{place} has {count_of(n)} numbers: at most {count_of(most)} are read; keep one row in {-(-n // most)}"
     )

@@ -46,6 +46,8 @@ class Pair(NamedTuple):
     init_params: Callable[[jax.Array], tuple[Any, Any]]  # (key) -> parameters of the generator and of the judge
     pack: tuple[Callable, Callable]  # of either, as `models.base.packing`
     unpack: tuple[Callable, Callable]
+    latent_dim: int
+    decode: Callable[..., jax.Array]  # (generator's params, z [n, latent_dim]) -> [n, event_dim]: E[event | z]
     generate: Callable[..., jax.Array]  # (params, z [latent_dim, n], the law's noise) -> events [event_dim, n]
     generate_with_gradient: Callable[..., jax.Array]  # (params, z, gradient noise) -> the same, to differentiate
     judge: Callable[..., jax.Array]  # (params, events [event_dim, n]) -> [n]
@@ -159,6 +161,8 @@ def build_pair(
         init_params=functools.partial(init_params, nets=nets),
         pack=pack,
         unpack=unpack,
+        latent_dim=latent_dim,
+        decode=lambda params, z: law.mean(generator.apply(params, z.T).T),
         generate=generate,
         generate_with_gradient=generate_with_gradient,
         judge=lambda params, events: judge.apply(params, events)[0],
@@ -192,6 +196,8 @@ def sampling(pair: Pair) -> dict[str, Any]:
     return {
         "sample": lambda key, state, n: pair.sample(key, state.params.generator, n),
         "sample_mean": lambda key, state, n: pair.sample_mean(key, state.params.generator, n),
+        "latent_dim": pair.latent_dim,
+        "decode": lambda state, z: pair.decode(state.params.generator, z),
         "log_prob": log_prob if pair.log_prob else None,
         "log_prob_kind": "estimate" if pair.log_prob else None,
         "quick": {"log_prob": log_prob_quick} if pair.log_prob_quick else {},

@@ -95,6 +95,11 @@ class Model(NamedTuple):
     step_counted: Callable[..., Any] | None = None  # an update of the same operations without a loop, whose body the
     # compiler counts once; None: `step` has no loop
     rival: bool = False  # a trivial model that every other should beat
+    latent_dim: int = 0  # numbers of z that `decode` takes; their distribution is N(0, I)
+    decode: Callable[..., jax.Array] | None = None  # (state, z[n, latent_dim]) -> [n, size]: E[event | z]
+    encode: Callable[..., jax.Array] | None = None  # (state, x[n, size]) -> [n, latent_dim]: the mean of q(z | x)
+    # (state, x[n, size]) -> [n, size]: events once through the model's code; None: it has none
+    reconstruct: Callable[..., jax.Array] | None = None
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train
     numbers: Mapping[str, float] = {}  # settings that compiled programs take as arguments, from `models.build`
     with_numbers: Callable[..., "Model"] | None = None  # (numbers, traced or not) -> this model with those instead
@@ -229,6 +234,9 @@ def averaged(model: Model, decay: float) -> Model:
         sample_mean=with_average(model.sample_mean),
         sample_quick=with_average(model.sample_quick),
         log_prob=with_average(model.log_prob),
+        decode=with_average(model.decode),
+        encode=with_average(model.encode),
+        reconstruct=with_average(model.reconstruct),
         features=with_average(model.features),
         log_prob_error=with_average(model.log_prob_error),
         quick={name: with_average(function) for name, function in model.quick.items()},

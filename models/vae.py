@@ -237,6 +237,9 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     def decode_mean(params, z):
         return decoded.mean(decode(params, z))
 
+    def encode(state, x):
+        return jnp.split(encoder.apply(state.params.encoder, x.T), 2)[0].T
+
     def sample_mean(key, state, n):
         return decode_mean(state.params, jax.random.normal(key, (n, settings.latent_dim)))
 
@@ -322,6 +325,10 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         step=step,
         sample=sample,
         sample_mean=sample_mean,
+        latent_dim=settings.latent_dim,
+        decode=lambda state, z: decode_mean(state.params, z),
+        encode=encode,
+        reconstruct=lambda state, x: decode_mean(state.params, encode(state, x)),
         log_prob=rule(fineness)["log_prob"] if has_density else None,
         log_prob_kind=None if not has_density else "exact" if settings.latent_dim <= 2 else "estimate",
         features=features if law.has_scale else None,

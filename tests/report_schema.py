@@ -105,7 +105,8 @@ def _of_target(report: Mapping[str, Any]) -> Iterator[str]:
     split = target["split"]
     # Files of bit strings hold samples or probabilities.
     either = config["target_type"] == "BITS_CUSTOM"
-    drawn_afresh = config["target_type"] != "CUSTOM" and config["n_samples_train"] == 0
+    of_rows = {"CUSTOM", "IMAGE_DIGITS", "IMAGE_MNIST", "IMAGE_FASHION_MNIST", "IMAGE_CUSTOM"}
+    drawn_afresh = config["target_type"] not in of_rows and config["n_samples_train"] == 0
     if not either and (split is None) != drawn_afresh:
         yield "target.split goes with a fixed training set"
     elif split is not None and {len(split["mean"]), len(split["deviation"])} != {target["dim"]}:
@@ -139,7 +140,7 @@ def _of_model(model: Mapping[str, Any], config: Mapping[str, Any], last: int | N
                 yield f"final.{name} is not defined"
         elif model["final"][name]["seeds"] != [of_seed[-1] for of_seed in model["history"][name]]:
             yield f"final.{name} is not the last of its history"
-    exact, course = model["final"]["kl_exact"], model["history"].get("kl_exact")
+    exact, course = model["final"].get("kl_exact"), model["history"].get("kl_exact")
     # By enumeration of the bins, on the way as at the end.
     if config["num_bins"] and exact and course and exact["seeds"] != [of_seed[-1] for of_seed in course]:
         yield "final.kl_exact is not the last of its history"
@@ -162,7 +163,7 @@ def _of_keys(report: Mapping[str, Any], finals: Mapping[str, Any]) -> Iterator[s
 
     # What is followed has a floor whether an entry has it or not.
     may_have = _EXACT & set(_kind_of(report).followed)
-    exact = {"kl_exact"} if any(final["kl_exact"] is not None for final in finals.values()) else set()
+    exact = {"kl_exact"} if any(final.get("kl_exact") is not None for final in finals.values()) else set()
     if (set(report["floor"]) & {"kl_exact"}) - may_have != exact - may_have:
         yield "floor.kl_exact goes with the metric"
     for name in report["models"]:

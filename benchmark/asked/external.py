@@ -27,7 +27,7 @@ class External(NamedTuple):
 
     name: str
     n_params: int | None  # as its owner declares
-    rows: np.ndarray | None  # [n, D] float32, as compared; n is at most N_EVAL_SAMPLES
+    rows: np.ndarray | None  # [n, D] float32, as compared; n is at most what is scored: N_EVAL_SAMPLES, or fewer
     masses: np.ndarray | None  # [K] float64, exact probabilities of bins or of strings
     n_in_file: int
     outside: float = 0.0  # share of the rows that lie outside the target's range
@@ -73,7 +73,7 @@ def _looks(name: str) -> str:
 def load(config: Any, target: Target) -> list[External]:
     """Reads every external entry of a configuration.
 
-    Rows are shuffled as the seed says, and of more than N_EVAL_SAMPLES that many are taken: the first ones of a sorted
+    Rows are shuffled as the seed says, and of more than are scored that many are taken: the first ones of a sorted
     file, which several metrics look at alone, would be another distribution.
 
     Raises:
@@ -86,7 +86,7 @@ def load(config: Any, target: Target) -> list[External]:
         rows = read.rows
         if len(rows) < MIN_ROWS:
             raise UserError(f"{what} {path!r} has {len(rows)} rows: at least {MIN_ROWS} are needed")
-        n = min(len(rows), config.n_eval_samples)
+        n = min(len(rows), kind.n_scored(target, config))
         chosen = np.random.default_rng([config.seed, 2]).permutation(rows)[:n]
         compared = np.asarray(target.as_compared(jnp.asarray(chosen, jnp.float32)))
         outside, span = kind.outside(rows, target) if kind.outside else (0.0, "")

@@ -207,6 +207,7 @@ def report(outcome: Outcome, provenance: Mapping[str, Any], files: Sequence[str]
         "metric_seconds": outcome.closing.seconds,
         "models": models,
         "external": external,
+        **({"further": outcome.further.report} if outcome.further else {}),
     }
 
 

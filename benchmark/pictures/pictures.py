@@ -46,7 +46,9 @@ def timeline_name(percent: int) -> str:
 
 def names(config: Any, runs: Sequence[Run], kind: Kind) -> list[str]:
     """The files that `drawings` write."""
-    of_kind = [*kind.pictures, *([SENSITIVITY] if kind.sensitivity else [])]
+    models = [run.model for run in runs]
+    of_kind = [name for name, each in kind.pictures.items() if each.wanted(config, models)]
+    of_kind += [SENSITIVITY] if kind.sensitivity else []
     if not runs:
         return [HISTOGRAM, *of_kind]
     views = [f"{name}.png" for name in views_of(runs, kind)]
@@ -110,15 +112,31 @@ def _comparison(folder: Path, shown: Shown) -> Drawing:
 def _of_kind(folder: Path, shown: Shown) -> list[Drawing]:
     """The pictures of the kind's own."""
     outcome = shown.outcome
-    if not shown.kind.pictures:
+    models = [run.model for run in outcome.runs]
+    wanted = {name: each for name, each in shown.kind.pictures.items() if each.wanted(outcome.config, models)}
+    if not wanted:
         return []
-    floors = {**outcome.judge.floors, **(outcome.closing.floors if outcome.closing else {})}
-    ending = Ending(outcome.target, floors, [_ended(entry, shown) for entry in outcome.assessments])
+    ending = outcome.ending or _ending(shown)
     heading = shown.heading + shown.middle if outcome.runs else shown.heading
     return [
-        Drawing(each.function, (folder / name, *each.arguments(ending), heading), {})
-        for name, each in shown.kind.pictures.items()
+        Drawing(each.function, (folder / name, *each.arguments(ending), heading), {}) for name, each in wanted.items()
     ]
+
+
+def with_further(outcome: Outcome) -> Outcome:
+    """The outcome with what its kind makes of the end beside scores; as it is where that is nothing."""
+    if outcome.kind.further is None:
+        return outcome
+    ending = _ending(Shown(outcome, ""))
+    further = outcome.kind.further(ending)
+    return outcome._replace(ending=ending._replace(shared=further.shared), further=further)
+
+
+def _ending(shown: Shown) -> Ending:
+    outcome = shown.outcome
+    floors = {**outcome.judge.floors, **(outcome.closing.floors if outcome.closing else {})}
+    entries = [_ended(entry, shown) for entry in outcome.assessments]
+    return Ending(outcome.target, floors, entries, outcome.config, outcome.judge)
 
 
 def _ended(entry: Assessment, shown: Shown) -> Ended:
@@ -126,11 +144,15 @@ def _ended(entry: Assessment, shown: Shown) -> Ended:
     seed, colour = shown.seeds.get(entry.name, 0), shown.colours[entry.name]
     diverged = entry.diverged_at_step[seed] is not None
     x = None if diverged or entry.samples is None else entry.samples[seed]
-    log_q = None
+    ended = Ended(entry.name, colour, x, entry.masses, None, entry.estimated, diverged)
     for run in shown.outcome.runs:
-        if run.model.name == entry.name and not diverged and shown.kind.has_divergence(run.model, shown.outcome.target):
-            log_q = functools.partial(sound_log_q, run.model, run.states[seed])
-    return Ended(entry.name, colour, x, entry.masses, log_q, entry.estimated, diverged)
+        if run.model.name == entry.name:
+            ended = ended._replace(courses=shown.curves(run, run.evaluations[-1].info or ()))
+            if not diverged:
+                ended = ended._replace(model=run.model, state=run.states[seed])
+            if not diverged and shown.kind.has_divergence(run.model, shown.outcome.target):
+                ended = ended._replace(log_q=functools.partial(sound_log_q, run.model, run.states[seed]))
+    return ended
 
 
 def _sensitivity(folder: Path, shown: Shown, grid: Any) -> Drawing:
@@ -187,7 +209,8 @@ def _metric(shown: Shown, name: str) -> scenes.MetricPicture:
     if name == shown.kind.exact:
         known = shown.kind.describe(outcome.target).get("rivals", {})
         rivals = {rival: best[name] for rival, best in known.items() if rival not in outcome.config.models}
-    return scenes.MetricPicture(outcome.judge.labels[name], shown.floors.get(name), externals, exact, estimates, rivals)
+    return scenes.MetricPicture(outcome.judge.labels[name], shown.floors.get(name), externals, exact, estimates, rivals,
+                                outcome.judge.marks.get(name, {}))  # fmt: skip
 
 
 def _costs(folder: Path, shown: Shown) -> Drawing:

@@ -181,7 +181,7 @@ def _introduce(job: Job) -> None:
         use = "for every score" if target.empirical else "to see what is memorised; scores are exact of the target"
         console.say(f"rows: {len(target.train_rows)} to train on, {len(target.held_out_rows)} held out {use}")
     for entry in entries:
-        if entry.rows is not None and entry.n_in_file != config.n_eval_samples:
+        if entry.rows is not None and entry.n_in_file != kind_of(target).n_scored(target, config):
             how = "as many drawn at random" if entry.n_in_file > len(entry.rows) else "with a floor of its own"
             console.say(f"{entry.name}: {entry.n_in_file} rows in its file, scored at n = {len(entry.rows)}, {how}")
         if entry.outside > 0.1:
@@ -201,7 +201,9 @@ def _close(
     """Scores what was trained, and writes and prints everything; fills in what the origin lacks. Returns the report."""
     config, target, _, entries, _ = job
     runs = trained.runs
-    costs = {run.model.name: results.cost_of(run, trained.costs[run.model.name], config.n_eval_samples) for run in runs}
+    costs = {
+        run.model.name: results.cost_of(run, trained.costs[run.model.name], judge.scorer.n_samples) for run in runs
+    }
     kind = kind_of(target)
     drawn = pictures.names(config, runs, kind) if files.drawing else []
     states = kind.states(target)
@@ -221,7 +223,7 @@ def _close(
                 scored = assessment.scored(assessments)
                 grid = kind.sensitivity(scored, config, target, judge) if kind.sensitivity else None
                 files.drawing.draw(pictures.drawings(staging, outcome, grid, _partial_note(partial, config)))
-            outcome = close(outcome, judges)
+            outcome = pictures.with_further(close(outcome, judges))
             if files.drawing:
                 files.drawing.draw(pictures.closing_drawings(staging, outcome, _partial_note(partial, config)))
         shown = tables.of_run(outcome, assessment.memoriser(target))

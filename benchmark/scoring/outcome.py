@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from benchmark.engine.records import Run
 from benchmark.scoring.assessment import Assessment, losses_to_rivals
-from kinds.contract import Closing, Judge, Kind, Target
+from kinds.contract import Closing, Ending, Further, Judge, Kind, Target
 from kinds.registry import kind_of
 
 
@@ -21,6 +21,8 @@ class Outcome(NamedTuple):
     closing: Closing | None = None  # what scored the metrics of the end; None: they are still to be scored
     partial: Mapping[str, Any] | None = None  # of a run that was interrupted, by what and the step that each family had
     # come to; None: it is whole
+    ending: Ending | None = None  # what the kind's own pictures are made from, where they share something
+    further: Further | None = None  # what the kind makes of the end beside scores; None: nothing
 
     @property
     def kind(self) -> Kind:

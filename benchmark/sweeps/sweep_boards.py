@@ -178,7 +178,9 @@ def tradeoffs_of(
         last = [[seed[-1] for seed in model["history"][field]] for field in (view.x, view.y)]
         row = scores_of(plan, cell, report)[0].row
         found.setdefault(row, {}).setdefault(cell.values[f"{family}.{view.setting}"], []).append(np.array(last, float))
-        bounds[row] = report["target"]["entropy"] if model["final"][kind_asked(cell.config).exact] is not None else None
+        bounds[row] = (
+            report["target"]["entropy"] if model["final"].get(kind_asked(cell.config).exact) is not None else None
+        )
     panels = []
     for row, by_value in found.items():
         values = sorted(by_value)

@@ -34,6 +34,7 @@ def of_run(outcome: Outcome, repeated: Mapping[str, float] | None) -> dict[str, 
         "Followed during the training": final_rows(outcome),
         "Scored at the end": closing_rows(outcome),
         "Training rows beside held-out rows": held_out_rows(outcome.assessments, outcome.kind, repeated),
+        **({name: [*rows] for name, rows in outcome.further.tables.items()} if outcome.further else {}),
         "Cost of the training": cost_rows(outcome.costs),
     }
     return {caption: rows for caption, rows in found.items() if rows}
@@ -51,7 +52,9 @@ def final_rows(outcome: Outcome) -> Rows:
     """The metrics that were followed, and the exact divergence, with their spread over seeds; and the floor."""
     judge, kind, assessments = outcome.judge, outcome.kind, outcome.assessments
     rows, remarks = [], outcome.losses_to_rivals()
-    headings = {**judge.labels, kind.exact: metrics.METRICS[kind.exact].label_with_unit}
+    headings = dict(judge.labels)
+    if kind.exact in kind.reported:
+        headings[kind.exact] = metrics.METRICS[kind.exact].label_with_unit
     for entry in assessments:
         row = {"": entry.name, "parameters": "?" if entry.n_params is None else str(entry.n_params)}
         for name, heading in headings.items():
@@ -60,7 +63,7 @@ def final_rows(outcome: Outcome) -> Rows:
         rows.append(row | ({"remark": remarks.get(entry.name, "")} if remarks else {}))
     known = any(entry.scores.get(kind.exact) is not None for entry in assessments)
     followed = kind.exact in judge.floors
-    more = {} if followed else {headings[kind.exact]: "0" if known else "none"}
+    more = {} if followed or kind.exact not in headings else {headings[kind.exact]: "0" if known else "none"}
     return rows + _floor_rows(assessments, judge.floors, headings, more)
 
 

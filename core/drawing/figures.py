@@ -24,6 +24,7 @@ from core.drawing.scales import round_ticks, share_of_width, without_start
 
 TARGET_COLOUR = "#1A1A1A"
 FLOOR_COLOUR = "#8C8C8C"
+MARK_COLOUR = "#505050"  # of a level that is known besides a floor
 DENSITY_MAP = "viridis"
 DIVERGED = "diverged"  # what stands where a model's data would be
 DPI = 120

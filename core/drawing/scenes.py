@@ -69,6 +69,7 @@ class MetricPicture(NamedTuple):
     exact: bool = False  # it needs no sample
     estimates: Collection[str] = ()  # families whose value is an estimate all the same
     rivals: Mapping[str, float] = {}  # trivial models that were not trained -> the smallest value that each can have
+    marks: Mapping[str, float] = {}  # words -> a level that is known besides
 
 
 class LossPicture(NamedTuple):

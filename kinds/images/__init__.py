@@ -1,0 +1,1 @@
+"""The kind of events that are images: grey, RGB, or RGB with depth."""
