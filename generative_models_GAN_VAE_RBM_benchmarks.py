@@ -35,6 +35,7 @@ HIDDEN_LAYERS = 2  # hidden layers of every multilayer perceptron
 
 # For how long, and how often.
 N_STEPS = 20_000  # training steps, one minibatch each
+N_EPOCHS = 0  # steps of so many passes over a fixed training set; 0: N_STEPS
 BATCH_SIZE = 128  # rows of a minibatch
 NUM_SEEDS = 4  # independent repetitions of every family
 SEED = 42  # root of all randomness

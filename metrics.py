@@ -17,6 +17,7 @@ class Metric(NamedTuple):
     unit: str
     higher_is_better: bool = False
     is_count: bool = False
+    is_signed: bool = False  # an unbiased estimate of what is never below 0: a perfect model scores 0 on average
 
     @property
     def label_with_unit(self) -> str:
@@ -31,7 +32,7 @@ METRICS = {
     "kl_exact": Metric("exact KL", "nats"),
     "tv_exact": Metric("exact TV", ""),
     "wasserstein_exact": Metric("exact W₁", "units of x"),
-    "mmd2": Metric("MMD²", ""),
+    "mmd2": Metric("MMD²", "", is_signed=True),
     "classifier_accuracy": Metric("classifier", "accuracy"),
     "modes_covered": Metric("modes", "", True, True),
     "high_quality": Metric("in modes", "share", True),
@@ -42,7 +43,7 @@ METRICS = {
     "fidelity": Metric("fidelity", "share", True),
     "rate": Metric("rate", "share", True),
     "coverage": Metric("coverage", "share", True),
-    "kd_clf": Metric("KD-clf", ""),
+    "kd_clf": Metric("KD-clf", "", is_signed=True),
     "fd_clf": Metric("FD-clf", ""),
     "class_kld": Metric("KLD of classes", "nats"),
     "knn_precision": Metric("precision, k = 3", "share", True),

@@ -75,6 +75,8 @@ class Scorer(NamedTuple):
     score: Callable[[np.ndarray], Mapping[str, float]]  # x [n, D], finite, on the host -> metric name -> value
     # x [n, D], finite -> the little that pictures need of a sample, as floating-point numbers: a snapshot is no more.
     keep: Callable[[np.ndarray], np.ndarray] = lambda x: x
+    # Samples of all evaluations are drawn with the same random numbers, so that pictures show one z as it changes.
+    fixed_draws: bool = False
     # Scores that need no sample, such as the exact divergence: their names, and (model, State of one seed on the host)
     # -> name -> value. What it leaves out is unknown (NaN), as for a family without a density; None: there are none.
     exact_metrics: tuple[str, ...] = ()

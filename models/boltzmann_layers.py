@@ -24,6 +24,7 @@ class Layer(NamedTuple):
         params.visible_bias[:, None] + jnp.exp(params.log_sigma)[:, None] * jax.random.normal(key, shape)
     )
     shows_mean: bool = False  # a sample is E[v | h] of the last hidden state
+    view: str = "rbm_energy_landscape"  # the picture that shows such a machine
     algorithm: str = "CD"  # where the setting is "auto"
     k: int = 1  # where it is 0
 
@@ -57,6 +58,7 @@ LAYERS = {
             params, params.visible_bias[:, None], jax.random.uniform(key, shape)
         ),
         shows_mean=True,
+        view="rbm_filters",
         algorithm="PCD",
         k=5,
     ),

@@ -58,6 +58,8 @@ _CHAINS_AT_ONCE = 128
 # it that is 1.0 times as fast at 0.2 MiB, 1.1 at 0.7, 1.6 at 2.3 and 2.0 at 23. Parts of 64 to 384 KiB do alike, but a
 # product over 32 units, which 128 KiB would be at 1 024 rows, takes twice as long as one over 64.
 _PARTS_FROM_BYTES = 2**20
+# Chains that a view has, and after how many sweeps it has them.
+_N_CHAINS_SHOWN, _SWEEPS_SHOWN = 16, (1, 10, 100, 1000)
 
 
 # The laws of events that it can draw.
@@ -299,10 +301,37 @@ def build(config: Any, target: Any) -> Model:
         x, events = target.grid()
         return {"x": x, "energy": codec.log_volume - log_prob(state, events)}
 
+    def reconstruct(state, x):
+        params = units(state.params)
+        return visible_mean(visible, params, nn.sigmoid(hidden_input(visible, params, x.T))).T
+
+    @jax.jit
+    def filters_view(state, rows):
+        """The weights of hidden units, and E[v | h] of chains that begin at rows, after some numbers of sweeps."""
+        params, v = units(state.params), rows[:_N_CHAINS_SHOWN].T
+        shown, done = [v.T], 0
+        for i, n_sweeps in enumerate(_SWEEPS_SHOWN):
+
+            def swept(v, key):
+                key_hidden, key_visible = jax.random.split(key)
+                hidden = jax.random.uniform(key_hidden, (width, v.shape[1]))
+                (drawn,) = visible.noise(key_visible, (1, *v.shape))
+                return sweep(visible, params, v, hidden, drawn), None
+
+            keys = jax.random.split(jax.random.fold_in(jax.random.key(0), i), n_sweeps - done)
+            v, done = jax.lax.scan(swept, v, keys)[0], n_sweeps
+            shown.append(visible_mean(visible, params, nn.sigmoid(hidden_input(visible, params, v))).T)
+        sweeps = jnp.array((0, *_SWEEPS_SHOWN))
+        return {"weights": params.weights.T, "chains": jnp.stack(shown), "sweeps": sweeps}
+
     def features(state):
         # Of 2^H Gaussians of one width nobody knows where they are.
         return None, jnp.diag(jnp.exp(2 * units(state.params).log_sigma))[None]
 
+    views = {
+        "rbm_energy_landscape": View("energy", energy_view),
+        "rbm_filters": View("filters", filters_view, needs_rows=True),
+    }
     model = Model(
         name="RBM",
         n_params=count(width),
@@ -317,7 +346,8 @@ def build(config: Any, target: Any) -> Model:
         log_prob=log_prob if knows_z else None,
         log_prob_kind="exact" if knows_z else None,
         features=features,
-        views={"rbm_energy_landscape": View("energy", energy_view)},
+        reconstruct=reconstruct,
+        views={name: view for name, view in views.items() if name == layer.view},
         info_units={"reconstruction_error": "squared distance"},
         loss_reference=(0.0, "equilibrium"),
     )

@@ -113,7 +113,8 @@ def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Pro
         def of_state(numbers, state, keys, step):
             model = own(numbers)
             draw = model.sample_mean if scorer.soft else model.sample if last else model.sample_quick or model.sample
-            events = draw(jax.random.fold_in(prng.unrolled(keys.key_eval), step), state, scorer.n_samples)
+            key = jax.random.fold_in(prng.unrolled(keys.key_eval), 0 if scorer.fixed_draws else step)
+            events = draw(key, state, scorer.n_samples)
             x = scorer.decode(events)
             return x, all_finite([*watched(state), x])
 

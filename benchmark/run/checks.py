@@ -26,6 +26,24 @@ class Job(NamedTuple):
     inputs: Mapping[str, str]  # from `inputs.fingerprints`
 
 
+def with_epochs(config: Any) -> Any:
+    """The configuration with N_STEPS as N_EPOCHS asks for, where it does: that depends on the rows of the target.
+
+    Raises:
+      UserError: the target has no fixed training set, or the steps do not go with the rest.
+    """
+    if not config.n_epochs:
+        return config
+    target = make_target(config)
+    if target.train_rows is None:
+        raise UserError(
+            f"N_EPOCHS = {config.n_epochs} has no meaning for {config.target_type}, whose rows are drawn afresh: set "
+            "N_STEPS, or N_SAMPLES_TRAIN for a fixed training set"
+        )
+    n_steps = max(1, round(config.n_epochs * len(target.train_rows) / config.batch_size))
+    return dataclasses.replace(config, n_steps=n_steps)
+
+
 def check(config: Any) -> Job:
     """Builds and reads all that can be wrong with a run, without training anything or writing to disk.
 

@@ -309,5 +309,5 @@ def _target_rows(target: Any, config: Any) -> np.ndarray:
         rows = jnp.asarray(target.held_out_rows, jnp.float32)
     else:
         key = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 2)
-        rows = jax.jit(target.sample, static_argnums=1)(key, config.n_eval_samples)
+        rows = jax.jit(target.sample, static_argnums=1)(key, kind_of(target).n_scored(target, config))
     return np.asarray(target.as_compared(rows))

@@ -15,6 +15,7 @@ from benchmark.files import results
 from benchmark.sweeps.sweep_plan import Cell, Plan
 from core import wording
 from kinds.contract import Kind
+from metrics import METRICS
 from targets import kind_asked
 
 # Where these are swept, equal names are other distributions, or have other floors: no row may mix them.
@@ -62,7 +63,8 @@ class Score(NamedTuple):
     @property
     def has_scale(self) -> bool:
         """Whether the floor of the main metric is above 0, so that multiples of it mean something."""
-        return bool(self.main_floor and middle_of(self.main_floor))
+        signed = METRICS[self.kind.main].is_signed
+        return bool(not signed and self.main_floor and middle_of(self.main_floor))
 
     @property
     def over_floor(self) -> float:

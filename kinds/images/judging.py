@@ -103,6 +103,7 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
         (KD, FD),
         lambda x: score(reference.features.of(x[:n]), reference.values[:n]),
         keep=lambda x: np.asarray(x[:N_KEPT], np.float32),
+        fixed_draws=True,
     )
     return Judge(
         scorer,

@@ -33,6 +33,7 @@ KIND = Kind(
     with_bins="",
     adapt=lambda target, config: target,
     continuous=False,
+    law="pixels",
     files=targets.files,
     main="kd_clf",
     followed=("kd_clf", "fd_clf"),

@@ -13,6 +13,7 @@ from kinds.images.judging import N_KEPT
 from kinds.images.truth import Images
 
 _VIEWS = "kinds.images.views"
+_MOST_FILTERS = 64
 
 
 class ImagesPicture(NamedTuple):
@@ -36,6 +37,15 @@ class ManifoldPicture(NamedTuple):
     more: int  # latents beyond two
 
 
+class FiltersPicture(NamedTuple):
+    """Hidden units and Gibbs chains of a Boltzmann machine."""
+
+    weights: np.ndarray  # [K, D] of the hidden units with the largest
+    n_hidden: int  # units that there are
+    chains: np.ndarray  # [T, c, D] E[v | h]; all NaN: diverged
+    sweeps: np.ndarray  # [T] after so many
+
+
 def scene_of(target: Target, judge: Judge, config: Any) -> ImagesPicture:
     """The target in the form that its pictures take."""
     truth: Images = target.truth
@@ -57,7 +67,24 @@ def _latent_sweep(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve],
     return ManifoldPicture(arrays["z"][few], thinned, float(arrays["rate"]), int(arrays["more"])), scene
 
 
+def _filters(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: ImagesPicture, colour: str):
+    del curves
+    weights = np.asarray(arrays["weights"])
+    largest = np.argsort(-np.linalg.norm(weights, axis=1), kind="stable")[:_MOST_FILTERS]
+    return FiltersPicture(weights[largest], len(weights), arrays["chains"], arrays["sweeps"]), scene, colour
+
+
 VIEWS = {
+    "filters": Showing(
+        f"{_VIEWS}.filters",
+        _filters,
+        "chains",
+        caption=Caption(
+            "Filters and chains",
+            "The weights of hidden units, and Gibbs chains that begin at real images: strokes and spots are what "
+            "hidden units stand for, and a chain that keeps its digit forever does not mix.",
+        ),
+    ),
     "latent_sweep": Showing(
         f"{_VIEWS}.manifold",
         _latent_sweep,

@@ -10,9 +10,7 @@ from core.settings import setting as any_setting
 setting = functools.partial(any_setting, affects=("target",), told="row")
 
 DATA_SETS = ("IMAGE_MNIST", "IMAGE_FASHION_MNIST")
-_IMAGES = Need(
-    "with images", lambda config: config.target_type.startswith("IMAGE_"), 'set TARGET_TYPE = "IMAGE_DIGITS"'
-)
+_IMAGES = Need("with images", lambda config: config.law == "pixels", 'set TARGET_TYPE = "IMAGE_DIGITS"')
 _FOLDER = Need(
     "with MNIST or Fashion-MNIST", lambda config: config.target_type in DATA_SETS, 'set TARGET_TYPE = "IMAGE_MNIST"'
 )

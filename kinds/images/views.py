@@ -1,4 +1,4 @@
-"""What families show of themselves on images: a map of two latents.
+"""What families show of themselves on images: a map of two latents, filters and chains.
 
 Drawn from arrays alone, with the conventions of `plotting` for `path`, `title` and the look.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from core.drawing import figures
 from core.drawing.figures import DIVERGED, TARGET_COLOUR
 from kinds.images import mosaics
-from kinds.images.pictured import ImagesPicture, ManifoldPicture
+from kinds.images.pictured import FiltersPicture, ImagesPicture, ManifoldPicture
 
 COLLAPSED = 0.1  # nats: below this rate the code says next to nothing about an image
 
@@ -41,4 +41,28 @@ def manifold(path: str | Path, said: ManifoldPicture, scene: ImagesPicture, titl
     figures.header(ax, "", "" if lost else said_of, TARGET_COLOUR)
     if lost:
         figures.words_in(ax, DIVERGED, TARGET_COLOUR)
+    figures.save(fig, path)
+
+
+@figures.styled
+def filters(path: str | Path, said: FiltersPicture, scene: ImagesPicture, colour: str, title: str) -> None:
+    """Draws the weights of hidden units (left), and chains that begin at real images (right), a chain a column."""
+    fig = figures.new(13.0, 6.6, title)
+    left, right = fig.subplots(1, 2, gridspec_kw={"width_ratios": (1, 1.25)})
+    reach = max(float(np.abs(said.weights).max()), 1e-12)
+    columns = mosaics.square_columns(len(said.weights), scene.shape)
+    mosaics.show(left, 0.5 + said.weights / (2 * reach), scene.shape, columns)
+    few = f"the {len(said.weights)} largest of {said.n_hidden} hidden units" if said.n_hidden > len(said.weights) else (
+        f"all {said.n_hidden} hidden units")  # fmt: skip
+    figures.header(left, "filters", f"{few} · grey: 0, white: +{reach:.2g}, black: −{reach:.2g}", colour)
+    n_times, n_chains = said.chains.shape[:2]
+    lost = bool(np.isnan(said.chains).all())
+    drawn = mosaics.show(right, said.chains.reshape(n_times * n_chains, -1), scene.shape, n_chains)
+    height = drawn.get_array().shape[0]
+    words = ["real image" if n == 0 else f"{n:,} sweep{'s' if n > 1 else ''}".replace(",", " ") for n in said.sweeps]
+    right.set_yticks((np.arange(n_times) + 0.5) * height / n_times, words)
+    figures.header(right, "chains", "" if lost else "E[v | h] of Gibbs chains, one a column", colour)
+    if lost:
+        figures.words_in(right, DIVERGED, colour)
+    mosaics.depth_bar(right, scene.shape, scene.depth_scale)
     figures.save(fig, path)

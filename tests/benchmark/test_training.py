@@ -194,6 +194,16 @@ def test_one_program_serves_trainings_and_intervals_of_every_length():
     assert len({id(program.advance._executable) for program in programs}) == 1
 
 
+def test_draws_of_all_evaluations_are_the_same_where_the_scorer_says_so():
+    model = toy(8, sample=lambda key, state, n: jax.random.normal(key, (n, 1)))
+
+    def means(scorer):
+        return [evaluation.metrics["mean"][0] for evaluation in run_model(model, scorer=scorer).evaluations]
+
+    assert len(set(means(SCORER))) == 3
+    assert len(set(means(SCORER._replace(fixed_draws=True)))) == 1
+
+
 def test_no_retrace_in_mid_run_with_max_steps():
     # Here the engine also evaluates the step's shapes, so more than one trace; none of them depends on the intervals.
     counts = set()
