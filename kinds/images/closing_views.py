@@ -99,22 +99,28 @@ def anomalies(path: str | Path, said: AnomaliesPicture, title: str) -> None:
     columns = max(1, min(3, len(families)))
     lines = -(-len(families) // columns)
     high = 0.32 * len(found) + 0.9
-    fig = figures.new(13.0, high + 4.3 * lines + 1.7, title)
-    places = fig.add_gridspec(1 + 2 * lines, columns, height_ratios=[high, *([2.3, 2.0] * lines)])
-    _areas(fig.add_subplot(places[0, :]), found, said)
+    fig = figures.new(13.0, high + 3.9 * lines + 1.7, title)
+    # Apart, as the long names above would take their room from the panels below.
+    parts = fig.subfigures(2 if families else 1, 1, height_ratios=[high, 3.9 * lines] if families else None)
+    above, *below = np.ravel(parts)
+    _areas(above.subplots(), found, said)
+    ratios = {"height_ratios": [2.3, 1] * lines}
+    axes = below[0].subplots(2 * lines, columns, squeeze=False, gridspec_kw=ratios) if below else None
     for i, each in enumerate(families):
-        colour = said.colours[each.name]
         line, column = divmod(i, columns)
-        _histogram(fig.add_subplot(places[1 + 2 * line, column]), each, colour)
-        ax = fig.add_subplot(places[2 + 2 * line, column])
-        _extremes(ax, each, said)
+        _histogram(axes[2 * line, column], each, said.colours[each.name])
+        _extremes(axes[2 * line + 1, column], each, said)
         if i == columns - 1:
-            mosaics.depth_bar(ax, said.shape, said.depth_scale)
+            mosaics.depth_bar(axes[1, column], said.shape, said.depth_scale)
+    for empty in range(len(families), columns * lines):
+        line, column = divmod(empty, columns)
+        axes[2 * line, column].remove()
+        axes[2 * line + 1, column].remove()
     entries = {
         "held-out images": Patch(fc=FLOOR_COLOUR, alpha=0.6),
         "anomalies": Patch(fc="none", ec=TARGET_COLOUR, lw=2),
     }
-    figures.figure_legend(fig, entries, said.words)
+    figures.figure_legend(fig, entries, f"{said.words} · images with a frame are anomalies")
     figures.save(fig, path)
 
 

@@ -64,5 +64,7 @@ def filters(path: str | Path, said: FiltersPicture, scene: ImagesPicture, colour
     figures.header(right, "chains", "" if lost else "E[v | h] of Gibbs chains, one a column", colour)
     if lost:
         figures.words_in(right, DIVERGED, colour)
+    for ax in (left, right):
+        ax.set_anchor("N")
     mosaics.depth_bar(right, scene.shape, scene.depth_scale)
     figures.save(fig, path)
