@@ -99,7 +99,8 @@ def _made(digest: str, shape: tuple[int, int, int], n_classes: int, data: _Data)
         params |= {"mean": own.mean(0), "scale": np.sqrt(own.var(0).mean(), dtype=np.float32)}
         params = {name: np.asarray(value, np.float32) for name, value in params.items()}
         if path is not None:
-            storage.write_npz(path, params.items())
+            with storage.replaced_by(path) as temporary:
+                storage.write_npz(temporary, params.items())
 
     def trace(x):
         return (apply(params, x, shape)[0] - params["mean"][None]) / params["scale"]

@@ -130,9 +130,7 @@ def directions(dim: int, n: int = N_DIRECTIONS) -> np.ndarray:
 
 def nearest(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of every x [n, D] the nearest of rows [m, D]: its number [n] and its distance [n]."""
-    which, squared = [], []
-    for start in range(0, len(x), _BLOCK):
-        distances = squared_distances(x[start : start + _BLOCK], rows)
-        which.append(distances.argmin(axis=1))
-        squared.append(distances.min(axis=1))
-    return np.concatenate(which), np.sqrt(np.concatenate(squared))
+    blocks = range(0, len(x), _BLOCK)
+    which = np.concatenate([squared_distances(x[i : i + _BLOCK], rows).argmin(axis=1) for i in blocks])
+    # Anew, as the difference of large squares leaves little of a small distance.
+    return which, np.linalg.norm(x - rows[which], axis=1)
