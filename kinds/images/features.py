@@ -30,7 +30,7 @@ _N_DRAWN = 6_000  # rows of a target that has as many as one likes
 _N_SCALED = 5_000  # rows behind the scale
 _N_TESTED = 2_000  # rows behind the accuracy
 _AT_ONCE = 1_000
-_VERSION = 1  # of what is kept: another network, or another training, has another
+_VERSION = 2  # of what is kept: another network, or another training, has another
 
 
 class Features(NamedTuple):
@@ -93,6 +93,9 @@ def _made(digest: str, shape: tuple[int, int, int], n_classes: int, data: _Data)
     params = _read(path, shape, n_classes)
     if params is None:
         params = init(jax.random.key(0), shape, max(n_classes, 1))
+        # Channels that hardly vary, such as a depth, would otherwise be learnt late.
+        seen = data.train[:_N_SCALED].reshape(-1, shape[2])
+        params |= {"centre": jnp.asarray(seen.mean(0)), "spread": jnp.asarray(seen.std(0) + 1e-3)}
         if data.labels is not None:
             params = fit(params, shape, data.train, data.labels)
         own = _all(jax.jit(lambda x: apply(params, x, shape)[0]), data.train[:_N_SCALED])
@@ -128,7 +131,7 @@ def init(key: jax.Array, shape: tuple[int, int, int], n_classes: int) -> dict[st
         sizes.append((9 * channels, n))
         channels = n
     sizes += [(height * width * channels, N_FEATURES), (N_FEATURES, n_classes)]
-    params = {}
+    params = {"centre": jnp.zeros(shape[2]), "spread": jnp.ones(shape[2])}
     for i, (n_in, n_out) in enumerate(sizes):
         params[f"weights{i}"] = jax.random.normal(jax.random.fold_in(key, i), (n_in, n_out)) * np.sqrt(2 / n_in).astype(
             np.float32
@@ -139,7 +142,8 @@ def init(key: jax.Array, shape: tuple[int, int, int], n_classes: int) -> dict[st
 
 def apply(params: dict[str, Any], x: jax.Array, shape: tuple[int, int, int]) -> tuple[jax.Array, jax.Array]:
     """Features [n, 64], before they are scaled, and logits [n, K] of rows [n, D]."""
-    images = x.reshape(-1, *shape)
+    centre, spread = (jax.lax.stop_gradient(params[name]) for name in ("centre", "spread"))
+    images = (x.reshape(-1, *shape) - centre[None, None, None]) / spread[None, None, None]
     for i in range(len(_CHANNELS)):
         patches = _patches(images, _stride(i, shape))
         images = jax.nn.relu(patches @ params[f"weights{i}"] + params[f"bias{i}"][None, None, None])
