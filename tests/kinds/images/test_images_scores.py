@@ -201,6 +201,7 @@ def test_repeated_rows_are_told_from_new_ones(digits):
     assert repeated["train"] < 1e-3 < repeated["held_out"]
 
 
+@pytest.mark.slow
 def test_scores_of_fresh_images():
     config = small_config(target_type="IMAGE_SHAPES_RGBD", num_bins=0, n_eval_samples=60)
     target = make_target(config)
@@ -211,4 +212,5 @@ def test_scores_of_fresh_images():
     assert x.shape == (60, 4096)
     fresh = np.asarray(target.sample(jax.random.key(5), 60))
     assert judge.scorer.score(fresh)["kd_clf"] < 3 * judge.floors["kd_clf"].high
-    assert judge.compared.features.accuracy > 0.8
+    # Five standard errors above chance, of three shapes and 2 000 images.
+    assert judge.compared.features.accuracy > 1 / 3 + 5 * np.sqrt(2 / 9 / 2_000)
