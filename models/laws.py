@@ -153,6 +153,33 @@ def bits(size: int) -> Law:
     )
 
 
+def pixels(size: int) -> Law:
+    """`size` grey levels in [0, 1], with the outputs as logits.
+
+    A draw is the mean, sigmoid(outputs): grey levels are shown and scored, not coin flips with these probabilities. In
+    a likelihood grey counts as the probability of a 1: that of x is Σ x ln p + (1 − x) ln(1 − p), the mean of the bits'
+    over all strings that coins of the probabilities x make. For rows of 0 and 1 it is the bits'.
+    """
+
+    def log_prob(outputs, events, log_scale, axis=-1):
+        del log_scale
+        return jnp.sum(events * outputs - nn.softplus(outputs), axis=axis)
+
+    return Law(
+        name="pixels",
+        n_outputs=size,
+        has_scale=False,
+        noise=lambda key, shape: jax.random.uniform(key, (*shape[:-1], 0, shape[-1])),
+        draw=lambda outputs, noise: nn.sigmoid(outputs),
+        gradient_noise=lambda key, n: jax.random.logistic(key, (0, n)),
+        draw_with_gradient=lambda outputs, noise, temperature: nn.sigmoid(outputs),
+        mean=lambda outputs, axis=-1: nn.sigmoid(outputs),
+        log_prob=log_prob,
+        draw_rows=lambda key, outputs, log_scale: nn.sigmoid(outputs),
+        nearest=lambda points: jnp.clip(points, 0, 1),
+    )
+
+
 def log_mixture_of_bits(outputs: jax.Array, log_weights: jax.Array) -> jax.Array:
     """ln Σ_z w_z Πⱼ p_zj^xⱼ (1 − p_zj)^(1 − xⱼ) of all strings x, [2ⁿ].
 
