@@ -85,15 +85,15 @@ VAE = dict(
 )
 RBM = dict(
     learning_rate=2e-3,  # of Adam
-    algorithm="auto",  # chains start at the data (CD) or go on (PCD); auto: CD, for bits PCD
-    k=0,  # Gibbs sweeps of the negative phase a step; 0: 5 (bits), 1
+    algorithm="auto",  # chains start at the data (CD) or go on (PCD); auto: PCD for bits, images
+    k=0,  # Gibbs sweeps of the negative phase a step; 0: 5 (bits, images), 1
     sigma=0.25,  # σ of the visibles at the start (if continuous)
     learn_sigma=True,  # train ln σ, one a visible unit (if continuous)
-    weight_scale=0.0,  # deviation of first weights; 0: 0.01 (bins), 0.1 (line, bits), 0.02 (plane)
+    weight_scale=0.0,  # deviation of first weights; 0: 0.1 (line, bits), 0.02 (plane), 0.01
     average=0.9999,  # decay of the averaged weights that sample; 0: off
     sampler="exact",  # samples come from the known density, or from Gibbs chains (if continuous)
-    sample_steps=1000,  # Gibbs sweeps of a chain before its sample for the final score (with gibbs)
-    sample_steps_training=100,  # the same for scores in mid-training (with gibbs)
+    sample_steps=1000,  # Gibbs sweeps before a sample for the final score (with gibbs or images)
+    sample_steps_training=100,  # the same for scores in mid-training (with gibbs or images)
 )
 
 

@@ -267,6 +267,9 @@ class Kind(NamedTuple):
     # (config) -> path -> what names it, of the files that its targets are made of.
     files: Callable[[Any], Mapping[str, str]]
 
+    # The name of its events' law, by which families know what they can draw.
+    law: str
+
     # The metric that ranks seeds, meets rivals and fills boards; one of `followed`, which are scored during training.
     main: str
     followed: tuple[str, ...]

@@ -27,8 +27,8 @@ from core.settings import Settings, setting
 from models import mixtures
 from models.base import Model, count_params
 
-# The laws of events that it can draw.
-LAWS = ("bits",)
+# The laws of events that it can draw. A grey level counts as the probability of a 1, in the likelihood and so in EM.
+LAWS = ("bits", "pixels")
 # What a component's probabilities begin with where its centre has a 1, and 1 less that where it has a 0.
 _START = 0.8
 # Rows that a component needs to have moved.
@@ -73,7 +73,7 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.bernoulli_mixture` is this family's `Config`.
-      target: the distribution to learn; its events are bits.
+      target: the distribution to learn; its events are bits or grey levels.
 
     Raises:
       UserError: the budget is below a single product, or makes more components than the data set has rows.

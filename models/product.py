@@ -1,8 +1,9 @@
-"""Independent bits, each with its own probability: the product of a distribution's margins.
+"""Independent bits or pixels, each with its own probability: the product of a distribution's margins.
 
 Of n rows of which c have a 1, a bit's probability is (c + a)/(n + 2a). With a = ½ (Krichevsky and Trofimov) none is 0
 or 1. Of all products of margins this one has the smallest KL(p ‖ q), which is the sum of the bits' entropies less that
-of p.
+of p. Of pixels the grey levels are added up as c. Their draws are 0 and 1, as the law draws its mean and this family
+would show one image alone.
 
 Reference: Krichevsky and Trofimov, The Performance of Universal Encoding, 1981.
 """
@@ -18,7 +19,7 @@ from models import at_once
 from models.base import Model
 
 # The laws of events that it can draw.
-LAWS = ("bits",)
+LAWS = ("bits", "pixels")
 _N_ROWS = 2**17
 
 
@@ -42,7 +43,7 @@ def build(config: Any, target: Any) -> Model:
 
     Args:
       config: the run's configuration; `config.product` is this family's `Config`.
-      target: the distribution to learn; its events are bits.
+      target: the distribution to learn; its events are bits or grey levels.
     """
     a, size, law = config.product.pseudo_count, target.event.size, target.event.law
 
@@ -51,8 +52,12 @@ def build(config: Any, target: Any) -> Model:
         ones = jnp.sum(data, axis=0)
         return State(jnp.log(ones + a) - jnp.log(len(data) - ones + a))
 
-    def outputs(state, n):
-        return jnp.broadcast_to(state.params[None], (n, size))
+    def sample(key, state, n):
+        return (jax.random.uniform(key, (n, size)) < law.mean(state.params)[None]).astype(jnp.float32)
+
+    def sample_mean(key, state, n):
+        del key
+        return jnp.broadcast_to(law.mean(state.params)[None], (n, size))
 
     @jax.jit
     def log_prob(state, x):
@@ -64,8 +69,8 @@ def build(config: Any, target: Any) -> Model:
         init,
         log_prob,
         width=size,
-        sample=lambda key, state, n: law.draw_rows(key, outputs(state, n), None),
-        sample_mean=lambda key, state, n: law.mean(outputs(state, n)),
+        sample=sample,
+        sample_mean=sample_mean,
         n_data_rows=_N_ROWS,
         rival=True,
     )

@@ -12,6 +12,10 @@ enumerated, so samples are drawn exactly from softmax(−F). On bit strings the 
 bit, P(vᵢ = 1 | h) = sigmoid((b_v + W h)ᵢ), whose states are enumerated as well (`models.boltzmann_states`). With
 Gaussian visibles samples are drawn exactly, too (`models.boltzmann_density`), or by Gibbs chains.
 
+Images have a binary unit for every pixel, and a grey level is the probability of a 1: hidden units see it as it is.
+Their states cannot be counted. Samples come from Gibbs chains of 0 and 1 and are the E[v | h] of the last hidden state;
+ln Z is exact where there are at most 20 hidden units.
+
 The gradient of −ln p is ∇F(data) less ∇F(model), the model's part taken from Gibbs chains of k sweeps that start at
 the data (CD) or go on from the last step's (PCD).
 
@@ -23,7 +27,6 @@ References:
 """
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -34,7 +37,6 @@ from flax import linen as nn
 
 from budget import solve_width
 from core.settings import CONTINUOUS, Need, Settings, setting
-from models import boltzmann_states, visibles
 from models.base import Model, View, averaged, count_params, is_on, packing
 from models.boltzmann import (
     FLOAT_BYTES,
@@ -46,7 +48,7 @@ from models.boltzmann import (
     units_at_once,
     visible_mean,
 )
-from models.boltzmann_density import MOST_UNITS, exact_rows, free_energies, log_partition_gaussian
+from models.boltzmann_layers import LAYERS
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
 # 5 000 chains of 799 hidden units on an idle CPU, and ten times on a busy one, whose cache others use too.
@@ -58,39 +60,13 @@ _CHAINS_AT_ONCE = 128
 _PARTS_FROM_BYTES = 2**20
 
 
-_GIBBS = Need("with gibbs", lambda config: config.rbm.sampler == "gibbs", 'set RBM.sampler = "gibbs"')
-
-
-class Layer(NamedTuple):
-    """A visible layer, and what is exact about a machine that has it."""
-
-    visible: visibles.Visible
-    log_prob: Callable[[Params, jax.Array], jax.Array]  # (params, x [n, V]) -> [n] nats
-    sample: Callable[[jax.Array, Params, int], jax.Array]  # (key, params, n) -> [n, V]
-    most_units: int | None = None  # visible ones that can be drawn exactly; None: any number
-    algorithm: str = "CD"  # where the setting is "auto"
-    k: int = 1  # where it is 0
-
-
-def _log_prob_gaussian(params, x):
-    return -free_energies(params, x) - log_partition_gaussian(params)
-
-
-# The law of an event -> the visible layer that draws it.
-LAWS = {
-    "normal": Layer(visibles.GAUSSIAN, _log_prob_gaussian, exact_rows, MOST_UNITS),
-    "category": Layer(visibles.SOFTMAX, boltzmann_states.log_prob_softmax, boltzmann_states.sample_softmax),
-    # Chains that start at the data stay near it: with CD-1 and 300 parameters the exact KL of bars and stripes 3 × 5
-    # rises from 1.8 to 2.8 nats in the second half of the default training, and with PCD-5 it ends at 0.12. On an Ising
-    # lattice with random signs, 3 × 4, it is 0.02 with CD-1 and 0.10 with PCD-5.
-    "bits": Layer(
-        visibles.BINARY,
-        boltzmann_states.log_prob_binary,
-        boltzmann_states.sample_binary,
-        algorithm="PCD",
-        k=5,
-    ),
-}
+# The laws of events that it can draw.
+LAWS = LAYERS
+_GIBBS = Need(
+    "with gibbs or images",
+    lambda config: config.rbm.sampler == "gibbs" or (config.law in LAWS and LAWS[config.law].most_units == 0),
+    'set RBM.sampler = "gibbs"',
+)
 
 
 @dataclass(frozen=True)
@@ -99,16 +75,16 @@ class Config(Settings, of="RBM"):
 
     learning_rate: float = setting(2e-3, "of Adam", above=0, traced=True)
     algorithm: Literal["auto", "CD", "PCD"] = setting(
-        "auto", "chains start at the data (CD) or go on (PCD); auto: CD, for bits PCD"
+        "auto", "chains start at the data (CD) or go on (PCD); auto: PCD for bits, images"
     )
-    k: int = setting(0, "Gibbs sweeps of the negative phase a step; 0: 5 (bits), 1", low=0)
+    k: int = setting(0, "Gibbs sweeps of the negative phase a step; 0: 5 (bits, images), 1", low=0)
     sigma: float = setting(
         0.25, "σ of the visibles at the start", above=0, unit="units of the events", needs=CONTINUOUS, traced=True
     )
     learn_sigma: bool = setting(True, "train ln σ, one a visible unit", needs=CONTINUOUS)
     weight_scale: float = setting(
         0.0,
-        "deviation of first weights; 0: 0.01 (bins), 0.1 (line, bits), 0.02 (plane)",
+        "deviation of first weights; 0: 0.1 (line, bits), 0.02 (plane), 0.01",
         low=0,
         unit="units of the events",
         traced=True,
@@ -117,9 +93,7 @@ class Config(Settings, of="RBM"):
     sampler: Literal["exact", "gibbs"] = setting(
         "exact", "samples come from the known density, or from Gibbs chains", needs=CONTINUOUS
     )
-    sample_steps: int = setting(
-        1000, "Gibbs sweeps of a chain before its sample for the final score", low=1, needs=_GIBBS
-    )
+    sample_steps: int = setting(1000, "Gibbs sweeps before a sample for the final score", low=1, needs=_GIBBS)
     sample_steps_training: int = setting(100, "the same for scores in mid-training", low=1, needs=_GIBBS)
 
 
@@ -277,8 +251,7 @@ def build(config: Any, target: Any) -> Model:
 
         def chains_of(key):
             key_start, key_sweeps = jax.random.split(key)
-            start = jax.random.normal(key_start, (n_visible, n_chains))
-            v = params.visible_bias[:, None] + jnp.exp(params.log_sigma)[:, None] * start
+            v = layer.chain_start(key_start, params, (n_visible, n_chains))
 
             def swept(v, i):
                 key_hidden, key_visible = jax.random.split(jax.random.fold_in(key_sweeps, i))
@@ -296,6 +269,9 @@ def build(config: Any, target: Any) -> Model:
             params = units(state.params)
             if exactly:
                 return layer.sample(key, params, n)
+            if layer.shows_mean:
+                key, key_hidden = jax.random.split(key)
+                return mean_given_hidden(key_hidden, params, gibbs(key, params, n, n_sweeps))
             return gibbs(key, params, n, n_sweeps)
 
         return sample
@@ -303,11 +279,17 @@ def build(config: Any, target: Any) -> Model:
     def sample_mean(key, state, n):
         key_visible, key_hidden = jax.random.split(key)
         params = units(state.params)
-        v = sampler(settings.sample_steps)(key_visible, state, n).T
-        on = jax.random.bernoulli(key_hidden, nn.sigmoid(hidden_input(visible, params, v)))
+        if layer.shows_mean:
+            return sampler(settings.sample_steps)(key, state, n)
+        return mean_given_hidden(key_hidden, params, sampler(settings.sample_steps)(key_visible, state, n))
+
+    def mean_given_hidden(key, params, v):
+        """E[v | h] of hidden states that are drawn given rows v, [n, V]."""
+        on = jax.random.bernoulli(key, nn.sigmoid(hidden_input(visible, params, v.T)))
         return visible_mean(visible, params, on.astype(v.dtype)).T
 
     log_prob_of = layer.log_prob if layer.most_units else jax.jit(layer.log_prob)
+    knows_z = layer.most_hidden is None or width <= layer.most_hidden
 
     def log_prob(state, x):
         return log_prob_of(units(state.params), x)
@@ -332,8 +314,8 @@ def build(config: Any, target: Any) -> Model:
         sample=sampler(settings.sample_steps),
         sample_mean=sample_mean,
         sample_quick=None if exactly else sampler(settings.sample_steps_training),
-        log_prob=log_prob,
-        log_prob_kind="exact",
+        log_prob=log_prob if knows_z else None,
+        log_prob_kind="exact" if knows_z else None,
         features=features,
         views={"rbm_energy_landscape": View("energy", energy_view)},
         info_units={"reconstruction_error": "squared distance"},

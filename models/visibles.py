@@ -1,4 +1,4 @@
-"""What a restricted Boltzmann machine's visible layer is made of: Gaussian units, one softmax unit, or binary units.
+"""What a restricted Boltzmann machine's visible layer is made of: Gaussian, softmax or binary units.
 
 Everything is a function of the machine's parameters (`boltzmann.Params`: weights [V, H], visible_bias [V], hidden_bias
 [H], log_sigma [V]) and of columns: visible ones v [V, n], hidden ones h [H, n]. `models.rbm` says what is exact about
@@ -78,3 +78,7 @@ BINARY = Visible(
     energy=lambda params, v: -params.visible_bias @ v,
     draw=lambda params, linear, noise: (noise < nn.sigmoid(linear)).astype(linear.dtype),
 )
+
+# Chains are of 0 and 1. Grey levels of the data stand for themselves: −F is convex, so that its value there is at most
+# its mean over the bits that coins of these probabilities make.
+PIXELS = BINARY._replace(weight_scale=lambda n_visible: 0.01)

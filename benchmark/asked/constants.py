@@ -151,6 +151,11 @@ class Constants(Settings, of=""):
         return kind_asked(self).continuous
 
     @property
+    def law(self) -> str:
+        """The law of the target's events, by its name."""
+        return kind_asked(self).law
+
+    @property
     def snapshot_steps(self) -> dict[int, int]:
         """Percent of the training -> step, for every snapshot."""
         return moments.snapshot_steps(self.n_steps, self.snapshot_percent)

@@ -94,6 +94,7 @@ def states(target: Target) -> States | None:
 KIND = REAL._replace(
     name="bins",
     continuous=False,
+    law="category",
     read_probabilities=tables.read_probabilities,
     targets={},
     with_bins="",

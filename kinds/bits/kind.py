@@ -63,6 +63,7 @@ KIND = Kind(
     with_bins="",
     adapt=lambda target, config: target,
     continuous=False,
+    law="bits",
     files=lambda config: {config.bits.file: "BITS.file"} if config.target_type == "BITS_CUSTOM" else {},
     main="kl_exact",
     followed=("kl_exact", "tv_exact", "kld"),

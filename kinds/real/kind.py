@@ -58,6 +58,7 @@ KIND = Kind(
     name="real",
     settings=None,
     continuous=True,
+    law="normal",
     files=targets.files,
     read_samples=tables.read_samples,
     read_probabilities=None,

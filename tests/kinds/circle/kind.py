@@ -217,6 +217,7 @@ KIND = Kind(
     name="circle",
     settings=None,
     continuous=True,
+    law="direction",
     files=lambda config: {},
     read_samples=None,
     read_probabilities=None,
