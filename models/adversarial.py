@@ -25,8 +25,8 @@ from flax import linen as nn
 
 from budget import solve_width
 from core import prng
-from models.base import count_params, packing
-from models.networks import MLP
+from models.architectures import applied, networks_for
+from models.base import Latent, count_params, packing
 
 _Z_DRAWS, _Z_AT_ONCE = 2**18, 4096  # behind a state's probability
 # In mid-training the points of a scrambled Sobol sequence take their place. On the default target, after 100, 2 000 and
@@ -36,6 +36,16 @@ _Z_POINTS = 2**14
 # Of 2²⁰ states so many would take minutes: at least so few z, and at most so many pairs of a state and a z.
 _FEWEST_Z, _MOST_PAIRS = 2**11, 2**34
 _QUICK = 16  # times fewer pairs in mid-training
+
+
+class Norms(NamedTuple):
+    """What is normalised in the judge; of a generator of images every batch is."""
+
+    batch: bool = False  # of images: the batch, real rows and generated ones each by themselves
+    spectral: bool = False  # the kernels, by their largest singular values
+
+
+NO_NORMS = Norms()
 
 
 class Pair(NamedTuple):
@@ -51,6 +61,8 @@ class Pair(NamedTuple):
     judge: Callable[..., jax.Array]  # (params, events [event_dim, n]) -> [n]
     sample: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]
     sample_mean: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]: E[event | z]
+    latent_dim: int
+    decode: Callable[..., jax.Array]  # (generator's params, z [n, latent_dim]) -> [n, event_dim]: E[event | z]
     log_prob: Callable[..., jax.Array] | None  # (generator's params, events [n, size]) -> [n] in nats; None where
     # events have no probabilities
     log_prob_quick: Callable[..., jax.Array] | None  # the same by fewer z, which are spread more evenly
@@ -62,7 +74,13 @@ class Pair(NamedTuple):
 
 
 def build_pair(
-    config: Any, target: Any, latent_dim: int, gumbel_temperature: float, *, judge_bias: bool = True
+    config: Any,
+    target: Any,
+    latent_dim: int,
+    gumbel_temperature: float,
+    *,
+    judge_bias: bool = True,
+    norms: Norms = NO_NORMS,
 ) -> Pair:
     """Sizes a generator and a judge for the budget.
 
@@ -72,6 +90,7 @@ def build_pair(
       latent_dim: the length of z.
       gumbel_temperature: τ, of events that have probabilities.
       judge_bias: whether the judge's output has a bias; where only differences of outputs count it would do nothing.
+      norms: of the judge.
 
     Returns:
       The pair. Where events have probabilities `log_prob` averages the generator's over M fixed z: an "estimate", whose
@@ -83,9 +102,13 @@ def build_pair(
     """
     event_dim, law = target.event.size, target.event.law
 
+    makers = networks_for(target.event, config.hidden_layers, nn.leaky_relu)
+
     def networks(width):
-        mlp = functools.partial(MLP, width=width, hidden_layers=config.hidden_layers, activation=nn.leaky_relu)
-        return mlp(n_outputs=law.n_outputs), mlp(n_outputs=1, output_bias=judge_bias)
+        return (
+            makers.to_event(width, law.n_outputs, batch_norm=True),
+            makers.from_event(width, 1, norms.batch, norms.spectral, judge_bias),
+        )
 
     def init_params(key, nets):
         key_generator, key_judge = jax.random.split(key)
@@ -103,6 +126,8 @@ def build_pair(
     width = solve_width(count, config.parameter_budget)
     generator, judge = nets = networks(width)
     pack, unpack = zip(*map(packing, shapes(width)), strict=True)
+    # Outside of training an event depends on its own z alone.
+    outputs_of = applied(generator, makers, latent_dim)
 
     def generate(params, z, noise):
         return law.draw(generator.apply(params, z), noise)
@@ -113,10 +138,13 @@ def build_pair(
     def sample(key, params, n):
         key_z, key_draw = jax.random.split(key)
         z = prng.normal(key_z, (latent_dim, n))
-        return generate(params, z, law.noise(key_draw, (n,))).T
+        return law.draw(outputs_of(params, z), law.noise(key_draw, (n,))).T
+
+    def decode(params, z):
+        return law.mean(outputs_of(params, z.T).T)
 
     def sample_mean(key, params, n):
-        return law.mean(generator.apply(params, prng.normal(key, (latent_dim, n))).T)
+        return law.mean(outputs_of(params, prng.normal(key, (latent_dim, n))).T)
 
     def log_prob_by(params, x, z):
         z = z.astype(jax.tree.leaves(params)[0].dtype)
@@ -164,6 +192,8 @@ def build_pair(
         judge=lambda params, events: judge.apply(params, events)[0],
         sample=sample,
         sample_mean=sample_mean,
+        latent_dim=latent_dim,
+        decode=decode,
         log_prob=log_prob if by_z else None,
         log_prob_quick=log_prob_quick if by_z and latent_dim <= scipy.stats.qmc.Sobol.MAXDIM else None,
     )
@@ -192,6 +222,7 @@ def sampling(pair: Pair) -> dict[str, Any]:
     return {
         "sample": lambda key, state, n: pair.sample(key, state.params.generator, n),
         "sample_mean": lambda key, state, n: pair.sample_mean(key, state.params.generator, n),
+        "latent": Latent(pair.latent_dim, lambda state, z: pair.decode(state.params.generator, z)),
         "log_prob": log_prob if pair.log_prob else None,
         "log_prob_kind": "estimate" if pair.log_prob else None,
         "quick": {"log_prob": log_prob_quick} if pair.log_prob_quick else {},

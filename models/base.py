@@ -42,6 +42,14 @@ class SweepView(NamedTuple):
     caption: Caption | None = None  # what the page of a sweep says of the picture; None: nothing beside its name
 
 
+class Latent(NamedTuple):
+    """The space of z ~ N(0, I) that a family draws its events from."""
+
+    dim: int
+    decode: Callable[..., jax.Array]  # (state, z [n, dim]) -> [n, size]: E[event | z]
+    encode: Callable[..., jax.Array] | None = None  # (state, x [n, size]) -> [n, dim]: E[z | x] of an encoder
+
+
 class Model(NamedTuple):
     """One family, sized for a budget and a target: pure functions that close over its networks.
 
@@ -64,6 +72,7 @@ class Model(NamedTuple):
     step: Callable[..., Any]  # (state, batch, noise) -> (State, Info): deterministic, one update
     sample: Callable[..., jax.Array]  # (key, state, n) -> [n, size], from the model's own distribution
     sample_mean: Callable[..., jax.Array]  # (key, state, n) -> [n, size]: E[event | latent], what soft decoding reads
+    latent: Latent | None = None  # None: there is none
     sample_quick: Callable[..., jax.Array] | None = (
         None  # a cheaper `sample` for scores in mid-training; None: `sample`
     )
@@ -221,8 +230,12 @@ def averaged(model: Model, decay: float) -> Model:
 
         return of_average
 
+    latent = model.latent
+    if latent:
+        latent = Latent(latent.dim, with_average(latent.decode), with_average(latent.encode))
     return model._replace(
         init=init,
+        latent=latent,
         step=averaging(model.step),
         step_counted=model.step_counted and averaging(model.step_counted),
         sample=with_average(model.sample),
