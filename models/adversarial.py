@@ -26,7 +26,7 @@ from flax import linen as nn
 from budget import solve_width
 from core import prng
 from models.architectures import applied, networks_for
-from models.base import Latent, count_params, packing
+from models.base import count_params, packing
 
 _Z_DRAWS, _Z_AT_ONCE = 2**18, 4096  # behind a state's probability
 # In mid-training the points of a scrambled Sobol sequence take their place. On the default target, after 100, 2 000 and
@@ -222,7 +222,8 @@ def sampling(pair: Pair) -> dict[str, Any]:
     return {
         "sample": lambda key, state, n: pair.sample(key, state.params.generator, n),
         "sample_mean": lambda key, state, n: pair.sample_mean(key, state.params.generator, n),
-        "latent": Latent(pair.latent_dim, lambda state, z: pair.decode(state.params.generator, z)),
+        "latent_dim": pair.latent_dim,
+        "decode": lambda state, z: pair.decode(state.params.generator, z),
         "log_prob": log_prob if pair.log_prob else None,
         "log_prob_kind": "estimate" if pair.log_prob else None,
         "quick": {"log_prob": log_prob_quick} if pair.log_prob_quick else {},

@@ -42,14 +42,6 @@ class SweepView(NamedTuple):
     caption: Caption | None = None  # what the page of a sweep says of the picture; None: nothing beside its name
 
 
-class Latent(NamedTuple):
-    """The space of z ~ N(0, I) that a family draws its events from."""
-
-    dim: int
-    decode: Callable[..., jax.Array]  # (state, z [n, dim]) -> [n, size]: E[event | z]
-    encode: Callable[..., jax.Array] | None = None  # (state, x [n, size]) -> [n, dim]: E[z | x] of an encoder
-
-
 class Model(NamedTuple):
     """One family, sized for a budget and a target: pure functions that close over its networks.
 
@@ -72,12 +64,16 @@ class Model(NamedTuple):
     step: Callable[..., Any]  # (state, batch, noise) -> (State, Info): deterministic, one update
     sample: Callable[..., jax.Array]  # (key, state, n) -> [n, size], from the model's own distribution
     sample_mean: Callable[..., jax.Array]  # (key, state, n) -> [n, size]: E[event | latent], what soft decoding reads
-    latent: Latent | None = None  # None: there is none
     sample_quick: Callable[..., jax.Array] | None = (
         None  # a cheaper `sample` for scores in mid-training; None: `sample`
     )
     log_prob: Callable[..., jax.Array] | None = None  # (state, x[n, size]) -> [n] in nats
     log_prob_kind: str | None = None  # "exact", "estimate" or None
+    measure: str | None = None  # "density": that of events whose law has probabilities; None: as the law has it
+    # (key, state, x[n, size]) -> [n] nats that ln q exceeds in expectation, where log_prob is None; None: unknown
+    bound: Callable[..., jax.Array] | None = None
+    # (key, state, x[n, size]) -> ln q up to ln Z [n], and two `models.likelihood.LogZ`; None: it has log_prob, or none
+    unnormalised: Callable[..., Any] | None = None
     # (state) -> means [K, D], or None for anywhere, and covariances [K, D, D] of what the density is made of, in units
     # of the events: where it may be narrow; None: unknown
     features: Callable[..., tuple[Any, jax.Array]] | None = None
@@ -104,6 +100,11 @@ class Model(NamedTuple):
     step_counted: Callable[..., Any] | None = None  # an update of the same operations without a loop, whose body the
     # compiler counts once; None: `step` has no loop
     rival: bool = False  # a trivial model that every other should beat
+    latent_dim: int = 0  # numbers of z that `decode` takes; their distribution is N(0, I)
+    decode: Callable[..., jax.Array] | None = None  # (state, z[n, latent_dim]) -> [n, size]: E[event | z]
+    encode: Callable[..., jax.Array] | None = None  # (state, x[n, size]) -> [n, latent_dim]: the mean of q(z | x)
+    # (state, x[n, size]) -> [n, size]: events once through the model's code; None: it has none
+    reconstruct: Callable[..., jax.Array] | None = None
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train
     numbers: Mapping[str, float] = {}  # settings that compiled programs take as arguments, from `models.build`
     with_numbers: Callable[..., "Model"] | None = None  # (numbers, traced or not) -> this model with those instead
@@ -230,18 +231,19 @@ def averaged(model: Model, decay: float) -> Model:
 
         return of_average
 
-    latent = model.latent
-    if latent:
-        latent = Latent(latent.dim, with_average(latent.decode), with_average(latent.encode))
     return model._replace(
         init=init,
-        latent=latent,
         step=averaging(model.step),
         step_counted=model.step_counted and averaging(model.step_counted),
         sample=with_average(model.sample),
         sample_mean=with_average(model.sample_mean),
         sample_quick=with_average(model.sample_quick),
         log_prob=with_average(model.log_prob),
+        decode=with_average(model.decode),
+        encode=with_average(model.encode),
+        reconstruct=with_average(model.reconstruct),
+        bound=with_average(model.bound),
+        unnormalised=with_average(model.unnormalised),
         features=with_average(model.features),
         log_prob_error=with_average(model.log_prob_error),
         quick={name: with_average(function) for name, function in model.quick.items()},

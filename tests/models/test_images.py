@@ -85,9 +85,9 @@ def test_an_image_depends_on_its_own_latent_alone(make_config):
     """In sampling; in training the minibatch is normalised, so that it depends on the others."""
     _, model, state = gan(make_config, average=0)
     z = jax.random.normal(jax.random.key(3), (1200, 5))
-    together = model.latent.decode(state, z)
-    np.testing.assert_allclose(model.latent.decode(state, z[:3]), together[:3], atol=1e-6)
-    np.testing.assert_allclose(model.latent.decode(state, z[-2:]), together[-2:], atol=1e-6)
+    together = model.decode(state, z)
+    np.testing.assert_allclose(model.decode(state, z[:3]), together[:3], atol=1e-6)
+    np.testing.assert_allclose(model.decode(state, z[-2:]), together[-2:], atol=1e-6)
     assert "statistics" not in state.params.generator
 
 
