@@ -28,7 +28,8 @@ MIXTURE_COVARIANCES = (  # of components, symmetric and positive definite (with 
 )
 
 # Who learns it, and how large: GAN, VAE, RBM, WGAN, WGAN_GP, HISTOGRAM, KDE, GMM, KMEANS, VBGMM and
-# BBVI are there; for bit strings also BERNOULLI_MIXTURE, UNIFORM, PRODUCT and CHOW_LIU.
+# BBVI are there; for bit strings also BERNOULLI_MIXTURE, UNIFORM, PRODUCT and CHOW_LIU; for
+# images GAN, VAE, RBM, WGAN, WGAN_GP, BERNOULLI_MIXTURE, PRODUCT and PPCA.
 MODELS = ("GAN", "VAE", "RBM")  # families to train; (): none
 PARAMETER_BUDGET = 1600  # trainable weights of a family, all its networks together
 HIDDEN_LAYERS = 2  # hidden layers of every multilayer perceptron
@@ -70,15 +71,16 @@ GAN = dict(
     learning_rate=9e-4,  # of the generator's Adam
     discriminator_learning_rate=1.5e-3,  # of the discriminator's Adam; 0: the generator's
     adam_b1=0.5,  # first-moment decay of both
-    latent_dim=16,  # length of z
+    latent_dim=0,  # length of z; 0: 16, of images 100
     label_smoothing=0.9,  # s: what D should answer on real data; 1: no smoothing
     gumbel_temperature=2.3,  # temperature τ of a relaxed draw (with bins or bits)
     r1_penalty=2.0,  # γ of γ/2 · E_p ‖∇ logit D‖²; 0: off
+    spectral_norm=False,  # divide D's kernels by their largest singular values
     average=0.9999,  # decay of the averaged weights that sample; 0: off
 )
 VAE = dict(
     learning_rate=3e-3,  # of Adam
-    latent_dim=2,  # length of z
+    latent_dim=0,  # length of z; 0: 2, of images 20
     reconstruction="auto",  # which loss; auto: squared_error if continuous, otherwise cross_entropy
     beta=0.0,  # weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy
     free_bits=0.5,  # λ: the mean rate of a minibatch is free up to this value; 0: off

@@ -14,6 +14,7 @@ from models import (
     histogram,
     kde,
     kmeans,
+    ppca,
     product,
     rbm,
     uniform,
@@ -40,6 +41,7 @@ MODELS = {
     "UNIFORM": uniform,
     "PRODUCT": product,
     "CHOW_LIU": chow_liu,
+    "PPCA": ppca,
 }
 
 

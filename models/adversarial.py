@@ -25,8 +25,8 @@ from flax import linen as nn
 
 from budget import solve_width
 from core import prng
+from models.architectures import applied, networks_for
 from models.base import count_params, packing
-from models.networks import MLP
 
 _Z_DRAWS, _Z_AT_ONCE = 2**18, 4096  # behind a state's probability
 # In mid-training the points of a scrambled Sobol sequence take their place. On the default target, after 100, 2 000 and
@@ -38,6 +38,16 @@ _FEWEST_Z, _MOST_PAIRS = 2**11, 2**34
 _QUICK = 16  # times fewer pairs in mid-training
 
 
+class Norms(NamedTuple):
+    """What is normalised in the judge; of a generator of images every batch is."""
+
+    batch: bool = False  # of images: the batch, real rows and generated ones each by themselves
+    spectral: bool = False  # the kernels, by their largest singular values
+
+
+NO_NORMS = Norms()
+
+
 class Pair(NamedTuple):
     """A generator and a judge of one hidden width, sized together for a budget. Arrays have features first."""
 
@@ -46,13 +56,13 @@ class Pair(NamedTuple):
     init_params: Callable[[jax.Array], tuple[Any, Any]]  # (key) -> parameters of the generator and of the judge
     pack: tuple[Callable, Callable]  # of either, as `models.base.packing`
     unpack: tuple[Callable, Callable]
-    latent_dim: int
-    decode: Callable[..., jax.Array]  # (generator's params, z [n, latent_dim]) -> [n, event_dim]: E[event | z]
     generate: Callable[..., jax.Array]  # (params, z [latent_dim, n], the law's noise) -> events [event_dim, n]
     generate_with_gradient: Callable[..., jax.Array]  # (params, z, gradient noise) -> the same, to differentiate
     judge: Callable[..., jax.Array]  # (params, events [event_dim, n]) -> [n]
     sample: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]
     sample_mean: Callable[..., jax.Array]  # (key, generator's params, n) -> [n, event_dim]: E[event | z]
+    latent_dim: int
+    decode: Callable[..., jax.Array]  # (generator's params, z [n, latent_dim]) -> [n, event_dim]: E[event | z]
     log_prob: Callable[..., jax.Array] | None  # (generator's params, events [n, size]) -> [n] in nats; None where
     # events have no probabilities
     log_prob_quick: Callable[..., jax.Array] | None  # the same by fewer z, which are spread more evenly
@@ -64,7 +74,13 @@ class Pair(NamedTuple):
 
 
 def build_pair(
-    config: Any, target: Any, latent_dim: int, gumbel_temperature: float, *, judge_bias: bool = True
+    config: Any,
+    target: Any,
+    latent_dim: int,
+    gumbel_temperature: float,
+    *,
+    judge_bias: bool = True,
+    norms: Norms = NO_NORMS,
 ) -> Pair:
     """Sizes a generator and a judge for the budget.
 
@@ -74,6 +90,7 @@ def build_pair(
       latent_dim: the length of z.
       gumbel_temperature: τ, of events that have probabilities.
       judge_bias: whether the judge's output has a bias; where only differences of outputs count it would do nothing.
+      norms: of the judge.
 
     Returns:
       The pair. Where events have probabilities `log_prob` averages the generator's over M fixed z: an "estimate", whose
@@ -85,9 +102,13 @@ def build_pair(
     """
     event_dim, law = target.event.size, target.event.law
 
+    makers = networks_for(target.event, config.hidden_layers, nn.leaky_relu)
+
     def networks(width):
-        mlp = functools.partial(MLP, width=width, hidden_layers=config.hidden_layers, activation=nn.leaky_relu)
-        return mlp(n_outputs=law.n_outputs), mlp(n_outputs=1, output_bias=judge_bias)
+        return (
+            makers.to_event(width, law.n_outputs, batch_norm=True),
+            makers.from_event(width, 1, norms.batch, norms.spectral, judge_bias),
+        )
 
     def init_params(key, nets):
         key_generator, key_judge = jax.random.split(key)
@@ -105,6 +126,8 @@ def build_pair(
     width = solve_width(count, config.parameter_budget)
     generator, judge = nets = networks(width)
     pack, unpack = zip(*map(packing, shapes(width)), strict=True)
+    # Outside of training an event depends on its own z alone.
+    outputs_of = applied(generator, makers, latent_dim)
 
     def generate(params, z, noise):
         return law.draw(generator.apply(params, z), noise)
@@ -115,10 +138,13 @@ def build_pair(
     def sample(key, params, n):
         key_z, key_draw = jax.random.split(key)
         z = prng.normal(key_z, (latent_dim, n))
-        return generate(params, z, law.noise(key_draw, (n,))).T
+        return law.draw(outputs_of(params, z), law.noise(key_draw, (n,))).T
+
+    def decode(params, z):
+        return law.mean(outputs_of(params, z.T).T)
 
     def sample_mean(key, params, n):
-        return law.mean(generator.apply(params, prng.normal(key, (latent_dim, n))).T)
+        return law.mean(outputs_of(params, prng.normal(key, (latent_dim, n))).T)
 
     def log_prob_by(params, x, z):
         z = z.astype(jax.tree.leaves(params)[0].dtype)
@@ -161,13 +187,13 @@ def build_pair(
         init_params=functools.partial(init_params, nets=nets),
         pack=pack,
         unpack=unpack,
-        latent_dim=latent_dim,
-        decode=lambda params, z: law.mean(generator.apply(params, z.T).T),
         generate=generate,
         generate_with_gradient=generate_with_gradient,
         judge=lambda params, events: judge.apply(params, events)[0],
         sample=sample,
         sample_mean=sample_mean,
+        latent_dim=latent_dim,
+        decode=decode,
         log_prob=log_prob if by_z else None,
         log_prob_quick=log_prob_quick if by_z and latent_dim <= scipy.stats.qmc.Sobol.MAXDIM else None,
     )

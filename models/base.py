@@ -69,6 +69,11 @@ class Model(NamedTuple):
     )
     log_prob: Callable[..., jax.Array] | None = None  # (state, x[n, size]) -> [n] in nats
     log_prob_kind: str | None = None  # "exact", "estimate" or None
+    measure: str | None = None  # "density": that of events whose law has probabilities; None: as the law has it
+    # (key, state, x[n, size]) -> [n] nats that ln q exceeds in expectation, where log_prob is None; None: unknown
+    bound: Callable[..., jax.Array] | None = None
+    # (key, state, x[n, size]) -> ln q up to ln Z [n], and two `models.likelihood.LogZ`; None: it has log_prob, or none
+    unnormalised: Callable[..., Any] | None = None
     # (state) -> means [K, D], or None for anywhere, and covariances [K, D, D] of what the density is made of, in units
     # of the events: where it may be narrow; None: unknown
     features: Callable[..., tuple[Any, jax.Array]] | None = None
@@ -237,6 +242,8 @@ def averaged(model: Model, decay: float) -> Model:
         decode=with_average(model.decode),
         encode=with_average(model.encode),
         reconstruct=with_average(model.reconstruct),
+        bound=with_average(model.bound),
+        unnormalised=with_average(model.unnormalised),
         features=with_average(model.features),
         log_prob_error=with_average(model.log_prob_error),
         quick={name: with_average(function) for name, function in model.quick.items()},

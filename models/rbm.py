@@ -49,6 +49,7 @@ from models.boltzmann import (
     visible_mean,
 )
 from models.boltzmann_layers import LAYERS
+from models.likelihood import both_ways
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
 # 5 000 chains of 799 hidden units on an idle CPU, and ten times on a busy one, whose cache others use too.
@@ -60,6 +61,8 @@ _CHAINS_AT_ONCE = 128
 _PARTS_FROM_BYTES = 2**20
 # Chains that a view has, and after how many sweeps it has them.
 _N_CHAINS_SHOWN, _SWEEPS_SHOWN = 16, (1, 10, 100, 1000)
+# Chains of annealed importance sampling, and the steps of each.
+_ANNEALED, _TEMPERATURES = 256, 2000
 
 
 # The laws of events that it can draw.
@@ -296,6 +299,14 @@ def build(config: Any, target: Any) -> Model:
     def log_prob(state, x):
         return log_prob_of(units(state.params), x)
 
+    def unnormalised(key, state, x):
+        """−F of rows, and ln Z by annealing to and fro; the chains that come back start at the machine's own rows."""
+        key_rows, key_chains = jax.random.split(key)
+        params = units(state.params)
+        rows = jax.jit(gibbs, static_argnums=(2, 3))(key_rows, params, _ANNEALED, settings.sample_steps)
+        log_z = both_ways(key_chains, params, visible.first_bias(rows), rows, _TEMPERATURES)
+        return -free_energy(visible, params, x.T), log_z
+
     def energy_view(state):
         """−ln q over the box: the free energy plus ln Z, in data space."""
         x, events = target.grid()
@@ -345,6 +356,7 @@ def build(config: Any, target: Any) -> Model:
         sample_quick=None if exactly else sampler(settings.sample_steps_training),
         log_prob=log_prob if knows_z else None,
         log_prob_kind="exact" if knows_z else None,
+        unnormalised=None if knows_z else unnormalised,
         features=features,
         reconstruct=reconstruct,
         views={name: view for name, view in views.items() if name == layer.view},

@@ -37,8 +37,9 @@ from core.captions import Caption
 from core.errors import UserError
 from core.settings import Need, Settings, setting
 from models import latent, laws
+from models.architectures import applied, latent_dim_of, networks_for
 from models.base import Model, SweepView, View, averaged, count_params, is_on, packing
-from models.networks import MLP
+from models.likelihood import importance_weighted
 
 # The spacing of the grid of z that integrates the decoder, for events of one and of two coordinates. Steep decoders
 # need a fine one: at 0.1 a trained model's divergence was off by 1e-3 nats; tests hold it to 1e-5.
@@ -52,6 +53,7 @@ _FINER, _FINEST = 1.5, 2.0
 # In mid-training a coarser grid is tried first, for probabilities and for densities, which are narrower. On the default
 # target, after 100, 2 000 and 6 000 steps, the exact KL is off by less than 2e-9 nats, in a thirtieth of the time.
 _COARSER = (1 / 8, 1 / 2)
+_BOUND_DRAWS = 1000  # k of the importance-weighted bound
 
 # The distortion is a density's of the decoder with the σ that belongs to β: D + R bounds −E ln q at every β.
 SWEEP_VIEWS = {
@@ -83,6 +85,8 @@ _SQUARED_ERROR = Need("with squared_error", _has_squared_error, 'set VAE.reconst
 
 # The laws of events that it can draw: all.
 LAWS = None
+# Lengths of z, where the setting is 0: of vectors, and of images.
+LATENT_DIMS = 2, 20
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Config(Settings, of="VAE"):
     """Settings of the VAE."""
 
     learning_rate: float = setting(3e-3, "of Adam", above=0, traced=True)
-    latent_dim: int = setting(2, "length of z", low=1)
+    latent_dim: int = setting(0, "length of z; 0: 2, of images 20", low=0)
     reconstruction: Literal["auto", "squared_error", "cross_entropy"] = setting(
         "auto", "which loss; auto: squared_error if continuous, otherwise cross_entropy"
     )
@@ -152,6 +156,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     """
     settings: Config = config.vae
     codec, event_dim, law = target.codec, target.event.size, target.event.law
+    latent_dim = latent_dim_of(settings.latent_dim, target.event, *LATENT_DIMS)
     if settings.reconstruction == "cross_entropy" and law.has_scale:
         raise UserError(
             "VAE.reconstruction = 'cross_entropy' needs events with probabilities, such as bins (NUM_BINS > 0); choose "
@@ -166,15 +171,16 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     fixed_scale = decoded.has_scale and not learn_sigma
     beta = settings.beta if is_on(settings.beta) else 0.1 if fixed_scale else 1.0
 
+    makers = networks_for(target.event, config.hidden_layers, nn.tanh)
+
     def networks(width):
-        mlp = functools.partial(MLP, width=width, hidden_layers=config.hidden_layers, activation=nn.tanh)
-        return mlp(n_outputs=2 * settings.latent_dim), mlp(n_outputs=decoded.n_outputs)
+        return makers.from_event(width, 2 * latent_dim), makers.to_event(width, decoded.n_outputs)
 
     def init_params(key, nets):
         key_encoder, key_decoder = jax.random.split(key)
         return Params(
             nets[0].init(key_encoder, jnp.zeros((event_dim, 1))),
-            nets[1].init(key_decoder, jnp.zeros((settings.latent_dim, 1))),
+            nets[1].init(key_decoder, jnp.zeros((latent_dim, 1))),
             jnp.zeros((1,)) if learn_sigma else (),
         )
 
@@ -186,6 +192,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 
     width = solve_width(count, config.parameter_budget)
     encoder, decoder = networks(width)
+    outputs_of, codes_of = applied(decoder, makers), applied(encoder, makers)
     pack, unpack = packing(shapes(width))
     optimiser = optax.adam(settings.learning_rate)
 
@@ -195,11 +202,11 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         return State(params, optimiser.init(pack(params)))
 
     def noise(key):
-        return prng.normal(key, (settings.latent_dim, config.batch_size))
+        return prng.normal(key, (latent_dim, config.batch_size))
 
     def decode(params, z):
         """The decoder's output [n, event_dim] of rows z [n, latent_dim]."""
-        return decoder.apply(params.decoder, z.T).T
+        return outputs_of(params.decoder, z.T).T
 
     def log_sigma(params):
         if not decoded.has_scale:
@@ -230,18 +237,27 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 
     def sample(key, state, n):
         key_z, key_x = jax.random.split(key)
-        output = decode(state.params, jax.random.normal(key_z, (n, settings.latent_dim)))
+        output = decode(state.params, jax.random.normal(key_z, (n, latent_dim)))
         drawn = decoded.draw_rows(key_x, output, log_sigma(state.params))
         return law.nearest(drawn) if by_distance else drawn
+
+    def encode(state, x):
+        return jnp.split(codes_of(state.params.encoder, x.T), 2)[0].T
+
+    @jax.jit
+    def bound(key, state, x):
+        def codes(x):
+            return jnp.split(codes_of(state.params.encoder, x.T).T, 2, axis=1)
+
+        return importance_weighted(
+            key, x, _BOUND_DRAWS, codes, lambda x, z: log_likelihood(state.params, x, decode(state.params, z))
+        )
 
     def decode_mean(params, z):
         return decoded.mean(decode(params, z))
 
-    def encode(state, x):
-        return jnp.split(encoder.apply(state.params.encoder, x.T), 2)[0].T
-
     def sample_mean(key, state, n):
-        return decode_mean(state.params, jax.random.normal(key, (n, settings.latent_dim)))
+        return decode_mean(state.params, jax.random.normal(key, (n, latent_dim)))
 
     def of_states(params, nodes, log_weights):
         """ln q of every state that there is, under the decoder at these nodes."""
@@ -257,7 +273,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         """By the rule whose nodes are moved by that share of their distance along every axis."""
         spacing = _Z_SPACING_OF_BITS if decoded.log_mixture else _Z_SPACING[decoded.has_scale and event_dim > 1]
         spacing /= fineness
-        nodes, log_weights = latent.nodes_of(settings.latent_dim, spacing, x.dtype, shift)
+        nodes, log_weights = latent.nodes_of(latent_dim, spacing, x.dtype, shift)
         if decoded.log_mixture:
             return of_states(state.params, nodes, log_weights)[decoded.states.index(x)]
         # In blocks that stay in the cache, or every row would pull all nodes through memory several times. Decoded in
@@ -292,17 +308,17 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     @jax.jit
     def latent_view(state, rows):
         """E[x|z] over z₁ and z₂ in [−3, 3], or z₁ alone, the other latents at 0; p(x|z) of bins; the rate of rows."""
-        n_shown = min(settings.latent_dim, 2)
+        n_shown = min(latent_dim, 2)
 
         def over(axis, function):
             z = jnp.stack(jnp.meshgrid(*[axis] * n_shown, indexing="xy"), axis=-1).reshape(-1, n_shown)
-            z = jnp.pad(z, ((0, 0), (0, settings.latent_dim - n_shown)))
+            z = jnp.pad(z, ((0, 0), (0, latent_dim - n_shown)))
             found = function(decode_mean(state.params, z))
             return found.reshape(*[len(axis)] * n_shown, found.shape[1])
 
         mean, log_variance = jnp.split(encoder.apply(state.params.encoder, rows.T), 2)
         axis, few = jnp.linspace(-3.0, 3.0, 61), jnp.linspace(-3.0, 3.0, 7 if n_shown == 2 else 61)
-        shown = {"z": axis, "mean": over(axis, codec.decode_mean), "more": settings.latent_dim - n_shown}
+        shown = {"z": axis, "mean": over(axis, codec.decode_mean), "more": latent_dim - n_shown}
         shown["rate"] = jnp.mean(kl_to_standard_normal(mean, log_variance, axis=0))
         return shown | ({"few": few, "probabilities": over(few, lambda p: p)} if decoded.unit_vectors else {})
 
@@ -311,8 +327,9 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     at_one = not isinstance(beta, jax.core.Tracer) and beta == 1
     is_bound = not by_distance and target.comparable and (at_one or decoded.has_scale)
     reference = (target.entropy, "entropy of the target") if is_bound and target.entropy is not None else None
-    has_density = not by_distance
-    by_grid = has_density and settings.latent_dim <= 2
+    # Of grey levels neither a grid nor draws from N(0, I) reach the few z that matter: `models.likelihood` has a bound.
+    has_density = not by_distance and (decoded.has_scale or decoded.states is not None)
+    by_grid = has_density and latent_dim <= 2
     coarser, finest = _COARSER[decoded.has_scale], _FINEST
     if decoded.log_mixture:
         coarser, finest = _COARSER_OF_BITS, _FINEST_OF_BITS
@@ -325,12 +342,13 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         step=step,
         sample=sample,
         sample_mean=sample_mean,
-        latent_dim=settings.latent_dim,
+        latent_dim=latent_dim,
         decode=lambda state, z: decode_mean(state.params, z),
         encode=encode,
         reconstruct=lambda state, x: decode_mean(state.params, encode(state, x)),
+        bound=None if by_distance or has_density else bound,
         log_prob=rule(fineness)["log_prob"] if has_density else None,
-        log_prob_kind=None if not has_density else "exact" if settings.latent_dim <= 2 else "estimate",
+        log_prob_kind=None if not has_density else "exact" if latent_dim <= 2 else "estimate",
         features=features if law.has_scale else None,
         log_prob_error=rule(fineness)["log_prob_error"] if by_grid else None,
         quick=rule(coarser * fineness) if by_grid else {},

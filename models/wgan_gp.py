@@ -16,7 +16,7 @@ References:
   Gulrajani, Ahmed, Arjovsky, Dumoulin and Courville, Improved Training of Wasserstein GANs, 2017 (eq. 3, algorithm 1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ import optax
 
 from core.settings import COUNTED, Settings, setting
 from models import wasserstein
+from models.architectures import latent_dim_of
 from models.base import Model
 
 # Not `average` and Adam's decays: of 1 − decay a traced float32 has fewer digits left than a constant.
@@ -31,6 +32,8 @@ from models.base import Model
 
 # The laws of events that it can draw: all.
 LAWS = None
+# Lengths of z, where the setting is 0: of vectors, and of images.
+LATENT_DIMS = 2, 100
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Config(Settings, of="WGAN_GP"):
     n_critic: int = setting(5, "critic updates a generator update, each on a minibatch of its own", low=1)
     penalty: float = setting(3.0, "λ: weight of the squared distance of the critic's slopes to 1", above=0, traced=True)
     one_sided: bool = setting(True, "only slopes above 1 are penalised; False: those below 1 as well")
-    latent_dim: int = setting(2, "length of z", low=1)
+    latent_dim: int = setting(0, "length of z; 0: 2, of images 100", low=0)
     gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=COUNTED, traced=True)
     average: float = setting(0.999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
@@ -64,6 +67,7 @@ def build(config: Any, target: Any) -> Model:
       UserError: the budget is below the smallest WGAN_GP for these events.
     """
     settings: Config = config.wgan_gp
+    settings = replace(settings, latent_dim=latent_dim_of(settings.latent_dim, target.event, *LATENT_DIMS))
     rates = wasserstein.Networks(settings.learning_rate, settings.critic_learning_rate)
     optimisers = wasserstein.Networks(*(optax.adam(rate, settings.adam_b1, settings.adam_b2) for rate in rates))
 

@@ -39,6 +39,7 @@ def config_of(work: Work, family: str, settings: dict | None = None):
     """The suite's configuration for a piece of work."""
     import generative_models_GAN_VAE_RBM_benchmarks as script
     from benchmark.asked.config import from_constants
+    from models import MODELS
 
     constants = {name: value for name, value in vars(script).items() if name.isupper()}
     constants |= {
@@ -46,5 +47,7 @@ def config_of(work: Work, family: str, settings: dict | None = None):
         for name in ("target_type", "num_bins", "parameter_budget", "hidden_layers", "batch_size")
     }
     constants["MODELS"] = (family,)
-    constants[family] = {**constants[family], **(settings or {})}
+    # The other ways know no default of it that depends on the event.
+    latent = {"latent_dim": MODELS[family].LATENT_DIMS[0]} if hasattr(MODELS[family], "LATENT_DIMS") else {}
+    constants[family] = {**constants[family], **latent, **(settings or {})}
     return from_constants(constants)
