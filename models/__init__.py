@@ -68,8 +68,8 @@ def build(name: str, config: Any, target: Any) -> Model:
     Raises:
       UserError: the family cannot be built for this configuration.
     """
-    family, settings = MODELS[name], getattr(config, name.lower())
-    law = target.event.law.name
+    family, law = MODELS[name], target.event.law.name
+    settings = getattr(config, name.lower()).for_law(law)
     if name not in drawing(law):
         raise UserError(
             f"{name} draws events of the law {' or '.join(map(repr, family.LAWS))}, but those of {target.name} have "

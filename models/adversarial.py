@@ -25,7 +25,7 @@ from flax import linen as nn
 
 from budget import solve_width
 from core import prng
-from models.base import count_params, packing
+from models.base import count_params, is_on, packing
 from models.networks import MLP
 
 _Z_DRAWS, _Z_AT_ONCE = 2**18, 4096  # behind a state's probability
@@ -57,8 +57,28 @@ class Pair(NamedTuple):
 
     def updated(self, i: int, optimiser: optax.GradientTransformation, params: Any, gradient: Any, opt_state: Any):
         """Network i (0: the generator, 1: the judge) after an update of its own, and its optimiser's state."""
-        updates, opt_state = optimiser.update(self.pack[i](gradient), opt_state)
-        return self.unpack[i](optax.apply_updates(self.pack[i](params), updates)), opt_state
+        packed = self.pack[i](params)
+        updates, opt_state = optimiser.update(self.pack[i](gradient), opt_state, packed)
+        return self.unpack[i](optax.apply_updates(packed, updates)), opt_state
+
+
+def shrinking(optimiser: optax.GradientTransformation, rate: Any, decay: Any) -> optax.GradientTransformation:
+    """The optimiser, whose every step also takes rate · decay of each weight off (AdamW); with 0 nothing more.
+
+    A generator of few units drives the logits of its bits as far as it can, and the exact KL then grows with every
+    string that it does not reach. Shrinking keeps them finite.
+
+    Args:
+      optimiser: of the generator.
+      rate: its learning rate.
+      decay: the share of the rate.
+
+    References:
+      Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019 (algorithm 2).
+    """
+    if not is_on(decay):
+        return optimiser
+    return optax.chain(optimiser, optax.add_decayed_weights(-rate * decay))
 
 
 def build_pair(

@@ -12,6 +12,8 @@ from benchmark.engine.records import Run
 from kinds.contract import Floor, Judge, Kind, Scored, Target
 from kinds.registry import kind_of
 
+_ROUNDING = 1e-9
+
 
 class Assessment(NamedTuple):
     """One family's or one external entry's scores at the end; S seeds, of which an external entry has one."""
@@ -176,12 +178,17 @@ def memoriser(target: Target) -> dict[str, float] | None:
 
 
 def _assess_masses(entry: External, target: Target, judge: Judge) -> Assessment:
-    """Exact scores of exact probabilities: no sample, hence a floor of zero; against held-out rows nothing is exact."""
+    """Exact scores of exact probabilities: no sample, hence as a floor one value, that of the target's own."""
     kind = kind_of(target)
     scores = {
         name: None if value is None else [value] for name, value in kind.of_masses(entry.masses, target, judge).items()
     }
-    floors = {} if target.empirical else dict.fromkeys(scores, Floor(0.0, 0.0, 0.0, 0.0))
+    own = kind.states(target)
+    # Against held-out rows nothing is exact.
+    known = {} if own is None else kind.of_masses(own.masses, target, judge)
+    # A distance of the target to itself is 0 but for rounding.
+    known = {name: 0.0 if abs(value) < _ROUNDING else value for name, value in known.items() if value is not None}
+    floors = {name: Floor(*[value] * 4) for name, value in known.items()}
     return Assessment(entry.name, entry.n_params, None, None, entry.masses, scores, floors, [None], external=True)
 
 

@@ -213,4 +213,5 @@ def of_masses(q: np.ndarray, target: Target, judge: Judge) -> dict[str, float | 
         "tv_exact": total_variation(truth, on_support),
         "mmd2": mmd2_to(truth.p, truth.n)(q, None),
         **moment_errors(truth.p, truth.n)(q),
+        **{name: None if np.isnan(value) else value for name, value in generalisation.of_masses(q, target).items()},
     }
