@@ -26,6 +26,7 @@ from flax import linen as nn
 from budget import solve_width
 from core import prng
 from models.base import count_params, is_on, packing
+from models.laws import log_mixture_at
 from models.networks import MLP
 
 _Z_DRAWS, _Z_AT_ONCE = 2**18, 4096  # behind a state's probability
@@ -35,6 +36,9 @@ _Z_DRAWS, _Z_AT_ONCE = 2**18, 4096  # behind a state's probability
 _Z_POINTS = 2**14
 # Of 2²⁰ states so many would take minutes: at least so few z, and at most so many pairs of a state and a z.
 _FEWEST_Z, _MOST_PAIRS = 2**11, 2**34
+# Points whose probabilities are differentiated, moved at random each time, and how near to an edge, in float32, one may
+# come.
+_Z_DIRECT, _Z_MARGIN = 2**10, 1e-6
 _QUICK = 16  # times fewer pairs in mid-training
 
 
@@ -54,6 +58,9 @@ class Pair(NamedTuple):
     log_prob: Callable[..., jax.Array] | None  # (generator's params, events [n, size]) -> [n] in nats; None where
     # events have no probabilities
     log_prob_quick: Callable[..., jax.Array] | None  # the same by fewer z, which are spread more evenly
+    direct: (
+        Callable[..., jax.Array] | None
+    )  # (generator's params, events, key) -> the same by the fewest, for gradients
 
     def updated(self, i: int, optimiser: optax.GradientTransformation, params: Any, gradient: Any, opt_state: Any):
         """Network i (0: the generator, 1: the judge) after an update of its own, and its optimiser's state."""
@@ -173,6 +180,15 @@ def build_pair(
         # The first 2ᵏ points of the sequence are spread evenly, too.
         return by_points(params, x, points[: max(1, n // _Z_AT_ONCE), :, : min(n, _Z_AT_ONCE)])
 
+    def direct(params, x, key):
+        points = scipy.stats.qmc.Sobol(latent_dim, rng=np.random.default_rng(0)).random(_Z_DIRECT).astype(np.float32)
+        uniform = (points + jax.random.uniform(key, (1, latent_dim))) % 1
+        z = jax.scipy.special.ndtri(jnp.clip(uniform, _Z_MARGIN, 1 - _Z_MARGIN)).T
+        outputs = generator.apply(params, z)
+        log_weights = jnp.full(_Z_DIRECT, -math.log(_Z_DIRECT))
+        return log_mixture_at(law, outputs, log_weights, x)
+
+    has_points = by_z is not None and latent_dim <= scipy.stats.qmc.Sobol.MAXDIM
     return Pair(
         n_params=count(width),
         width=width,
@@ -185,7 +201,8 @@ def build_pair(
         sample=sample,
         sample_mean=sample_mean,
         log_prob=log_prob if by_z else None,
-        log_prob_quick=log_prob_quick if by_z and latent_dim <= scipy.stats.qmc.Sobol.MAXDIM else None,
+        log_prob_quick=log_prob_quick if has_points else None,
+        direct=direct if has_points else None,
     )
 
 
@@ -209,10 +226,14 @@ def sampling(pair: Pair) -> dict[str, Any]:
     def log_prob_quick(state, x):
         return pair.log_prob_quick(state.params.generator, x)
 
+    def direct(params, x, key):
+        return pair.direct(params.generator, x, key)
+
     return {
         "sample": lambda key, state, n: pair.sample(key, state.params.generator, n),
         "sample_mean": lambda key, state, n: pair.sample_mean(key, state.params.generator, n),
         "log_prob": log_prob if pair.log_prob else None,
         "log_prob_kind": "estimate" if pair.log_prob else None,
+        "direct": direct if pair.direct else None,
         "quick": {"log_prob": log_prob_quick} if pair.log_prob_quick else {},
     }

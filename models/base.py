@@ -69,6 +69,9 @@ class Model(NamedTuple):
     )
     log_prob: Callable[..., jax.Array] | None = None  # (state, x[n, size]) -> [n] in nats
     log_prob_kind: str | None = None  # "exact", "estimate" or None
+    # (params, x[n, size], key) -> [n] nats: the same of the family's own weights, quick enough to be differentiated by
+    # them a thousand times: by few nodes, which the key moves; None: nobody has said how
+    direct: Callable[..., jax.Array] | None = None
     # (state) -> means [K, D], or None for anywhere, and covariances [K, D, D] of what the density is made of, in units
     # of the events: where it may be narrow; None: unknown
     features: Callable[..., tuple[Any, jax.Array]] | None = None
@@ -160,6 +163,18 @@ class AveragedState(NamedTuple):
     def average(self) -> Any:
         """Their average, in the same form."""
         return packing(self.inner.params)[1](self.packed_average)
+
+
+def weights_of(state: Any) -> Any:
+    """The weights that a State samples with: their average where there is one."""
+    return state.average if isinstance(state, AveragedState) else state.params
+
+
+def with_weights(state: Any, params: Any) -> Any:
+    """The State as it would be with other weights, its average among them."""
+    if isinstance(state, AveragedState):
+        return state._replace(packed_average=packing(params)[0](params), inner=with_weights(state.inner, params))
+    return state._replace(params=params)
 
 
 def watched(state: Any) -> list[jax.Array]:

@@ -18,6 +18,9 @@ from jax import nn
 
 from core.errors import UserError
 
+_LEAST = 1e-30  # of a category's probability, so that its logarithm has a slope
+_EXPONENTIAL = 30  # multiplications of a product of matrices that take as long as an exponential
+
 
 class States(NamedTuple):
     """All the events that there are, where they can be counted."""
@@ -175,7 +178,28 @@ def log_mixture_of_bits(outputs: jax.Array, log_weights: jax.Array) -> jax.Array
     # rare by one of its halves is −∞.
     tops = [jnp.max(half, axis=1, keepdims=True) for half in (first, second)]
     total = jnp.exp(first - tops[0]) @ jnp.exp(second - tops[1]).T
-    return (jnp.log(total) + tops[0] + tops[1].T).reshape(-1)
+    # Twice, or the derivative of what is −∞ would not be a number.
+    log_total = jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)), -jnp.inf)
+    return (log_total + tops[0] + tops[1].T).reshape(-1)
+
+
+def log_mixture_at(law: Law, outputs: jax.Array, log_weights: jax.Array, x: jax.Array) -> jax.Array:
+    """ln Σ_z w_z p(x | z) of events [n, size] under a law without a scale, to be differentiated.
+
+    All states are taken at once where that is less work.
+
+    Args:
+      law: of the events.
+      outputs: [n_outputs, Z].
+      log_weights: [Z].
+      x: [n, size].
+    """
+    if law.unit_vectors:
+        return x @ jnp.log(law.mean(outputs, axis=0) @ jnp.exp(log_weights) + _LEAST)
+    if law.log_mixture and law.states.n < _EXPONENTIAL * len(x):
+        return law.log_mixture(outputs, log_weights)[law.states.index(x)]
+    each = law.log_prob(outputs[:, None], x.T[:, :, None], None, 0)
+    return jax.nn.logsumexp(each + log_weights[None], axis=1)
 
 
 def bit_states(size: int) -> States:

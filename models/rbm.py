@@ -46,7 +46,7 @@ from models.boltzmann import (
     units_at_once,
     visible_mean,
 )
-from models.boltzmann_density import MOST_UNITS, exact_rows, free_energies, log_partition_gaussian
+from models.boltzmann_density import MOST_UNITS, direct_gaussian, exact_rows, free_energies, log_partition_gaussian
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
 # 5 000 chains of 799 hidden units on an idle CPU, and ten times on a busy one, whose cache others use too.
@@ -67,6 +67,8 @@ class Layer(NamedTuple):
     visible: visibles.Visible
     log_prob: Callable[[Params, jax.Array], jax.Array]  # (params, x [n, V]) -> [n] nats
     sample: Callable[[jax.Array, Params, int], jax.Array]  # (key, params, n) -> [n, V]
+    # (params, x, key, the target's box) -> the same, to be differentiated; None: it takes too long
+    direct: Callable[..., jax.Array] | None = None
     most_units: int | None = None  # visible ones that can be drawn exactly; None: any number
     algorithm: str = "CD"  # where the setting is "auto"
     k: int = 1  # where it is 0
@@ -76,10 +78,20 @@ def _log_prob_gaussian(params, x):
     return -free_energies(params, x) - log_partition_gaussian(params)
 
 
+def _regardless(log_prob):
+    """A density that needs neither nodes nor a box."""
+    return lambda params, x, key, box: log_prob(params, x)
+
+
 # The law of an event -> the visible layer that draws it.
 LAWS = {
-    "normal": Layer(visibles.GAUSSIAN, _log_prob_gaussian, exact_rows, MOST_UNITS),
-    "category": Layer(visibles.SOFTMAX, boltzmann_states.log_prob_softmax, boltzmann_states.sample_softmax),
+    "normal": Layer(visibles.GAUSSIAN, _log_prob_gaussian, exact_rows, direct_gaussian, MOST_UNITS),
+    "category": Layer(
+        visibles.SOFTMAX,
+        boltzmann_states.log_prob_softmax,
+        boltzmann_states.sample_softmax,
+        _regardless(boltzmann_states.log_prob_softmax),
+    ),
     # Chains that start at the data stay near it: with CD-1 and 300 parameters the exact KL of bars and stripes 3 × 5
     # rises from 1.8 to 2.8 nats in the second half of the default training, and with PCD-5 it ends at 0.12. On an Ising
     # lattice with random signs, 3 × 4, it is 0.02 with CD-1 and 0.10 with PCD-5.
@@ -87,6 +99,7 @@ LAWS = {
         visibles.BINARY,
         boltzmann_states.log_prob_binary,
         boltzmann_states.sample_binary,
+        _regardless(boltzmann_states.direct_binary),
         algorithm="PCD",
         k=5,
     ),
@@ -307,6 +320,9 @@ def build(config: Any, target: Any) -> Model:
         on = jax.random.bernoulli(key_hidden, nn.sigmoid(hidden_input(visible, params, v)))
         return visible_mean(visible, params, on.astype(v.dtype)).T
 
+    def direct(params, x, key):
+        return layer.direct(units(params), x, key, target.event.box)
+
     log_prob_of = layer.log_prob if layer.most_units else jax.jit(layer.log_prob)
 
     def log_prob(state, x):
@@ -334,6 +350,7 @@ def build(config: Any, target: Any) -> Model:
         sample_quick=None if exactly else sampler(settings.sample_steps_training),
         log_prob=log_prob,
         log_prob_kind="exact",
+        direct=direct if layer.direct else None,
         features=features,
         views={"rbm_energy_landscape": View("energy", energy_view)},
         info_units={"reconstruction_error": "squared distance"},

@@ -271,6 +271,13 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 
         return jax.lax.map(of_row, x, batch_size=64)
 
+    def direct(params, x, key):
+        nodes, log_weights = latent.moved_nodes(settings.latent_dim, key)
+        if not decoded.has_scale:
+            return laws.log_mixture_at(decoded, decode(params, nodes).T, log_weights, x)
+        each = log_likelihood(params, x[:, None], decode(params, nodes)[None])
+        return jax.nn.logsumexp(each + log_weights[None], axis=1)
+
     def rule(fineness):
         """The fields of a model that integrates over z on such a grid."""
 
@@ -324,6 +331,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         sample_mean=sample_mean,
         log_prob=rule(fineness)["log_prob"] if has_density else None,
         log_prob_kind=None if not has_density else "exact" if settings.latent_dim <= 2 else "estimate",
+        direct=direct if has_density else None,
         features=features if law.has_scale else None,
         log_prob_error=rule(fineness)["log_prob_error"] if by_grid else None,
         quick=rule(coarser * fineness) if by_grid else {},

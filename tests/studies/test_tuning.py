@@ -178,7 +178,7 @@ def test_the_quality_table_shows_medians_as_multiples_of_the_floor():
              "diverged_at_step": [None] * 4}  # fmt: skip
     infinite = model | {"kl_exact": {"median": None}, "modes_covered": None}
     lost = infinite | {"kld": {"median": None}, "diverged_at_step": [3] * 4}
-    row = {"models": {"GAN": model, "VAE": infinite, "RBM": lost}, "floor": {"kld": {"mean": 0.002}}}
+    row = {"models": {"GAN": model, "VAE": infinite, "RBM": lost}, "floor": {"kld": {"median": 0.002}}}
     text = quality.tables({"rows": {"2D_GRID · 310": row}, "tenfold": {}, "two_sample": None})
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "2D_GRID" in line]
     assert lines == [
