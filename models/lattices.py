@@ -22,6 +22,7 @@ class Lattice(NamedTuple):
     coupling: float  # K, of either sign
     right: np.ndarray  # [height, width] int8: J of the bond to the site on the right; 0: there is none
     below: np.ndarray  # [height, width] int8: the same downwards
+    mean_energy: float | None = None  # ⟨E⟩ in units of |J|, exact; None: unknown
 
     @property
     def n_sites(self) -> int:
