@@ -167,6 +167,6 @@ def _recorder(lattice: Lattice, moves: Moves, settings: Any, n_steps: int, exact
         rho = {}
         if exact is not None and lattice_spectra.can_hold(lattice, exact["random_order"]):
             rho = lattice_spectra.exact_autocorrelations(lattice, **exact)
-        return mixing.Recording(values, float(turned.mean()), seconds, known, rho)
+        return mixing.Recording(values, float(turned.mean()), seconds, known, autocorrelation=rho)
 
     return record

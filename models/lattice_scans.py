@@ -88,7 +88,7 @@ def over_sizes(moves_of: Any, key_data: jax.Array, n_steps: int) -> dict[str, np
         first = min(_FIRST, longest)
         words, _, m = follow(words, key_data, first)
         # A short recording finds a short τ: only one that it has seen many times ends the search early.
-        rough = longest if mixing.stuck(np.abs(m)) else mixing.tau_of(np.abs(m).T[:, first // 3 :]).value
+        rough = longest if mixing.stuck(np.abs(m).T) else mixing.tau_of(np.abs(m).T[:, first // 3 :]).value
         n_sweeps = int(np.clip(_ENOUGH * rough, min(1000, longest), longest)) if _SEEN * rough < first else longest
         values = np.abs(follow(words, key_data + np.uint32(1), n_sweeps)[2]).T
         if not mixing.stuck(values):

@@ -28,6 +28,7 @@ class Recording(NamedTuple):
     turned: float  # share of the spins, or bits, that a sweep turns
     seconds: float  # of a sweep of all chains
     exact: Mapping[str, float] = {}  # quantity -> its mean under the law that the chains are to reach, where known
+    of_steps: bool = True  # a sweep is a training step of the run, so that its scores are those of the chains
     autocorrelation: Mapping[str, np.ndarray] = {}  # quantity -> [L], exact, where known; the first is 1
 
 

@@ -54,7 +54,7 @@ def autocorrelations(recording: Recording) -> dict[str, np.ndarray]:
 
 def courses(recording: Recording) -> dict[str, np.ndarray]:
     """R̂ of windows [2, G], sweep and value, of every quantity; ESS a second by τ and the time of a sweep."""
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {"of_steps": np.array(float(recording.of_steps))}
     diagnostics = mixing.diagnosed(recording)
     for name, values in mixing.quantities(recording).items():
         sweeps, course = mixing.course_of(values)

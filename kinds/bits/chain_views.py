@@ -15,6 +15,7 @@ from core.drawing import figures, scales
 from core.drawing.courses import course
 from core.drawing.figures import DIVERGED, TARGET_COLOUR
 from core.drawing.scenes import Contribution
+from metrics import METRICS
 
 _NAMES = {"e": "energy a site e", "m": "magnetisation m", "|m|": "|m|"}
 _EXACT = {"color": TARGET_COLOUR, "lw": 1.6, "ls": (0, (4, 1.6)), "zorder": 4}
@@ -116,27 +117,37 @@ def mixing(
     del scene
     fig = figures.new(15.5, 5.6, title)
     left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1, 0.9))
-    sampled = next(name for name in reversed(floors) if all(name in part.scores for part in parts.values()))
-    figures.floor_band(left, floors[sampled], 1e-12)
-    curves, entries = [], {}
-    for family, part in parts.items():
-        curve = part.scores[sampled]
-        curves.append(curve)
-        figures.band(left, curve.steps, course(curve.values), part.colour, "", lw=2.2)
-        entries[family] = Line2D([], [], color=part.colour, lw=2.2)
-    left.set_yscale("log")
-    left.set_ylabel(f"{sampled.replace('_', ' ')} of the chains' states")
-    scales.step_axis(left, curves)
-    left.set_xlabel("sweep")
+    _scores(left, {family: part for family, part in parts.items() if part.arrays["of_steps"] == 1}, floors)
     top = _windows(middle, parts)
     middle.set(xscale="log", xlabel="sweep t", ylabel="R̂ − 1 of the sweeps t to 2 t", ylim=(3e-4, max(3.0, top)))
     _per_second(right, parts)
-    figures.header(left, "scores", "", TARGET_COLOUR)
+    figures.header(left, "score of the chains' states", "", TARGET_COLOUR)
     figures.header(middle, "R̂: solid e, dashed |m|, dotted m", "", TARGET_COLOUR)
     figures.header(right, "independent values a second", "", TARGET_COLOUR)
+    entries = {family: Line2D([], [], color=part.colour, lw=2.2) for family, part in parts.items()}
     entries |= figures.floor_entry() | {"R̂ = 1.01: mixed below": Line2D([], [], color=TARGET_COLOUR, lw=1.2, ls=":")}
     figures.figure_legend(fig, entries)
     figures.save(fig, path)
+
+
+def _scores(ax: Axes, parts: Mapping[str, Contribution], floors: Mapping[str, Sequence[float]]) -> None:
+    """The first metric that all have, against the sweep; families whose training steps are no sweeps are not there."""
+    ax.set_xlabel("sweep")
+    name = next((name for name in floors if all(name in part.scores for part in parts.values())), None)
+    if not parts or name is None:
+        figures.words_in(ax, "steps are no sweeps", TARGET_COLOUR)
+        return
+    floor = floors[name]
+    lowest = min(np.nanmin(np.where(part.scores[name].values > 0, part.scores[name].values, np.nan))
+                 for part in parts.values())  # fmt: skip
+    figures.floor_band(ax, floor, min(lowest, floor[0]) / 2)
+    for part in parts.values():
+        curve = part.scores[name]
+        figures.band(ax, curve.steps, course(curve.values), part.colour, "", lw=2.2)
+    ax.set_yscale("log")
+    ax.set_ylabel(METRICS[name].label_with_unit)
+    scales.step_axis(ax, [part.scores[name] for part in parts.values()])
+    ax.set_xlabel("sweep")
 
 
 def _windows(ax: Axes, parts: Mapping[str, Contribution]) -> float:
