@@ -58,7 +58,8 @@ def tau_of(values: np.ndarray) -> Tau:
     """τ of chains [C, T] by the smallest window M ≥ 5 τ(M); its variance is 2 (2 M + 1)/(C T) of its square."""
     rho = autocorrelation(values)
     running = 2 * np.cumsum(rho) - 1
-    wide = np.arange(len(rho)) >= WINDOW * running
+    # Values that alternate have a τ below 1, which a window of one lag or two would not see.
+    wide = np.arange(len(rho)) >= WINDOW * np.maximum(running, 1)
     window = int(np.argmax(wide)) if wide.any() else len(rho) - 1
     value = max(float(running[window]), 1e-3)
     error = value * np.sqrt(2 * (2 * window + 1) / values.size)

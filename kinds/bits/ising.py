@@ -111,8 +111,9 @@ def energy_and_heat_capacity(height: int, width: int, coupling: float) -> tuple[
     first_c = 2 * cosh - 2 * cosh / sinh**2
     second_c = 4 * sinh + 4 * (1 + cosh**2) / sinh**3
     angles = np.cos(np.pi * np.arange(2 * n) / n)
-    level = np.maximum(c - angles, 1.0)
-    size = np.sqrt(np.maximum(level**2 - 1, 1e-300))
+    # γ₀ has a form of its own below: its cosh, which is 1 at K_c, must not be divided by.
+    level = np.where(np.arange(2 * n) == 0, 2.0, c - angles)
+    size = np.sqrt(level**2 - 1)
     gamma, first = np.arccosh(level), first_c / size
     second = (second_c - first**2 * level) / size
     gamma[0], first[0], second[0] = 2 * k + math.log(math.tanh(k)), 2 + 2 / sinh, -4 * cosh / sinh**2

@@ -40,11 +40,13 @@ def test_twenty_sites_are_enumerated_and_more_are_not():
 @pytest.mark.parametrize("side", [16, pytest.param(32, marks=pytest.mark.slow)])
 def test_energies_are_kaufmans(family, side):
     # Off K_c, where an error of the moves would show as soon, and τ is short enough to be known.
-    coupling, n = 0.42, 3000 if side == 16 else 6000
+    coupling, n, before = 0.42, 3000 if side == 16 else 6000, 600
+    if family == "SWENDSEN_WANG":
+        n, before = 400, 60
     lattice = rectangle(side, side, True, coupling)
     follow = lattice_scans.follower(lattice, WAYS[family](lattice), coupling, n)
     words = jax.random.bits(jax.random.key(1), (side, side, 2), np.uint32)
-    words, _, _ = follow(words, jax.random.key_data(jax.random.key(2)), 600)
+    words, _, _ = follow(words, jax.random.key_data(jax.random.key(2)), before)
     _, energy, _ = follow(words, jax.random.key_data(jax.random.key(3)), n)
     values = energy.T.astype(float)
     tau = mixing.tau_of(values)
@@ -52,7 +54,7 @@ def test_energies_are_kaufmans(family, side):
     error = values.std() * np.sqrt(tau.value / values.size)
     known, capacity = ising.energy_and_heat_capacity(side, side, coupling)
     assert values.mean() == pytest.approx(known, abs=4 * error)
-    assert coupling**2 * values.var() == pytest.approx(capacity, rel=0.05)
+    assert coupling**2 * values.var() == pytest.approx(capacity, rel=0.1)
 
 
 def test_perfect_rows_have_the_exact_averages():
