@@ -20,6 +20,8 @@ from metrics import METRICS
 _NAMES = {"e": "energy a site e", "m": "magnetisation m", "|m|": "|m|"}
 _EXACT = {"color": TARGET_COLOUR, "lw": 1.6, "ls": (0, (4, 1.6)), "zorder": 4}
 _MIXED = 1.01
+_DASHES = {"e": "-", "|m|": "--", "m": ":"}
+_SHOWN = 600  # sweeps of a trace: beyond, nothing new is seen
 
 
 @figures.styled
@@ -33,13 +35,13 @@ def traces(path: str | Path, parts: Mapping[str, Contribution], scene: Any, floo
         for ax, name in zip(row, names, strict=True):
             figures.header(ax, family if name == "e" else "", "", part.colour)
             ax.set_ylabel(_NAMES[name])
-            chains = part.arrays[f"trace {name}"]
+            chains = part.arrays[f"trace {name}"][:, : _SHOWN + 1]
             if np.isnan(chains).any():
                 figures.words_in(ax, DIVERGED, part.colour)
                 continue
             for shade, chain in zip((0.35, 0.5, 0.7, 0.9), chains, strict=False):
                 ax.plot(np.arange(len(chain)), chain, color=part.colour, lw=0.7, alpha=shade, zorder=2)
-            mean = part.arrays[f"mean {name}"]
+            mean = part.arrays[f"mean {name}"][: _SHOWN + 1]
             ax.plot(np.arange(len(mean)), mean, color="white", lw=3.6, zorder=3)
             ax.plot(np.arange(len(mean)), mean, color=TARGET_COLOUR, lw=1.8, zorder=3.5)
             if f"exact {name}" in part.arrays:
@@ -120,12 +122,15 @@ def mixing(
     _scores(left, {family: part for family, part in parts.items() if part.arrays["of_steps"] == 1}, floors)
     top = _windows(middle, parts)
     middle.set(xscale="log", xlabel="sweep t", ylabel="R̂ − 1 of the sweeps t to 2 t", ylim=(3e-4, max(3.0, top)))
+    scales.log_ticks(middle.xaxis)
+    scales.log_ticks(middle.yaxis)
     _per_second(right, parts)
     figures.header(left, "score of the chains' states", "", TARGET_COLOUR)
-    figures.header(middle, "R̂: solid e, dashed |m|, dotted m", "", TARGET_COLOUR)
-    figures.header(right, "independent values a second", "", TARGET_COLOUR)
+    figures.header(middle, "agreement of the chains", "", TARGET_COLOUR)
+    figures.header(right, "worth of a second", "", TARGET_COLOUR)
     entries = {family: Line2D([], [], color=part.colour, lw=2.2) for family, part in parts.items()}
     entries |= figures.floor_entry() | {"R̂ = 1.01: mixed below": Line2D([], [], color=TARGET_COLOUR, lw=1.2, ls=":")}
+    entries |= {name: Line2D([], [], color="#808080", lw=1.8, ls=dash) for name, dash in _DASHES.items()}
     figures.figure_legend(fig, entries)
     figures.save(fig, path)
 
@@ -146,6 +151,7 @@ def _scores(ax: Axes, parts: Mapping[str, Contribution], floors: Mapping[str, Se
         figures.band(ax, curve.steps, course(curve.values), part.colour, "", lw=2.2)
     ax.set_yscale("log")
     ax.set_ylabel(METRICS[name].label_with_unit)
+    scales.log_ticks(ax.yaxis)
     scales.step_axis(ax, [part.scores[name] for part in parts.values()])
     ax.set_xlabel("sweep")
 
@@ -154,7 +160,7 @@ def _windows(ax: Axes, parts: Mapping[str, Contribution]) -> float:
     """R̂ − 1 of windows of every quantity; returns the largest."""
     top = 0.0
     for part in parts.values():
-        for name, dash in (("e", "-"), ("|m|", "--"), ("m", ":")):
+        for name, dash in _DASHES.items():
             found = part.arrays.get(f"r_hat {name}")
             if found is None or not found.size or np.isnan(found).any():
                 continue
@@ -178,5 +184,6 @@ def _per_second(ax: Axes, parts: Mapping[str, Contribution]) -> None:
                 word = "stuck" if value < 0 else "–"
                 ax.text(j + (i + 0.5) * wide - 0.4, 1, word, rotation=90, ha="center", va="bottom", color=part.colour)
     ax.set(yscale="log", ylabel="ESS per second (bulk)")
-    ax.set_xticks(range(len(names)), [_NAMES[name] for name in names])
+    ax.set_xticks(range(len(names)), names)
+    scales.log_ticks(ax.yaxis)
     ax.grid(False, axis="x")

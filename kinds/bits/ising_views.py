@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from core.drawing import figures, scales, scenes
 from core.drawing.figures import TARGET_COLOUR
@@ -104,7 +105,8 @@ def slowing(path: str | Path, parts: Mapping[str, Contribution], scene: Any, flo
     ax.set(xscale="log", yscale="log", xlabel="side L of the lattice", ylabel="τ of |m| at K_c (sweeps)")
     ticks = sorted({int(side) for side in sides})
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
-    ax.minorticks_off()
+    ax.xaxis.set_minor_locator(NullLocator())
+    scales.log_ticks(ax.yaxis)
     heading = "τ ∝ L^z; ± is a 95 % interval; ?: the chains are shorter than 50 τ"
     figures.figure_legend(fig, entries, heading)
     figures.save(fig, path)
