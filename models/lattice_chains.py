@@ -163,7 +163,10 @@ def _recorder(lattice: Lattice, moves: Moves, settings: Any, n_steps: int, exact
         energy, magnetisation, turned = jax.device_get(compiled(state.key_data))
         seconds = (time.perf_counter() - begun) / n_sweeps
         values = {"e": energy.T / lattice.n_sites, "m": magnetisation.T / lattice.n_sites}
-        known = {} if lattice.mean_energy is None else {"e": lattice.mean_energy / lattice.n_sites}
+        # A state and its mirror image are alike likely.
+        known = {"m": 0.0}
+        if lattice.mean_energy is not None:
+            known["e"] = lattice.mean_energy / lattice.n_sites
         rho = {}
         if exact is not None and lattice_spectra.can_hold(lattice, exact["random_order"]):
             rho = lattice_spectra.exact_autocorrelations(lattice, **exact)
