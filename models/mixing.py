@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from arviz_stats.base import array_stats
 
 WINDOW = 5  # a window is at least so many times τ
 FEWEST = 50  # chains shorter than so many times τ say little about it
@@ -76,13 +75,21 @@ def r_hats(values: np.ndarray) -> tuple[float, float]:
     if np.ptp(values) == 0 or values.shape[1] < 4:
         return np.nan, np.nan
     with np.errstate(all="ignore"):
-        return tuple(float(array_stats.rhat(values, method=method)) for method in ("z_scale", "folded"))
+        return tuple(float(_arviz().rhat(values, method=method)) for method in ("z_scale", "folded"))
 
 
 def ess_of(values: np.ndarray) -> tuple[float, float]:
     """The effective sample size of chains [C, T], of the bulk and of the tails (the 5 % and 95 % quantiles)."""
-    bulk, tail = array_stats.ess(values, method="bulk"), array_stats.ess(values, method="tail", prob=(0.05, 0.95))
+    bulk = _arviz().ess(values, method="bulk")
+    tail = _arviz().ess(values, method="tail", prob=(0.05, 0.95))
     return float(bulk), float(tail)
+
+
+def _arviz() -> Any:
+    # Imported where chains are looked at: it takes as long as a small run, and most runs have none.
+    from arviz_stats.base import array_stats
+
+    return array_stats
 
 
 def course_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
