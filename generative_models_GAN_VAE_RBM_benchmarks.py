@@ -26,7 +26,8 @@ MIXTURE_COVARIANCES = (  # of components, symmetric and positive definite (with 
 )
 
 # Who learns it, and how large: GAN, VAE, RBM, WGAN, WGAN_GP, HISTOGRAM, KDE, GMM, KMEANS, VBGMM and
-# BBVI are there; for bit strings also BERNOULLI_MIXTURE, UNIFORM, PRODUCT and CHOW_LIU.
+# BBVI are there; for bit strings also BERNOULLI_MIXTURE, UNIFORM, PRODUCT and CHOW_LIU, and with
+# BITS_ISING the samplers GIBBS, METROPOLIS and SWENDSEN_WANG.
 MODELS = ("GAN", "VAE", "RBM")  # families to train; (): none
 PARAMETER_BUDGET = 1600  # trainable weights of a family, all its networks together
 HIDDEN_LAYERS = 2  # hidden layers of every multilayer perceptron

@@ -37,6 +37,10 @@ METRICS = {
     "high_quality": Metric("in modes", "share", True),
     "mean_error": Metric("error of means", "spins"),
     "pair_error": Metric("error of pairs", "spins"),
+    "energy_error": Metric("error of E", "J a site"),
+    "magnetisation_error": Metric("error of |m|", "spins"),
+    "heat_capacity_error": Metric("error of C", "k a site"),
+    "susceptibility_error": Metric("error of χ", "a site"),
     "precision": Metric("precision", "share", True),
     # Noise explores most of all: the floor is best.
     "exploration": Metric("exploration", "share", None),

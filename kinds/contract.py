@@ -320,3 +320,11 @@ class Kind(NamedTuple):
     describe: Callable[[Target], Mapping[str, Any]]
     # File name -> a picture of its own, beside those that all kinds have.
     pictures: Mapping[str, Picture] = {}
+    # One of `followed` that takes the place of `main` where a family has no density, as a sampler; empty: none does.
+    of_samples: str = ""
+    # (config) -> the kind, by its name, that takes the place of this one for what the configuration asks; empty: none.
+    instead: Callable[[Any], str] = lambda config: ""
+
+    def ranking(self, all_known: bool) -> "Kind":
+        """This kind with a main metric that every entry has: `main` itself where it is known of all."""
+        return self if all_known or not self.of_samples else self._replace(main=self.of_samples)

@@ -10,12 +10,15 @@ from models import (
     bernoulli_mixture,
     chow_liu,
     gan,
+    gibbs,
     gmm,
     histogram,
     kde,
     kmeans,
+    metropolis,
     product,
     rbm,
+    swendsen_wang,
     uniform,
     vae,
     vbgmm,
@@ -40,6 +43,9 @@ MODELS = {
     "UNIFORM": uniform,
     "PRODUCT": product,
     "CHOW_LIU": chow_liu,
+    "GIBBS": gibbs,
+    "METROPOLIS": metropolis,
+    "SWENDSEN_WANG": swendsen_wang,
 }
 
 
@@ -52,9 +58,10 @@ def sweeps() -> dict[str, tuple[str, SweepView]]:
     }
 
 
-def drawing(law: str) -> list[str]:
-    """The families that can draw events of a law, by its name."""
-    return [name for name, family in MODELS.items() if family.LAWS is None or law in family.LAWS]
+def drawing(law: str, lattice: bool = False) -> list[str]:
+    """The families that can draw events of a law, by its name; with a lattice those that need one, too."""
+    able = [name for name, family in MODELS.items() if family.LAWS is None or law in family.LAWS]
+    return [name for name in able if lattice or not getattr(MODELS[name], "NEEDS_LATTICE", False)]
 
 
 def build(name: str, config: Any, target: Any) -> Model:
@@ -70,10 +77,10 @@ def build(name: str, config: Any, target: Any) -> Model:
     """
     family, law = MODELS[name], target.event.law.name
     settings = getattr(config, name.lower()).for_law(law)
-    if name not in drawing(law):
+    if name not in drawing(law, lattice=True):
         raise UserError(
             f"{name} draws events of the law {' or '.join(map(repr, family.LAWS))}, but those of {target.name} have "
-            f"{law!r}; {', '.join(drawing(law))} can draw them"
+            f"{law!r}; {', '.join(drawing(law, target.event.lattice is not None))} can draw them"
         )
 
     def with_numbers(numbers):

@@ -50,7 +50,8 @@ class Model(NamedTuple):
     own settings under its lower-case name) and `target` says what an event looks like (`target.event`).
 
     Float settings with `traced=True` are those that `build` takes as traced numbers, too. It may have
-    `SWEEP_VIEWS`, pictures of its own over the cells of a sweep.
+    `SWEEP_VIEWS`, pictures of its own over the cells of a sweep, and `NEEDS_LATTICE` where it draws no events but those
+    that have one.
 
     `State` is a NamedTuple with the pytree of trainable weights as `params`; `Info` is a NamedTuple of
     scalars whose first field is `loss`, in nats.
@@ -97,6 +98,8 @@ class Model(NamedTuple):
     n_rows_used: int | None = None  # rows that a step computes with; None: all that it is given
     step_counted: Callable[..., Any] | None = None  # an update of the same operations without a loop, whose body the
     # compiler counts once; None: `step` has no loop
+    # (state) -> a `models.mixing.Recording` of Markov chains that are to reach the model; None: it has none
+    record: Callable[[Any], Any] | None = None
     rival: bool = False  # a trivial model that every other should beat
     max_steps: int | None = None  # training stops there and the last value is held; 0: nothing to train
     numbers: Mapping[str, float] = {}  # settings that compiled programs take as arguments, from `models.build`
@@ -248,4 +251,5 @@ def averaged(model: Model, decay: float) -> Model:
         log_prob_error=with_average(model.log_prob_error),
         quick={name: with_average(function) for name, function in model.quick.items()},
         views={name: view._replace(arrays=with_average(view.arrays)) for name, view in model.views.items()},
+        record=with_average(model.record),
     )

@@ -17,6 +17,7 @@ import numpy as np
 from jax import nn
 
 from core.errors import UserError
+from models.lattices import Lattice
 
 _LEAST = 1e-30  # of a category's probability, so that its logarithm has a slope
 _EXPONENTIAL = 30  # multiplications of a product of matrices that take as long as an exponential
@@ -65,6 +66,7 @@ class Event(NamedTuple):
     box: np.ndarray | None = (
         None  # [size, 2], the range of its numbers; of a category of a line [1, 2], that of the line
     )
+    lattice: Lattice | None = None  # where the event is the spins of an Ising model, which has moves of its own
 
 
 def box_of(event: Event) -> np.ndarray:
@@ -128,8 +130,8 @@ def category(size: int) -> Law:
     )
 
 
-def bits(size: int) -> Law:
-    """`size` independent bits, each 0 or 1, with the outputs as logits of 1."""
+def bits(size: int, counted: bool = True) -> Law:
+    """`size` independent bits, each 0 or 1, with the outputs as logits of 1; `counted`: their states are numbered."""
 
     def log_prob(outputs, events, log_scale, axis=-1):
         del log_scale
@@ -151,9 +153,14 @@ def bits(size: int) -> Law:
         log_prob=log_prob,
         draw_rows=draw_rows,
         nearest=lambda points: (points > 0.5).astype(points.dtype),
-        states=bit_states(size),
+        states=bit_states(size) if counted else None,
         log_mixture=log_mixture_of_bits,
     )
+
+
+def spins(size: int) -> Law:
+    """`bits` of so many sites that their states cannot be counted."""
+    return bits(size, counted=False)._replace(name="spins", log_mixture=None)
 
 
 def log_mixture_of_bits(outputs: jax.Array, log_weights: jax.Array) -> jax.Array:

@@ -34,7 +34,7 @@ from flax import linen as nn
 
 from budget import solve_width
 from core.settings import CONTINUOUS, Need, Settings, setting
-from models import boltzmann_states, visibles
+from models import boltzmann_chains, boltzmann_states, mixing, visibles
 from models.base import Model, View, averaged, count_params, is_on, packing
 from models.boltzmann import (
     FLOAT_BYTES,
@@ -47,6 +47,7 @@ from models.boltzmann import (
     visible_mean,
 )
 from models.boltzmann_density import MOST_UNITS, direct_gaussian, exact_rows, free_energies, log_partition_gaussian
+from models.mixing_views import views_of
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
 # 5 000 chains of 799 hidden units on an idle CPU, and ten times on a busy one, whose cache others use too.
@@ -72,6 +73,8 @@ class Layer(NamedTuple):
     most_units: int | None = None  # visible ones that can be drawn exactly; None: any number
     algorithm: str = "CD"  # where the setting is "auto"
     k: int = 1  # where it is 0
+    # (steps of the run) -> (params) -> a recording of Gibbs chains; None: there is none
+    recorder: Callable[[int], Callable[[Params], Any]] | None = None
 
 
 def _log_prob_gaussian(params, x):
@@ -102,6 +105,7 @@ LAWS = {
         _regardless(boltzmann_states.direct_binary),
         algorithm="PCD",
         k=5,
+        recorder=boltzmann_chains.recorder,
     ),
 }
 
@@ -337,6 +341,11 @@ def build(config: Any, target: Any) -> Model:
         # Of 2^H Gaussians of one width nobody knows where they are.
         return None, jnp.diag(jnp.exp(2 * units(state.params).log_sigma))[None]
 
+    record = None
+    if layer.recorder:
+        recorded = layer.recorder(config.n_steps)
+        record = mixing.once_a_state(lambda state: recorded(state.params))
+
     model = Model(
         name="RBM",
         n_params=count(width),
@@ -352,7 +361,8 @@ def build(config: Any, target: Any) -> Model:
         log_prob_kind="exact",
         direct=direct if layer.direct else None,
         features=features,
-        views={"rbm_energy_landscape": View("energy", energy_view)},
+        views={"rbm_energy_landscape": View("energy", energy_view), **(views_of(record) if record else {})},
+        record=record,
         info_units={"reconstruction_error": "squared distance"},
         loss_reference=(0.0, "equilibrium"),
     )

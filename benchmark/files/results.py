@@ -35,7 +35,7 @@ PARAMETERS_FILE = "parameters.npz"
 TARGET_FILE = "target.csv"  # where the target has exact probabilities
 FILES = (METRICS_FILE, CSV_FILE, SUMMARY_FILE, SAMPLES_FILE, PARAMETERS_FILE)
 # Of a family's fields, those that are measured with a clock.
-_TIMES = ("train_seconds", "compile_seconds", "samples_per_second", "seed_steps_per_second")
+_TIMES = ("train_seconds", "compile_seconds", "samples_per_second", "seed_steps_per_second", "sampling_times")
 # Of a configuration's fields, those that no result depends on.
 PLACES = tuple(affecting("nothing"))
 _ABSENT = "unknown"  # stands for a constant that another version of the program does not have
@@ -166,6 +166,8 @@ def report(outcome: Outcome, provenance: Mapping[str, Any], files: Sequence[str]
             "memorisation": entry.memorisation,
             "diverged_at_step": run.diverged_at_step,
         }
+        if entry.sampling:
+            models[run.model.name] |= {"sampling": entry.sampling, "sampling_times": entry.sampling_times}
         if any(entry.unknown):
             models[run.model.name][f"{outcome.kind.exact}_unknown"] = [why or None for why in entry.unknown]
     external = {

@@ -31,6 +31,8 @@ class Assessment(NamedTuple):
     external: bool = False
     unknown: Sequence[str] = ()  # per seed why kl_exact is unknown, or ""; empty where it is not defined
     estimated: bool = False  # kl_exact rests on a density that is itself an estimate
+    sampling: Sequence[Mapping[str, Any] | None] = ()  # per seed from `mixing.diagnosed`, of a family with chains
+    sampling_times: Sequence[Mapping[str, Any] | None] = ()  # per seed from `mixing.times`
     rival: bool = False  # a trivial model that every other should beat
 
 

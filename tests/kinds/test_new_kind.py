@@ -113,8 +113,10 @@ def extended(tmp_path_factory):
     registry = place / "kinds" / "registry.py"
     text = registry.read_text(encoding="utf-8")
     text = text.replace("from kinds.contract", "from kinds.circle.kind import KIND as CIRCLE\nfrom kinds.contract", 1)
-    assert "(REAL, BINS, BITS)" in text
-    registry.write_text(text.replace("(REAL, BINS, BITS)", "(REAL, BINS, BITS, CIRCLE)"), encoding="utf-8")
+    assert "(REAL, BINS, BITS, LATTICES)" in text
+    registry.write_text(
+        text.replace("(REAL, BINS, BITS, LATTICES)", "(REAL, BINS, BITS, LATTICES, CIRCLE)"), encoding="utf-8"
+    )
     return place
 
 
