@@ -101,14 +101,14 @@ CHAIN_VIEWS = {
         caption=Caption(
             "Traces of the chains",
             "Energy and magnetisation of four chains from their start on, and the running mean of all chains: until "
-            "they wander about one level they remember their start. A magnetisation that keeps its sign has not mixed.",
+            "they wander about one level they remember their start, and a magnetisation that keeps its sign has not mixed.",
         ),
     ),
     "autocorrelation": Showing(
         f"{_CHAINS}.autocorrelation",
         caption=Caption(
             "Autocorrelation",
-            "How much a chain remembers after t sweeps: τ sweeps are worth one independent value. Dashed lines are "
+            "How much a chain remembers after t sweeps: τ sweeps are worth one independent value, and dashed lines are "
             "exact, from the moves themselves.",
         ),
     ),
@@ -141,7 +141,7 @@ CHAIN_VIEWS = {
         caption=Caption(
             "Snapshots",
             "Spins of one chain below, at and above the critical temperature after the same number of sweeps: ordered, "
-            "clusters of every size, and noise. Local moves may still be on their way below T_c.",
+            "clusters of every size, and noise, where local moves may still be on their way below T_c.",
         ),
     ),
 }
