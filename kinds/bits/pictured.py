@@ -108,8 +108,8 @@ CHAIN_VIEWS = {
         f"{_CHAINS}.autocorrelation",
         caption=Caption(
             "Autocorrelation",
-            "How much a chain remembers after t sweeps: τ sweeps are worth one independent value, and dashed lines are "
-            "exact, from the moves themselves.",
+            "How much a chain remembers after t sweeps: τ sweeps are worth one independent value, and dashed lines "
+            "are exact, from the moves themselves.",
         ),
     ),
     "mixing": Showing(
