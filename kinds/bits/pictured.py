@@ -101,7 +101,8 @@ CHAIN_VIEWS = {
         caption=Caption(
             "Traces of the chains",
             "Energy and magnetisation of four chains from their start on, and the running mean of all chains: until "
-            "they wander about one level they remember their start, and a magnetisation that keeps its sign has not mixed.",
+            "they wander about one level they remember their start, and a magnetisation that keeps its sign has not "
+            "mixed.",
         ),
     ),
     "autocorrelation": Showing(
