@@ -9,7 +9,7 @@ import numpy as np
 from kinds.bits.pictured import CHAIN_VIEWS
 from kinds.bits.settings import Config
 from kinds.contract import Closing, Judge, Kind, Scorer, Target, floor_of
-from kinds.lattices.panels import LatticePicture
+from kinds.lattices.pictured import LatticePicture
 from kinds.lattices.truth import (
     N_CELLS,
     TARGETS,

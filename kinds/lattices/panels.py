@@ -11,16 +11,6 @@ from matplotlib.patches import Patch
 from core.drawing import figures
 from core.drawing.figures import TARGET_COLOUR
 from kinds.real.panels import LinePanels
-from kinds.real.pictured import TargetPicture
-
-
-class LatticePicture(TargetPicture):
-    """A lattice is shown by its magnetisation a site, in cells from −1 to 1."""
-
-    @property
-    def panels(self) -> str:
-        """What draws its panels."""
-        return "kinds.lattices.panels.MagnetisationPanels"
 
 
 class MagnetisationPanels(LinePanels):
