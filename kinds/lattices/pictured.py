@@ -1,4 +1,4 @@
-"""What pictures show of a lattice, as plain arrays: it is imported where nothing is drawn, and imports no Matplotlib."""
+"""What pictures show of a lattice, as plain arrays. Nothing here imports Matplotlib, as nothing is drawn yet."""
 
 from kinds.real.pictured import TargetPicture
 
