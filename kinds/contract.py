@@ -150,6 +150,17 @@ def floor_of(values: Any, n_quantiles: int = 0) -> Floor:
     return Floor(float(np.mean(values)), float(low), float(high), float(np.median(values)), tuple(quantiles))
 
 
+def fresh_rows(target: Target, seed: int, n: int) -> Callable[[int], np.ndarray]:
+    """(i) -> the rows [n, D] of floor draw i, fresh ones of the target as they are compared; the seed decides them."""
+
+    @jax.jit
+    def draw(i):
+        key_floor = jax.random.fold_in(jax.random.key(seed), 2**31 + 1)
+        return target.as_compared(target.sample(jax.random.fold_in(key_floor, i), n))
+
+    return lambda i: np.asarray(draw(i))
+
+
 class Judge(NamedTuple):
     """Everything that scores samples of one size of one target during training."""
 

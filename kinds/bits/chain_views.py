@@ -16,10 +16,10 @@ from core.drawing.courses import course
 from core.drawing.figures import DIVERGED, TARGET_COLOUR
 from core.drawing.scenes import Contribution
 from metrics import METRICS
+from models.mixing import MIXED
 
 _NAMES = {"e": "energy a site e", "m": "magnetisation m", "|m|": "|m|"}
 _EXACT = {"color": TARGET_COLOUR, "lw": 1.6, "ls": (0, (4, 1.6)), "zorder": 4}
-_MIXED = 1.01
 _DASHES = {"e": "-", "|m|": "--", "m": ":"}
 _SHOWN = 600  # sweeps of a trace: beyond, nothing new is seen
 
@@ -129,7 +129,9 @@ def mixing(
     figures.header(middle, "agreement of the chains", "", TARGET_COLOUR)
     figures.header(right, "worth of a second", "", TARGET_COLOUR)
     entries = {family: Line2D([], [], color=part.colour, lw=2.2) for family, part in parts.items()}
-    entries |= figures.floor_entry() | {"R̂ = 1.01: mixed below": Line2D([], [], color=TARGET_COLOUR, lw=1.2, ls=":")}
+    entries |= figures.floor_entry() | {
+        f"R̂ = {MIXED}: mixed below": Line2D([], [], color=TARGET_COLOUR, lw=1.2, ls=":")
+    }
     entries |= {name: Line2D([], [], color="#808080", lw=1.8, ls=dash) for name, dash in _DASHES.items()}
     figures.figure_legend(fig, entries)
     figures.save(fig, path)
@@ -167,7 +169,7 @@ def _windows(ax: Axes, parts: Mapping[str, Contribution]) -> float:
             sweeps, values = found
             ax.plot(sweeps, np.maximum(values - 1, 4e-4), color=part.colour, ls=dash, lw=1.8)
             top = max(top, 1.5 * float(values.max() - 1))
-    ax.axhline(_MIXED - 1, color=TARGET_COLOUR, lw=1.2, ls=":")
+    ax.axhline(MIXED - 1, color=TARGET_COLOUR, lw=1.2, ls=":")
     ax.set_yscale("log")
     return top
 

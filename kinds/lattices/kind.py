@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
+import metrics
 from kinds.bits.pictured import CHAIN_VIEWS
 from kinds.bits.settings import Config
-from kinds.contract import Closing, Judge, Kind, Scorer, Target, floor_of
+from kinds.contract import Closing, Judge, Kind, Scorer, Target, floor_of, fresh_rows
 from kinds.lattices.pictured import LatticePicture
 from kinds.lattices.truth import (
     N_CELLS,
@@ -24,12 +24,6 @@ from kinds.lattices.truth import (
 
 N_FLOOR_DRAWS = 100
 _METRICS = ("energy_error", "magnetisation_error", "heat_capacity_error", "susceptibility_error")
-_LABELS = {
-    "energy_error": "error of E (J a site)",
-    "magnetisation_error": "error of |m|",
-    "heat_capacity_error": "error of C (k a site)",
-    "susceptibility_error": "error of χ (a site)",
-}
 
 
 def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Judge:
@@ -47,13 +41,10 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
         found = observed(*sums_of(x, truth.lattice), truth.lattice)
         return {name: abs(a - b) for name, a, b in zip(_METRICS, found, truth.expected, strict=True)}
 
-    @jax.jit
-    def draw(i):
-        key_floor = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 1)
-        return target.sample(jax.random.fold_in(key_floor, i), n)
+    fresh = fresh_rows(target, config.seed, n)
 
     def perfect(i):
-        return np.asarray(draw(i)), None
+        return fresh(i), None
 
     draws = [score(perfect(i)[0]) for i in range(N_FLOOR_DRAWS)]
     floors = {name: floor_of([each[name] for each in draws], 41) for name in _METRICS}
@@ -61,8 +52,9 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
     def keep(x):
         return shares_of(sums_of(x, truth.lattice)[1], truth.n)
 
+    labels = {name: metrics.METRICS[name].label_with_unit for name in _METRICS}
     scorer = Scorer(n, target.codec.decode, False, _METRICS, score, keep=keep)
-    return Judge(scorer, floors, _LABELS, perfect, masses=pool_shares(truth))
+    return Judge(scorer, floors, labels, perfect, masses=pool_shares(truth))
 
 
 def distances(x: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, float]:

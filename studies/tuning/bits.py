@@ -9,12 +9,9 @@ The best trials of a family are trained again, longer, with other seeds and at o
     python3 -m studies.tuning.bits --show     # prints its table
 """
 
-import argparse
 import dataclasses
 import itertools
-import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +32,7 @@ from kinds.bits.rivals import rivals
 from kinds.contract import Target
 from models import MODELS
 from models.base import without_optimiser
-from studies.tuning.search import one_of, uniform
+from studies.tuning.trials import SEED, Search, command, drawn, one_of, uniform
 from targets import make_target
 
 N_TRIALS = 24  # of every family
@@ -43,7 +40,6 @@ N_FINALISTS = 4  # of every family, the best over all targets
 BUDGET, FINAL_BUDGETS = 300, (300, 1000)
 STEPS, FINAL_STEPS = 6_000, 12_000
 FINAL_SEEDS = 2
-SEED = 2026  # of the trials and of the trainings
 RESULTS = Path(__file__).parent / "bits.json"
 # Beyond these a model is as good as perfect, or a probability has underflowed.
 _LEAST, _MOST = 1e-4, 1e2
@@ -112,13 +108,7 @@ def target_of(name: str) -> Target:
 
 def draw_trials(family: str) -> list[dict[str, Any]]:
     """The settings of every trial of a family."""
-    numbers, compiled_in = SPACE[family]
-    combinations = [dict(zip(compiled_in, values, strict=True)) for values in itertools.product(*compiled_in.values())]
-    generator = np.random.default_rng([SEED, list(SPACE).index(family)])
-    return [
-        {name: draw(generator) for name, draw in numbers.items()} | combinations[i % len(combinations)]
-        for i in range(N_TRIALS)
-    ]
+    return drawn(SPACE, family, N_TRIALS)
 
 
 def as_settings(trial: dict[str, Any]) -> dict[str, Any]:
@@ -231,20 +221,5 @@ def table(results: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def main() -> None:
-    """Searches, or shows what a search found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--families", nargs="+", choices=list(SPACE), default=list(SPACE))
-    parser.add_argument("--show", action="store_true", help="print the table of the last search and stop")
-    chosen = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if not chosen.show:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-        for family in chosen.families:
-            results[family] = search(family)
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    print(table({family: results[family] for family in SPACE if family in results}))
-
-
 if __name__ == "__main__":
-    main()
+    command(Search(__doc__.splitlines()[0], SPACE, search, table, RESULTS))
