@@ -177,10 +177,10 @@ def cluster_matrix(lattice: Lattice) -> np.ndarray:
     places = np.flatnonzero(np.concatenate([lattice.right.ravel(), lattice.below.ravel()]))
     kept = np.zeros((2 ** len(places), 2 * n), bool)
     kept[:, places] = np.arange(2 ** len(places))[:, None] >> np.arange(len(places)) & 1
-    # Which bonds a state can keep, and how likely: at the middle of either interval of u.
+    # Which bonds a state can keep, and how likely: just below and just above what decides.
     lost = round(np.exp(-2 * abs(lattice.coupling)) / SMALLEST) * SMALLEST
     words, can = as_words(lattice, all_states), []
-    for u in (lost / 2, (1 + lost) / 2):
+    for u in (lost - SMALLEST / 2, lost + SMALLEST / 2):
         planes = planes_of(np.full((lattice.height, lattice.width, 2**n), u))
         bonds = lattice_moves.kept_bonds(lattice, words, jnp.concatenate([planes, planes]), abs(lattice.coupling))
         can.append(np.concatenate([as_bits(lattice, each) for each in bonds])[places].T.astype(bool))
