@@ -8,11 +8,6 @@ from benchmark.asked import command_line
 from core import places
 
 
-@pytest.fixture(autouse=True)
-def _by_hand(monkeypatch):
-    monkeypatch.delenv("MAKELEVEL", raising=False)
-
-
 def test_it_is_the_same_command_with_one_more_option():
     words = shlex.split(command_line.again(["--out-dir", "my results", "--n-steps", "5"], "--fresh"))
     assert words[1:] == [places.SCRIPT.name, "--out-dir", "my results", "--n-steps", "5", "--fresh"]
