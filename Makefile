@@ -4,7 +4,7 @@ ENV := .venv
 TORCH := .venv-torch
 ARGS ?=
 
-.PHONY: run test test-all lint format tuning quality performance scaling starts torture clean
+.PHONY: run test test-all lint format tuning quality decomposition performance scaling starts torture clean
 
 run: $(ENV)/.run-installed
 	$(ENV)/bin/python generative_models_GAN_VAE_RBM_benchmarks.py $(ARGS)
@@ -27,6 +27,10 @@ tuning: $(ENV)/.run-installed
 
 quality: $(ENV)/.run-installed
 	$(ENV)/bin/python -m studies.quality $(ARGS)
+
+# Hours: minutes for every family, target and budget, of which what is there is left out.
+decomposition: $(ENV)/.run-installed
+	$(ENV)/bin/python -m studies.decomposition $(ARGS)
 
 # Twenty minutes on two idle cores, the roofline's four at the end among them. PyTorch has an environment of its own: the suite does not depend on it.
 performance: $(ENV)/.run-installed $(TORCH)/.installed

@@ -28,8 +28,9 @@ MIXTURE_COVARIANCES = (  # of components, symmetric and positive definite (with 
 )
 
 # Who learns it, and how large: GAN, VAE, RBM, WGAN, WGAN_GP, HISTOGRAM, KDE, GMM, KMEANS, VBGMM and
-# BBVI are there; for bit strings also BERNOULLI_MIXTURE, UNIFORM, PRODUCT and CHOW_LIU; for
-# images GAN, VAE, RBM, WGAN, WGAN_GP, BERNOULLI_MIXTURE, PRODUCT and PPCA.
+# BBVI are there; for bit strings also BERNOULLI_MIXTURE, UNIFORM, PRODUCT and CHOW_LIU, and with
+# BITS_ISING the samplers GIBBS, METROPOLIS and SWENDSEN_WANG; for images GAN, VAE, RBM, WGAN,
+# WGAN_GP, BERNOULLI_MIXTURE, PRODUCT and PPCA.
 MODELS = ("GAN", "VAE", "RBM")  # families to train; (): none
 PARAMETER_BUDGET = 1600  # trainable weights of a family, all its networks together
 HIDDEN_LAYERS = 2  # hidden layers of every multilayer perceptron
@@ -68,14 +69,15 @@ EXTERNAL_PROBABILITIES = {}  # name, file of probabilities, parameters or None (
 # Settings of families. A family without a line has its defaults; WGAN = dict(clip=0.02) is such a
 # line. docs/constants.md and --help list all settings.
 GAN = dict(
-    learning_rate=9e-4,  # of the generator's Adam
+    learning_rate=0.0,  # of the generator's Adam; 0: 6e-4 (bits), 9e-4
     discriminator_learning_rate=1.5e-3,  # of the discriminator's Adam; 0: the generator's
     adam_b1=0.5,  # first-moment decay of both
-    latent_dim=0,  # length of z; 0: 16, of images 100
+    latent_dim=0,  # length of z; 0: 2 (bits), 100 (images), 16
     label_smoothing=0.9,  # s: what D should answer on real data; 1: no smoothing
-    gumbel_temperature=2.3,  # temperature τ of a relaxed draw (with bins or bits)
+    gumbel_temperature=0.0,  # τ of a relaxed draw; 0: 0.7 (bits), 2.3 (with bins or bits)
     r1_penalty=2.0,  # γ of γ/2 · E_p ‖∇ logit D‖²; 0: off
     spectral_norm=False,  # divide D's kernels by their largest singular values
+    weight_decay=0.0,  # the generator's weights shrink by it times the rate; 0: 0.15 (bits), none
     average=0.9999,  # decay of the averaged weights that sample; 0: off
 )
 VAE = dict(

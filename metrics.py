@@ -15,7 +15,7 @@ class Metric(NamedTuple):
 
     label: str
     unit: str
-    higher_is_better: bool = False
+    higher_is_better: bool | None = False  # None: neither is
     is_count: bool = False
     is_signed: bool = False  # an unbiased estimate of what is never below 0: a perfect model scores 0 on average
 
@@ -38,8 +38,13 @@ METRICS = {
     "high_quality": Metric("in modes", "share", True),
     "mean_error": Metric("error of means", "spins"),
     "pair_error": Metric("error of pairs", "spins"),
+    "energy_error": Metric("error of E", "J a site"),
+    "magnetisation_error": Metric("error of |m|", "spins"),
+    "heat_capacity_error": Metric("error of C", "k a site"),
+    "susceptibility_error": Metric("error of χ", "a site"),
     "precision": Metric("precision", "share", True),
-    "exploration": Metric("exploration", "share", True),
+    # Noise explores most of all: the floor is best.
+    "exploration": Metric("exploration", "share", None),
     "fidelity": Metric("fidelity", "share", True),
     "rate": Metric("rate", "share", True),
     "coverage": Metric("coverage", "share", True),
@@ -117,7 +122,7 @@ def wasserstein(x: np.ndarray, quantiles: np.ndarray, axes: np.ndarray) -> float
     return float(np.mean(np.abs(_sorted_projections(x, axes) - quantiles), dtype=np.float64))
 
 
-def summarise(values: Sequence[float], higher_is_better: bool = False) -> dict[str, Any]:
+def summarise(values: Sequence[float], higher_is_better: bool | None = False) -> dict[str, Any]:
     """Median over seeds with its spread; a diverged seed (NaN) counts as the worst, so that it is never averaged away.
 
     Returns:

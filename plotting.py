@@ -303,7 +303,8 @@ def _comparison_images(
 
     labelled = [f"{title} — {frame.label}" if frame.label else title for frame in frames]
     fig, axes, columns = figures.grid(1 + len(families), panels.side, max(labelled, key=len), panels.flat)
-    fig.set_figheight(fig.get_figheight() - panels.spare(noted) * -(-len(axes) // columns))
+    spare = panels.spare(noted) * -(-len(axes) // columns)
+    fig.set_figheight(fig.get_figheight() - spare + figures.further_title_lines(fig))
     heads, words = {}, {}
     for i, (ax, family) in enumerate(zip(axes, [None, *families], strict=True)):
         colour = TARGET_COLOUR if family is None else colours[family]

@@ -16,9 +16,11 @@ from kinds.real.mixtures import sample_mixture as sample_mixture
 from kinds.real.truth import Modes as Modes
 
 # Every target by its name in the config block; each entry makes one from the run's configuration.
+# Two kinds may share a name, and `Kind.instead` says which is asked for: here the first stands for both.
 TARGETS: dict[str, Callable[[Any], Target]] = {
-    name: make for kind in registry.KINDS.values() for name, make in kind.targets.items()
+    name: make for kind in reversed(registry.KINDS.values()) for name, make in kind.targets.items()
 }
+TARGETS = {name: TARGETS[name] for kind in registry.KINDS.values() for name in kind.targets}
 
 
 def kind_asked(config: Any) -> Kind:
@@ -31,7 +33,8 @@ def kind_asked(config: Any) -> Kind:
         raise unknown_choice("TARGET_TYPE", config.target_type, TARGETS)
     kind = next(kind for kind in registry.KINDS.values() if config.target_type in kind.targets)
     if not config.num_bins:
-        return kind
+        instead = kind.instead(config)
+        return registry.KINDS[instead] if instead else kind
     if not kind.with_bins:
         raise UserError(f"NUM_BINS = {config.num_bins} has no meaning for {config.target_type}; set NUM_BINS = 0")
     return registry.KINDS[kind.with_bins]
@@ -45,7 +48,7 @@ def make_target(config: Any) -> Target:
     """
     kind = kind_asked(config)
     kind.check(config)
-    target = kind.adapt(TARGETS[config.target_type](config), config)
+    target = kind.adapt(kind.targets.get(config.target_type, TARGETS[config.target_type])(config), config)
     if config.n_samples_train > 0 and target.train_rows is None:
         key_set = jax.random.fold_in(jax.random.key(config.seed), 2**31)
         rows = np.asarray(jax.jit(target.sample, static_argnums=1)(key_set, 2 * config.n_samples_train))

@@ -15,7 +15,7 @@ from benchmark.run import checks, one_run
 from benchmark.sweeps import sweep
 from benchmark.terminal import console, numbers
 from core import interruption
-from core.errors import OutputError, UserError
+from core.errors import KeptError, OutputError, UserError
 
 
 def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: str) -> int:
@@ -63,7 +63,8 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
             else:
                 report, code = one_run.execute(job, folder, started), 0
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            more = f": {command_line.again(args, '--fresh')}" if isinstance(error, KeptError) else ""
+            print(f"error: {error}{more}", file=sys.stderr)
             return 2
         except OutputError as error:
             print(f"error: {error}", file=sys.stderr)

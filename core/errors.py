@@ -20,6 +20,10 @@ class UserError(ValueError):
         super().__init__(one_line(message))
 
 
+class KeptError(UserError):
+    """What is there already would be lost: the same command with --fresh gives it up; the message ends with that."""
+
+
 class OutputError(Exception):
     """Results that cannot be written. The message is one line: why, what became of them, what to do."""
 

@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import dataclasses
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from core.errors import check_range, check_whole
@@ -58,6 +58,7 @@ class About(NamedTuple):
     traced: bool = False  # whether training takes it as an argument, so that runs that differ in it share a program
     row: str = ""  # how a leaderboard names its value, where results of other values are not comparable
     fixed: str = ""  # why no sweep can vary it; empty: one can
+    stands_for: Mapping[str, Any] = {}  # law of the events -> what the default stands for there; "": elsewhere
     told: str = ""  # what its values tell apart in tables of a sweep: "row", "column", "size" or "draw"
 
     @property
@@ -137,6 +138,17 @@ class Settings:
             if bounds["high"] == HIGHEST and value <= HIGHEST:
                 bounds["high"] = None
             check_range(what, value, **bounds)
+
+    def for_law(self, law: str) -> "Settings":
+        """These settings with every default that stands for another value replaced by the one of that law."""
+        found = {}
+        for field in dataclasses.fields(self):
+            said = about(field).stands_for
+            value = getattr(self, field.name)
+            # A traced number is one that was asked for, and cannot be compared.
+            if said and isinstance(value, type(field.default)) and value == field.default:
+                found[field.name] = said.get(law, said[""])
+        return dataclasses.replace(self, **found) if found else self
 
     @classmethod
     def label(cls, name: str) -> str:

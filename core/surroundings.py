@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from core import places
 
 # Distributions whose module has another name.
-_MODULES = {"pillow": "PIL", "scikit-learn": "sklearn"}
+_MODULES = {"arviz-stats": "arviz_stats", "pillow": "PIL", "scikit-learn": "sklearn"}
 _STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 # What reads XLA_FLAGS, and ends the process where they are wrong.
 _READ_FLAGS = "from jaxlib import _jax; _jax.CompileOptions()"

@@ -153,6 +153,17 @@ def floor_of(values: Any, n_quantiles: int = 0) -> Floor:
     return Floor(float(np.mean(values)), float(low), float(high), float(np.median(values)), tuple(quantiles))
 
 
+def fresh_rows(target: Target, seed: int, n: int) -> Callable[[int], np.ndarray]:
+    """(i) -> the rows [n, D] of floor draw i, fresh ones of the target as they are compared; the seed decides them."""
+
+    @jax.jit
+    def draw(i):
+        key_floor = jax.random.fold_in(jax.random.key(seed), 2**31 + 1)
+        return target.as_compared(target.sample(jax.random.fold_in(key_floor, i), n))
+
+    return lambda i: np.asarray(draw(i))
+
+
 class Judge(NamedTuple):
     """Everything that scores samples of one size of one target during training."""
 
@@ -349,3 +360,11 @@ class Kind(NamedTuple):
     further: Callable[[Ending], Further] | None = None
     # File name -> a picture of its own, beside those that all kinds have.
     pictures: Mapping[str, Picture] = {}
+    # One of `followed` that takes the place of `main` where a family has no density, as a sampler; empty: none does.
+    of_samples: str = ""
+    # (config) -> the kind, by its name, that takes the place of this one for what the configuration asks; empty: none.
+    instead: Callable[[Any], str] = lambda config: ""
+
+    def ranking(self, all_known: bool) -> "Kind":
+        """This kind with a main metric that every entry has: `main` itself where it is known of all."""
+        return self if all_known or not self.of_samples else self._replace(main=self.of_samples)

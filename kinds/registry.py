@@ -4,9 +4,10 @@ from kinds.bins.kind import KIND as BINS
 from kinds.bits.kind import KIND as BITS
 from kinds.contract import Kind, Target
 from kinds.images.kind import KIND as IMAGES
+from kinds.lattices.kind import KIND as LATTICES
 from kinds.real.kind import KIND as REAL
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (REAL, BINS, BITS, IMAGES)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (REAL, BINS, BITS, LATTICES, IMAGES)}
 
 
 # The settings of kinds by their names in the config block.

@@ -10,13 +10,16 @@ from models import (
     bernoulli_mixture,
     chow_liu,
     gan,
+    gibbs,
     gmm,
     histogram,
     kde,
     kmeans,
+    metropolis,
     ppca,
     product,
     rbm,
+    swendsen_wang,
     uniform,
     vae,
     vbgmm,
@@ -42,6 +45,9 @@ MODELS = {
     "PRODUCT": product,
     "CHOW_LIU": chow_liu,
     "PPCA": ppca,
+    "GIBBS": gibbs,
+    "METROPOLIS": metropolis,
+    "SWENDSEN_WANG": swendsen_wang,
 }
 
 
@@ -54,9 +60,10 @@ def sweeps() -> dict[str, tuple[str, SweepView]]:
     }
 
 
-def drawing(law: str) -> list[str]:
-    """The families that can draw events of a law, by its name."""
-    return [name for name, family in MODELS.items() if family.LAWS is None or law in family.LAWS]
+def drawing(law: str, lattice: bool = False) -> list[str]:
+    """The families that can draw events of a law, by its name; with a lattice those that need one, too."""
+    able = [name for name, family in MODELS.items() if family.LAWS is None or law in family.LAWS]
+    return [name for name in able if lattice or not getattr(MODELS[name], "NEEDS_LATTICE", False)]
 
 
 def build(name: str, config: Any, target: Any) -> Model:
@@ -70,12 +77,12 @@ def build(name: str, config: Any, target: Any) -> Model:
     Raises:
       UserError: the family cannot be built for this configuration.
     """
-    family, settings = MODELS[name], getattr(config, name.lower())
-    law = target.event.law.name
-    if name not in drawing(law):
+    family, law = MODELS[name], target.event.law.name
+    settings = getattr(config, name.lower()).for_law(law)
+    if name not in drawing(law, lattice=True):
         raise UserError(
             f"{name} draws events of the law {' or '.join(map(repr, family.LAWS))}, but those of {target.name} have "
-            f"{law!r}; {', '.join(drawing(law))} can draw them"
+            f"{law!r}; {', '.join(drawing(law, target.event.lattice is not None))} can draw them"
         )
 
     def with_numbers(numbers):

@@ -26,7 +26,8 @@ from flax import linen as nn
 from budget import solve_width
 from core import prng
 from models.architectures import applied, networks_for
-from models.base import count_params, packing
+from models.base import count_params, is_on, packing
+from models.laws import log_mixture_at
 
 _Z_DRAWS, _Z_AT_ONCE = 2**18, 4096  # behind a state's probability
 # In mid-training the points of a scrambled Sobol sequence take their place. On the default target, after 100, 2 000 and
@@ -35,6 +36,9 @@ _Z_DRAWS, _Z_AT_ONCE = 2**18, 4096  # behind a state's probability
 _Z_POINTS = 2**14
 # Of 2²⁰ states so many would take minutes: at least so few z, and at most so many pairs of a state and a z.
 _FEWEST_Z, _MOST_PAIRS = 2**11, 2**34
+# Points whose probabilities are differentiated, moved at random each time, and how near to an edge, in float32, one may
+# come.
+_Z_DIRECT, _Z_MARGIN = 2**10, 1e-6
 _QUICK = 16  # times fewer pairs in mid-training
 
 
@@ -66,11 +70,34 @@ class Pair(NamedTuple):
     log_prob: Callable[..., jax.Array] | None  # (generator's params, events [n, size]) -> [n] in nats; None where
     # events have no probabilities
     log_prob_quick: Callable[..., jax.Array] | None  # the same by fewer z, which are spread more evenly
+    direct: (
+        Callable[..., jax.Array] | None
+    )  # (generator's params, events, key) -> the same by the fewest, for gradients
 
     def updated(self, i: int, optimiser: optax.GradientTransformation, params: Any, gradient: Any, opt_state: Any):
         """Network i (0: the generator, 1: the judge) after an update of its own, and its optimiser's state."""
-        updates, opt_state = optimiser.update(self.pack[i](gradient), opt_state)
-        return self.unpack[i](optax.apply_updates(self.pack[i](params), updates)), opt_state
+        packed = self.pack[i](params)
+        updates, opt_state = optimiser.update(self.pack[i](gradient), opt_state, packed)
+        return self.unpack[i](optax.apply_updates(packed, updates)), opt_state
+
+
+def shrinking(optimiser: optax.GradientTransformation, rate: Any, decay: Any) -> optax.GradientTransformation:
+    """The optimiser, whose every step also takes rate · decay of each weight off (AdamW); with 0 nothing more.
+
+    A generator of few units drives the logits of its bits as far as it can, and the exact KL then grows with every
+    string that it does not reach. Shrinking keeps them finite.
+
+    Args:
+      optimiser: of the generator.
+      rate: its learning rate.
+      decay: the share of the rate.
+
+    References:
+      Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019 (algorithm 2).
+    """
+    if not is_on(decay):
+        return optimiser
+    return optax.chain(optimiser, optax.add_decayed_weights(-rate * decay))
 
 
 def build_pair(
@@ -181,6 +208,15 @@ def build_pair(
         # The first 2ᵏ points of the sequence are spread evenly, too.
         return by_points(params, x, points[: max(1, n // _Z_AT_ONCE), :, : min(n, _Z_AT_ONCE)])
 
+    def direct(params, x, key):
+        points = scipy.stats.qmc.Sobol(latent_dim, rng=np.random.default_rng(0)).random(_Z_DIRECT).astype(np.float32)
+        uniform = (points + jax.random.uniform(key, (1, latent_dim))) % 1
+        z = jax.scipy.special.ndtri(jnp.clip(uniform, _Z_MARGIN, 1 - _Z_MARGIN)).T
+        outputs = generator.apply(params, z)
+        log_weights = jnp.full(_Z_DIRECT, -math.log(_Z_DIRECT))
+        return log_mixture_at(law, outputs, log_weights, x)
+
+    has_points = by_z is not None and latent_dim <= scipy.stats.qmc.Sobol.MAXDIM
     return Pair(
         n_params=count(width),
         width=width,
@@ -195,7 +231,8 @@ def build_pair(
         latent_dim=latent_dim,
         decode=decode,
         log_prob=log_prob if by_z else None,
-        log_prob_quick=log_prob_quick if by_z and latent_dim <= scipy.stats.qmc.Sobol.MAXDIM else None,
+        log_prob_quick=log_prob_quick if has_points else None,
+        direct=direct if has_points else None,
     )
 
 
@@ -219,6 +256,9 @@ def sampling(pair: Pair) -> dict[str, Any]:
     def log_prob_quick(state, x):
         return pair.log_prob_quick(state.params.generator, x)
 
+    def direct(params, x, key):
+        return pair.direct(params.generator, x, key)
+
     return {
         "sample": lambda key, state, n: pair.sample(key, state.params.generator, n),
         "sample_mean": lambda key, state, n: pair.sample_mean(key, state.params.generator, n),
@@ -226,5 +266,6 @@ def sampling(pair: Pair) -> dict[str, Any]:
         "decode": lambda state, z: pair.decode(state.params.generator, z),
         "log_prob": log_prob if pair.log_prob else None,
         "log_prob_kind": "estimate" if pair.log_prob else None,
+        "direct": direct if pair.direct else None,
         "quick": {"log_prob": log_prob_quick} if pair.log_prob_quick else {},
     }

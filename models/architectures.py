@@ -67,11 +67,6 @@ def is_image(event: Event) -> bool:
     return len(event.shape) == 3
 
 
-def latent_dim_of(asked: int, event: Event, of_vectors: int, of_images: int) -> int:
-    """The length of z: what is asked for, or where that is 0 a family's default for such events."""
-    return asked or (of_images if is_image(event) else of_vectors)
-
-
 def applied(network: nn.Module, networks: Networks, n_inputs: int | None = None) -> Callable[[Any, jax.Array], Any]:
     """A network outside of training: (variables, columns [n_inputs, n]) -> [n_outputs, n], each column by itself.
 

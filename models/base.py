@@ -50,7 +50,8 @@ class Model(NamedTuple):
     own settings under its lower-case name) and `target` says what an event looks like (`target.event`).
 
     Float settings with `traced=True` are those that `build` takes as traced numbers, too. It may have
-    `SWEEP_VIEWS`, pictures of its own over the cells of a sweep.
+    `SWEEP_VIEWS`, pictures of its own over the cells of a sweep, and `NEEDS_LATTICE` where it draws no events but those
+    that have one.
 
     `State` is a NamedTuple with the pytree of trainable weights as `params`; `Info` is a NamedTuple of
     scalars whose first field is `loss`, in nats.
@@ -74,6 +75,9 @@ class Model(NamedTuple):
     bound: Callable[..., jax.Array] | None = None
     # (key, state, x[n, size]) -> ln q up to ln Z [n], and two `models.likelihood.LogZ`; None: it has log_prob, or none
     unnormalised: Callable[..., Any] | None = None
+    # (params, x[n, size], key) -> [n] nats: the same of the family's own weights, quick enough to be differentiated by
+    # them a thousand times: by few nodes, which the key moves; None: nobody has said how
+    direct: Callable[..., jax.Array] | None = None
     # (state) -> means [K, D], or None for anywhere, and covariances [K, D, D] of what the density is made of, in units
     # of the events: where it may be narrow; None: unknown
     features: Callable[..., tuple[Any, jax.Array]] | None = None
@@ -99,6 +103,8 @@ class Model(NamedTuple):
     n_rows_used: int | None = None  # rows that a step computes with; None: all that it is given
     step_counted: Callable[..., Any] | None = None  # an update of the same operations without a loop, whose body the
     # compiler counts once; None: `step` has no loop
+    # (state) -> a `models.mixing.Recording` of Markov chains that are to reach the model; None: it has none
+    record: Callable[[Any], Any] | None = None
     rival: bool = False  # a trivial model that every other should beat
     latent_dim: int = 0  # numbers of z that `decode` takes; their distribution is N(0, I)
     decode: Callable[..., jax.Array] | None = None  # (state, z[n, latent_dim]) -> [n, size]: E[event | z]
@@ -170,6 +176,18 @@ class AveragedState(NamedTuple):
     def average(self) -> Any:
         """Their average, in the same form."""
         return packing(self.inner.params)[1](self.packed_average)
+
+
+def weights_of(state: Any) -> Any:
+    """The weights that a State samples with: their average where there is one."""
+    return state.average if isinstance(state, AveragedState) else state.params
+
+
+def with_weights(state: Any, params: Any) -> Any:
+    """The State as it would be with other weights, its average among them."""
+    if isinstance(state, AveragedState):
+        return state._replace(packed_average=packing(params)[0](params), inner=with_weights(state.inner, params))
+    return state._replace(params=params)
 
 
 def watched(state: Any) -> list[jax.Array]:
@@ -248,4 +266,5 @@ def averaged(model: Model, decay: float) -> Model:
         log_prob_error=with_average(model.log_prob_error),
         quick={name: with_average(function) for name, function in model.quick.items()},
         views={name: view._replace(arrays=with_average(view.arrays)) for name, view in model.views.items()},
+        record=with_average(model.record),
     )

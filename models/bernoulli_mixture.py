@@ -127,6 +127,7 @@ def build(config: Any, target: Any) -> Model:
         sample_mean=sample_mean,
         log_prob=log_prob,
         log_prob_kind="exact",
+        direct=lambda params, x, key: jax.nn.logsumexp(log_joint(params, x), axis=1),
         loss_reference=mixtures.loss_reference(target),
         batches_per_step=None,
         n_data_rows=settings.n_rows,

@@ -26,30 +26,45 @@ from flax import linen as nn
 
 from core import prng
 from core.settings import COUNTED, Settings, setting
-from models.adversarial import Norms, build_pair, sampling
-from models.architectures import latent_dim_of
+from models.adversarial import Norms, build_pair, sampling, shrinking
 from models.base import Model, View, averaged, is_on
 
 # The laws of events that it can draw: all.
 LAWS = None
-# Lengths of z, where the setting is 0: of vectors, and of images.
-LATENT_DIMS = 16, 100
 
 
 @dataclass(frozen=True)
 class Config(Settings, of="GAN"):
     """Settings of the GAN."""
 
-    learning_rate: float = setting(9e-4, "of the generator's Adam", above=0, traced=True)
+    learning_rate: float = setting(
+        0.0, "of the generator's Adam; 0: 6e-4 (bits), 9e-4", low=0, traced=True, stands_for={"bits": 6e-4, "": 9e-4}
+    )
     discriminator_learning_rate: float = setting(
         1.5e-3, "of the discriminator's Adam; 0: the generator's", low=0, traced=True
     )
     adam_b1: float = setting(0.5, "first-moment decay of both", low=0, below=1, traced=True)
-    latent_dim: int = setting(0, "length of z; 0: 16, of images 100", low=0)
+    latent_dim: int = setting(
+        0, "length of z; 0: 2 (bits), 100 (images), 16", low=0, stands_for={"bits": 2, "pixels": 100, "": 16}
+    )
     label_smoothing: float = setting(0.9, "s: what D should answer on real data; 1: no smoothing", above=0, high=1)
-    gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=COUNTED, traced=True)
+    gumbel_temperature: float = setting(
+        0.0,
+        "τ of a relaxed draw; 0: 0.7 (bits), 2.3",
+        low=0,
+        needs=COUNTED,
+        traced=True,
+        stands_for={"bits": 0.7, "": 2.3},
+    )
     r1_penalty: float = setting(2.0, "γ of γ/2 · E_p ‖∇ logit D‖²; 0: off", low=0, traced=True)
     spectral_norm: bool = setting(False, "divide D's kernels by their largest singular values")
+    weight_decay: float = setting(
+        0.0,
+        "the generator's weights shrink by it times the rate; 0: 0.15 (bits), none",
+        low=0,
+        traced=True,
+        stands_for={"bits": 0.15, "": 0.0},
+    )
     average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
 
@@ -102,15 +117,15 @@ def build(config: Any, target: Any) -> Model:
     Raises:
       UserError: the budget is below the smallest GAN for these events.
     """
-    settings: Config = config.gan
     law = target.event.law
-    latent_dim = latent_dim_of(settings.latent_dim, target.event, *LATENT_DIMS)
+    settings: Config = config.gan.for_law(law.name)
     # A penalty on the slope at a row needs a D in which that row alone counts.
     norms = Norms(batch=not (settings.spectral_norm or is_on(settings.r1_penalty)), spectral=settings.spectral_norm)
-    pair = build_pair(config, target, latent_dim, settings.gumbel_temperature, norms=norms)
+    pair = build_pair(config, target, settings.latent_dim, settings.gumbel_temperature, norms=norms)
     rate_discriminator = settings.discriminator_learning_rate
     rates = settings.learning_rate, rate_discriminator if is_on(rate_discriminator) else settings.learning_rate
     optimisers = [optax.adam(rate, b1=settings.adam_b1) for rate in rates]
+    optimisers[0] = shrinking(optimisers[0], rates[0], settings.weight_decay)
 
     def init(key, data):
         del data
@@ -120,7 +135,7 @@ def build(config: Any, target: Any) -> Model:
 
     def noise(key):
         key_z, key_draw, key_gradient = jax.random.split(key, 3)
-        z = prng.normal(key_z, (2, latent_dim, config.batch_size))
+        z = prng.normal(key_z, (2, settings.latent_dim, config.batch_size))
         n = (config.batch_size,)
         return Noise(z[0], z[1], law.noise(key_draw, n), law.gradient_noise(key_gradient, *n))
 

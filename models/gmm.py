@@ -165,6 +165,7 @@ def build(config: Any, target: Any) -> Model:
         step=step_with(False),
         step_counted=step_with(True),
         **fields,
+        direct=lambda params, x, key: mixture.log_prob(params, x, whole=True),
         features=lambda state: natural(state.params, kind)[1:],
         views={"gmm_vs_kmeans": clustering_view(target, positions, components, assigning, fields["log_prob"])},
         loss_reference=mixtures.loss_reference(target),

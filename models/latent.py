@@ -14,6 +14,25 @@ REACH, DRAWS = 8.0, 16_384
 NODES_AT_ONCE = 4096
 
 
+# Nodes that a density is differentiated at: their distance, and the disc's radius, beyond which lie 4e-6 of N(0, I).
+_DIRECT_SPACING, _DIRECT_REACH = 0.25, 5.0
+_DIRECT_DRAWS = 4096
+
+
+def moved_nodes(latent_dim: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Few nodes [N, latent_dim] and log weights [N] against N(0, I), which the key moves, for a density's gradient.
+
+    A decoder could hide between nodes that stay where they are.
+    """
+    if latent_dim > 2:
+        return jax.random.normal(key, (_DIRECT_DRAWS, latent_dim)), jnp.full(_DIRECT_DRAWS, -math.log(_DIRECT_DRAWS))
+    axis = np.arange(-round(_DIRECT_REACH / _DIRECT_SPACING), round(_DIRECT_REACH / _DIRECT_SPACING))
+    whole = np.stack(np.meshgrid(*[axis] * latent_dim, indexing="ij"), axis=-1).reshape(-1, latent_dim)
+    whole = whole[np.linalg.norm(whole + 0.5, axis=1) <= _DIRECT_REACH / _DIRECT_SPACING]
+    nodes = _DIRECT_SPACING * (whole + jax.random.uniform(key, (1, latent_dim)))
+    return nodes, jax.nn.log_softmax(-jnp.sum(nodes**2, axis=1) / 2)
+
+
 def nodes_of(latent_dim: int, spacing: float, dtype: Any, shift: float = 0.0) -> tuple[jax.Array, jax.Array]:
     """Nodes [B, NODES_AT_ONCE, latent_dim] and log weights that integrate against N(0, I): a trapezoid rule, or draws.
 

@@ -17,6 +17,10 @@ import numpy as np
 from jax import nn
 
 from core.errors import UserError
+from models.lattices import Lattice
+
+_LEAST = 1e-30  # of a category's probability, so that its logarithm has a slope
+_EXPONENTIAL = 30  # multiplications of a product of matrices that take as long as an exponential
 
 
 class States(NamedTuple):
@@ -62,6 +66,7 @@ class Event(NamedTuple):
     box: np.ndarray | None = (
         None  # [size, 2], the range of its numbers; of a category of a line [1, 2], that of the line
     )
+    lattice: Lattice | None = None  # where the event is the spins of an Ising model, which has moves of its own
 
 
 def box_of(event: Event) -> np.ndarray:
@@ -125,8 +130,8 @@ def category(size: int) -> Law:
     )
 
 
-def bits(size: int) -> Law:
-    """`size` independent bits, each 0 or 1, with the outputs as logits of 1."""
+def bits(size: int, counted: bool = True) -> Law:
+    """`size` independent bits, each 0 or 1, with the outputs as logits of 1; `counted`: their states are numbered."""
 
     def log_prob(outputs, events, log_scale, axis=-1):
         del log_scale
@@ -148,7 +153,7 @@ def bits(size: int) -> Law:
         log_prob=log_prob,
         draw_rows=draw_rows,
         nearest=lambda points: (points > 0.5).astype(points.dtype),
-        states=bit_states(size),
+        states=bit_states(size) if counted else None,
         log_mixture=log_mixture_of_bits,
     )
 
@@ -180,6 +185,11 @@ def pixels(size: int) -> Law:
     )
 
 
+def spins(size: int) -> Law:
+    """`bits` of so many sites that their states cannot be counted."""
+    return bits(size, counted=False)._replace(name="spins", log_mixture=None)
+
+
 def log_mixture_of_bits(outputs: jax.Array, log_weights: jax.Array) -> jax.Array:
     """ln Σ_z w_z Πⱼ p_zj^xⱼ (1 − p_zj)^(1 − xⱼ) of all strings x, [2ⁿ].
 
@@ -202,7 +212,28 @@ def log_mixture_of_bits(outputs: jax.Array, log_weights: jax.Array) -> jax.Array
     # rare by one of its halves is −∞.
     tops = [jnp.max(half, axis=1, keepdims=True) for half in (first, second)]
     total = jnp.exp(first - tops[0]) @ jnp.exp(second - tops[1]).T
-    return (jnp.log(total) + tops[0] + tops[1].T).reshape(-1)
+    # Twice, or the derivative of what is −∞ would not be a number.
+    log_total = jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)), -jnp.inf)
+    return (log_total + tops[0] + tops[1].T).reshape(-1)
+
+
+def log_mixture_at(law: Law, outputs: jax.Array, log_weights: jax.Array, x: jax.Array) -> jax.Array:
+    """ln Σ_z w_z p(x | z) of events [n, size] under a law without a scale, to be differentiated.
+
+    All states are taken at once where that is less work.
+
+    Args:
+      law: of the events.
+      outputs: [n_outputs, Z].
+      log_weights: [Z].
+      x: [n, size].
+    """
+    if law.unit_vectors:
+        return x @ jnp.log(law.mean(outputs, axis=0) @ jnp.exp(log_weights) + _LEAST)
+    if law.log_mixture and law.states.n < _EXPONENTIAL * len(x):
+        return law.log_mixture(outputs, log_weights)[law.states.index(x)]
+    each = law.log_prob(outputs[:, None], x.T[:, :, None], None, 0)
+    return jax.nn.logsumexp(each + log_weights[None], axis=1)
 
 
 def bit_states(size: int) -> States:

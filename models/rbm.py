@@ -37,6 +37,7 @@ from flax import linen as nn
 
 from budget import solve_width
 from core.settings import CONTINUOUS, Need, Settings, setting
+from models import mixing
 from models.base import Model, View, averaged, count_params, is_on, packing
 from models.boltzmann import (
     FLOAT_BYTES,
@@ -50,6 +51,7 @@ from models.boltzmann import (
 )
 from models.boltzmann_layers import LAYERS
 from models.likelihood import both_ways
+from models.mixing_views import views_of
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
 # 5 000 chains of 799 hidden units on an idle CPU, and ten times on a busy one, whose cache others use too.
@@ -293,6 +295,9 @@ def build(config: Any, target: Any) -> Model:
         on = jax.random.bernoulli(key, nn.sigmoid(hidden_input(visible, params, v.T)))
         return visible_mean(visible, params, on.astype(v.dtype)).T
 
+    def direct(params, x, key):
+        return layer.direct(units(params), x, key, target.event.box)
+
     log_prob_of = layer.log_prob if layer.most_units else jax.jit(layer.log_prob)
     knows_z = layer.most_hidden is None or width <= layer.most_hidden
 
@@ -339,10 +344,19 @@ def build(config: Any, target: Any) -> Model:
         # Of 2^H Gaussians of one width nobody knows where they are.
         return None, jnp.diag(jnp.exp(2 * units(state.params).log_sigma))[None]
 
-    views = {
-        "rbm_energy_landscape": View("energy", energy_view),
-        "rbm_filters": View("filters", filters_view, needs_rows=True),
-    }
+    record, views = (
+        None,
+        {
+            "rbm_energy_landscape": View("energy", energy_view),
+            "rbm_filters": View("filters", filters_view, needs_rows=True),
+        },
+    )
+    views = {name: view for name, view in views.items() if name == layer.view}
+    if layer.recorder:
+        recorded = layer.recorder(config.n_steps)
+        record = mixing.once_a_state(lambda state: recorded(state.params))
+        views |= views_of(record)
+
     model = Model(
         name="RBM",
         n_params=count(width),
@@ -356,10 +370,12 @@ def build(config: Any, target: Any) -> Model:
         sample_quick=None if exactly else sampler(settings.sample_steps_training),
         log_prob=log_prob if knows_z else None,
         log_prob_kind="exact" if knows_z else None,
+        direct=direct if layer.direct else None,
         unnormalised=None if knows_z else unnormalised,
         features=features,
         reconstruct=reconstruct,
-        views={name: view for name, view in views.items() if name == layer.view},
+        views=views,
+        record=record,
         info_units={"reconstruction_error": "squared distance"},
         loss_reference=(0.0, "equilibrium"),
     )

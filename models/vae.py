@@ -37,7 +37,7 @@ from core.captions import Caption
 from core.errors import UserError
 from core.settings import Need, Settings, setting
 from models import latent, laws
-from models.architectures import applied, latent_dim_of, networks_for
+from models.architectures import applied, networks_for
 from models.base import Model, SweepView, View, averaged, count_params, is_on, packing
 from models.likelihood import importance_weighted
 
@@ -85,8 +85,6 @@ _SQUARED_ERROR = Need("with squared_error", _has_squared_error, 'set VAE.reconst
 
 # The laws of events that it can draw: all.
 LAWS = None
-# Lengths of z, where the setting is 0: of vectors, and of images.
-LATENT_DIMS = 2, 20
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Config(Settings, of="VAE"):
     """Settings of the VAE."""
 
     learning_rate: float = setting(3e-3, "of Adam", above=0, traced=True)
-    latent_dim: int = setting(0, "length of z; 0: 2, of images 20", low=0)
+    latent_dim: int = setting(0, "length of z; 0: 20 (images), 2", low=0, stands_for={"pixels": 20, "": 2})
     reconstruction: Literal["auto", "squared_error", "cross_entropy"] = setting(
         "auto", "which loss; auto: squared_error if continuous, otherwise cross_entropy"
     )
@@ -154,9 +152,9 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
       UserError: the budget is below the smallest VAE for these events, or cross_entropy was asked for
         of events that have a density.
     """
-    settings: Config = config.vae
     codec, event_dim, law = target.codec, target.event.size, target.event.law
-    latent_dim = latent_dim_of(settings.latent_dim, target.event, *LATENT_DIMS)
+    settings: Config = config.vae.for_law(law.name)
+    latent_dim = settings.latent_dim
     if settings.reconstruction == "cross_entropy" and law.has_scale:
         raise UserError(
             "VAE.reconstruction = 'cross_entropy' needs events with probabilities, such as bins (NUM_BINS > 0); choose "
@@ -290,6 +288,13 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 
         return jax.lax.map(of_row, x, batch_size=64)
 
+    def direct(params, x, key):
+        nodes, log_weights = latent.moved_nodes(settings.latent_dim, key)
+        if not decoded.has_scale:
+            return laws.log_mixture_at(decoded, decode(params, nodes).T, log_weights, x)
+        each = log_likelihood(params, x[:, None], decode(params, nodes)[None])
+        return jax.nn.logsumexp(each + log_weights[None], axis=1)
+
     def rule(fineness):
         """The fields of a model that integrates over z on such a grid."""
 
@@ -349,6 +354,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         bound=None if by_distance or has_density else bound,
         log_prob=rule(fineness)["log_prob"] if has_density else None,
         log_prob_kind=None if not has_density else "exact" if latent_dim <= 2 else "estimate",
+        direct=direct if has_density else None,
         features=features if law.has_scale else None,
         log_prob_error=rule(fineness)["log_prob_error"] if by_grid else None,
         quick=rule(coarser * fineness) if by_grid else {},

@@ -10,7 +10,7 @@ References:
   Arjovsky, Chintala and Bottou, Wasserstein GAN, 2017 (algorithm 1 and its defaults).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -19,13 +19,10 @@ import optax
 
 from core.settings import COUNTED, Settings, setting
 from models import wasserstein
-from models.architectures import latent_dim_of
 from models.base import Model
 
 # The laws of events that it can draw: all.
 LAWS = None
-# Lengths of z, where the setting is 0: of vectors, and of images.
-LATENT_DIMS = 16, 100
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Config(Settings, of="WGAN"):
     learning_rate: float = setting(5e-5, "of both networks' RMSprop", above=0, traced=True)
     n_critic: int = setting(5, "critic updates a generator update, each on a minibatch of its own", low=1)
     clip: float = setting(0.01, "c: the critic's weights stay within [−c, c]", above=0, traced=True)
-    latent_dim: int = setting(0, "length of z; 0: 16, of images 100", low=0)
+    latent_dim: int = setting(0, "length of z; 0: 100 (images), 16", low=0, stands_for={"pixels": 100, "": 16})
     gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=COUNTED, traced=True)
     average: float = setting(0.0, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
@@ -54,8 +51,7 @@ def build(config: Any, target: Any) -> Model:
     Raises:
       UserError: the budget is below the smallest WGAN for these events.
     """
-    settings: Config = config.wgan
-    settings = replace(settings, latent_dim=latent_dim_of(settings.latent_dim, target.event, *LATENT_DIMS))
+    settings: Config = config.wgan.for_law(target.event.law.name)
     # The decay of squared gradients is that of the authors' experiments. Behind a clipped critic gradients may be as
     # small as 10⁻⁸: with the usual ε, and all the more with one under the root, a small generator stands still.
     optimiser = optax.rmsprop(settings.learning_rate, decay=0.99, eps=1e-16, eps_in_sqrt=False)

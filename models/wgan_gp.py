@@ -16,7 +16,7 @@ References:
   Gulrajani, Ahmed, Arjovsky, Dumoulin and Courville, Improved Training of Wasserstein GANs, 2017 (eq. 3, algorithm 1).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ import optax
 
 from core.settings import COUNTED, Settings, setting
 from models import wasserstein
-from models.architectures import latent_dim_of
+from models.adversarial import shrinking
 from models.base import Model
 
 # Not `average` and Adam's decays: of 1 − decay a traced float32 has fewer digits left than a constant.
@@ -32,23 +32,39 @@ from models.base import Model
 
 # The laws of events that it can draw: all.
 LAWS = None
-# Lengths of z, where the setting is 0: of vectors, and of images.
-LATENT_DIMS = 2, 100
 
 
 @dataclass(frozen=True)
 class Config(Settings, of="WGAN_GP"):
     """Settings of the WGAN with a gradient penalty."""
 
-    learning_rate: float = setting(5e-4, "of the generator's Adam", above=0, traced=True)
-    critic_learning_rate: float = setting(1.5e-3, "of the critic's Adam", above=0, traced=True)
+    learning_rate: float = setting(
+        0.0, "of the generator's Adam; 0: 4e-3 (bits), 5e-4", low=0, traced=True, stands_for={"bits": 4e-3, "": 5e-4}
+    )
+    critic_learning_rate: float = setting(
+        0.0, "of the critic's Adam; 0: 1e-2 (bits), 1.5e-3", low=0, traced=True, stands_for={"bits": 1e-2, "": 1.5e-3}
+    )
     adam_b1: float = setting(0.0, "first-moment decay of both", low=0, below=1)
     adam_b2: float = setting(0.9, "second-moment decay of both", low=0, below=1)
     n_critic: int = setting(5, "critic updates a generator update, each on a minibatch of its own", low=1)
     penalty: float = setting(3.0, "λ: weight of the squared distance of the critic's slopes to 1", above=0, traced=True)
     one_sided: bool = setting(True, "only slopes above 1 are penalised; False: those below 1 as well")
-    latent_dim: int = setting(0, "length of z; 0: 2, of images 100", low=0)
-    gumbel_temperature: float = setting(2.3, "temperature τ of a relaxed draw", above=0, needs=COUNTED, traced=True)
+    latent_dim: int = setting(0, "length of z; 0: 100 (images), 2", low=0, stands_for={"pixels": 100, "": 2})
+    gumbel_temperature: float = setting(
+        0.0,
+        "τ of a relaxed draw; 0: 0.9 (bits), 2.3",
+        low=0,
+        needs=COUNTED,
+        traced=True,
+        stands_for={"bits": 0.9, "": 2.3},
+    )
+    weight_decay: float = setting(
+        0.0,
+        "the generator's weights shrink by it times the rate; 0: 0.1 (bits), none",
+        low=0,
+        traced=True,
+        stands_for={"bits": 0.1, "": 0.0},
+    )
     average: float = setting(0.999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
 
@@ -66,10 +82,11 @@ def build(config: Any, target: Any) -> Model:
     Raises:
       UserError: the budget is below the smallest WGAN_GP for these events.
     """
-    settings: Config = config.wgan_gp
-    settings = replace(settings, latent_dim=latent_dim_of(settings.latent_dim, target.event, *LATENT_DIMS))
+    settings: Config = config.wgan_gp.for_law(target.event.law.name)
     rates = wasserstein.Networks(settings.learning_rate, settings.critic_learning_rate)
-    optimisers = wasserstein.Networks(*(optax.adam(rate, settings.adam_b1, settings.adam_b2) for rate in rates))
+    generator, critic = (optax.adam(rate, settings.adam_b1, settings.adam_b2) for rate in rates)
+    generator = shrinking(generator, rates.generator, settings.weight_decay)
+    optimisers = wasserstein.Networks(generator, critic)
 
     def penalty(slopes):
         return settings.penalty * jnp.mean((jnp.maximum(slopes, 1) - 1 if settings.one_sided else slopes - 1) ** 2)

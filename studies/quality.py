@@ -154,7 +154,7 @@ def two_sample_kld(target: np.ndarray, x: np.ndarray, epsilon: float = 1e-10) ->
 def far_above(row: Mapping[str, Any], name: str) -> bool:
     """Whether a family's KLD ends above FACTOR floors."""
     median = row["models"][name]["kld"]["median"]
-    return median is None or median > FACTOR * row["floor"]["kld"]["mean"]
+    return median is None or median > FACTOR * row["floor"]["kld"]["median"]
 
 
 def tables(results: Mapping[str, Any]) -> str:
@@ -165,7 +165,7 @@ def tables(results: Mapping[str, Any]) -> str:
         rows = {case: row for case, row in rows.items() if row}
         names = [name for name in MODELS if any(name in row["models"] for row in rows.values())]
         if rows:
-            floors = {case: row["floor"]["kld"]["mean"] for case, row in rows.items()}
+            floors = {case: row["floor"]["kld"]["median"] for case, row in rows.items()}
             relative = [
                 [case, *(_entry(row, name, "kld", floors[case]) for name in names), _number(floors[case])]
                 for case, row in rows.items()
@@ -187,7 +187,7 @@ def tables(results: Mapping[str, Any]) -> str:
         for case, by_family in results["tenfold"].items():
             for name, row in by_family.items():
                 before = results["rows"][case]
-                floor = before["floor"]["kld"]["mean"]
+                floor = before["floor"]["kld"]["median"]
                 was, now = (r["models"][name]["kld"]["median"] for r in (before, row))
                 reason = "capacity" if now is not None and now <= FACTOR * floor else "training"
                 more.append([case, name, _with_multiple(was, floor), _with_multiple(now, floor), reason])

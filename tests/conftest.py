@@ -63,6 +63,8 @@ def pytest_configure(config):
     """One compilation cache for the workers and what they start: what one has compiled, all have."""
     # Few users set it. Without a buffer nothing is left over that a stream could not write.
     os.environ.pop("PYTHONUNBUFFERED", None)
+    # A run is taken to be started by hand, though `make test` starts the tests.
+    os.environ.pop("MAKELEVEL", None)
     if not hasattr(config, "workerinput"):
         folder = tempfile.TemporaryDirectory(prefix="compiled")
         config.add_cleanup(folder.cleanup)

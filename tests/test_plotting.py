@@ -219,6 +219,27 @@ def test_comparison_hist(tmp_path, kind):
     opened(tmp_path / "c.png")
 
 
+def test_a_low_plane_keeps_its_size_below_a_title_of_several_lines(tmp_path, shown):
+    target = make_target("2-D")
+    box = np.array([[-4.0, 4.0], [-1.6, 1.6]])
+    edges = [np.linspace(*side, len(each)) for side, each in zip(box, target.edges, strict=True)]
+    axes = [np.linspace(*side, len(each)) for side, each in zip(box, target.axes, strict=True)]
+    target = target._replace(box=box, edges=edges, axes=axes)
+    title = " · ".join(["2D_MOONS", "1606 parameters", "2 seeds", "N_EVALUATIONS = 2", "the better of both seeds"] * 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for each in ("2D_MOONS", title):
+            plotting.comparison_hist(
+                tmp_path / "c.png", target, frame_of(target, draws(target, ["A"]), {"A": "KLD 0.1"}), COLOURS, each
+            )
+    short, long = shown
+    assert long._suptitle.get_text().count("\n") >= 2
+    for ax, same in zip(long.axes, short.axes, strict=True):
+        width, usual = (a.get_position().width * fig.get_figwidth() for a, fig in ((ax, long), (same, short)))
+        assert width == pytest.approx(usual, rel=0.05)
+    assert collisions(long) == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_show_their_own_samples(tmp_path, kind, monkeypatch):
     target = make_target(kind)

@@ -87,3 +87,59 @@ def test_every_module_in_the_root_is_a_front_door():
 @pytest.mark.parametrize("name", FILES)
 def test_no_module_runs_or_unpickles_what_it_reads(name):
     assert offences((ROOT / name).read_text(encoding="utf-8")) == []
+
+
+# Lines without the docstring, and those of functions inside counted as the function's own: a screen has so many.
+SCREEN = 60
+# Longer today. A name is taken off the list when its function has been divided, and none is added.
+LONGER = {
+    "benchmark/engine/intervals.py": {"advance", "advance.run"},
+    "benchmark/engine/training.py": {"prepare", "train"},
+    "benchmark/pictures/views/scaling.py": {"budget_scaling"},
+    "benchmark/pictures/views/scorecards.py": {"cost_quality", "kld_sensitivity"},
+    "benchmark/run/one_run.py": {"execute"},
+    "benchmark/sweeps/launcher.py": {"submit"},
+    "kinds/real/judging.py": {"make_judge"},
+    "kinds/real/mixtures.py": {"gaussian_mixture"},
+    "kinds/real/shapes.py": {"_noisy_curves"},
+    "models/adversarial.py": {"build_pair"},
+    "models/bayesian_mixture.py": {"shared_parts"},
+    "models/bbvi.py": {"build"},
+    "models/gan.py": {"build"},
+    "models/gmm.py": {"build"},
+    "models/histogram.py": {"_boxes"},
+    "models/kde.py": {"build"},
+    "models/kmeans.py": {"build"},
+    "models/rbm.py": {"build"},
+    "models/vae.py": {"build"},
+    "models/wasserstein.py": {"build"},
+    "studies/speed/loops.py": {"gan"},
+}
+
+
+def functions(tree, prefix=""):
+    """Every function with its name from the module on, and how many lines it has without its docstring."""
+    for node in ast.iter_child_nodes(tree):
+        named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        name = f"{prefix}{node.name}" if named else prefix.rstrip(".")
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            said = ast.get_docstring(node) is not None
+            yield name, node.end_lineno - node.lineno + 1 - said * (first.end_lineno - first.lineno + 1)
+        yield from functions(node, f"{name}." if name else "")
+
+
+def test_no_function_is_longer_than_a_screen_but_those_that_are_named():
+    longer = {}
+    for place in FILES:
+        text = (ROOT / place).read_text(encoding="utf-8")
+        names = {name for name, n_lines in functions(ast.parse(text)) if n_lines > SCREEN}
+        if names:
+            longer[place] = names
+    assert longer == LONGER
+
+
+def test_a_docstring_is_no_part_of_a_functions_length():
+    inner = "        def g():\n            return 1\n\n        return g\n"
+    text = f'class A:\n    def f(self):\n        """One.\n\n        Two.\n        """\n{inner}'
+    assert dict(functions(ast.parse(text))) == {"A.f": 5, "A.f.g": 2}

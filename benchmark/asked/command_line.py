@@ -3,8 +3,12 @@
 import contextlib
 import dataclasses
 import io
+import os
+import shlex
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
@@ -14,6 +18,7 @@ from benchmark.asked.config import OWN, BenchmarkConfig, check_kind, fields_of, 
 from benchmark.asked.constants import Constants, check_choice, check_no_sweep
 from benchmark.asked.many_runs import MANY_RUNS
 from benchmark.asked.resources import LAUNCHERS, Slurm
+from core import places
 from core.errors import UserError
 from core.settings import Settings, about, checked_later, described, setting
 from models import MODELS, sweeps
@@ -168,6 +173,22 @@ def _check_effect(config: Any, sweep: Mapping[str, Any] | Sequence[str], args: S
         needs = about(each).needs
         if needs and name not in varied and not needs.holds(config):
             raise UserError(f"{option} has an effect only {needs}: {needs.remedy}, or leave it out")
+
+
+# What double quotes in a shell, or make, would take for something else.
+_UNQUOTABLE = set('"$`\\!')
+
+
+def again(args: Sequence[str], option: str) -> str:
+    """The same command with one more option, as one types it: through make where it came from there."""
+    words = shlex.join([*args, option])
+    if os.environ.get("MAKELEVEL") and not _UNQUOTABLE & set(words):
+        return f'make run ARGS="{words}"'
+    return f"{shlex.quote(_short(sys.executable))} {places.SCRIPT.name} {words}"
+
+
+def _short(path: str) -> str:
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def options() -> list[str]:

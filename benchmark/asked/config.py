@@ -102,7 +102,8 @@ def fields_of(constants: Mapping[str, Any]) -> dict[str, Any]:
 def _own(name: str, settings: Any) -> Any:
     """Settings of a kind or a family out of those that a line of the config block names."""
     first = next(iter(dataclasses.fields(OWN[name])), None)
-    example = f"{first.name}={first.default!r}" if first else ""
+    # A default that stands for another value tells nobody what a value looks like.
+    example = f"{first.name}={about(first).stands_for.get('', first.default)!r}" if first else ""
     return settings_of(name, settings, OWN[name], example)
 
 

@@ -76,7 +76,7 @@ def compile_shared(lowered: Any, first: Any, once: bool = False) -> _Compiled:
         _asked_for.add(key)
         executable = _kept.pop(key, None)
     if executable is None:
-        executable = lowered.compile(compiler_options=_options(once))
+        executable = lowered.compile(compiler_options=options(once))
     with _kept_lock:
         _kept[key] = executable
         while len(_kept) > _MOST_KEPT:
@@ -96,7 +96,7 @@ def forget_unused() -> None:
         _asked_for.clear()
 
 
-def _options(once: bool = False) -> dict[str, Any] | None:
+def options(once: bool = False) -> dict[str, Any] | None:
     """The compiler's, for a program that runs often or once."""
     if jax.local_devices()[0].platform != "cpu":
         return None

@@ -22,7 +22,7 @@ from benchmark.files import archive, results
 from benchmark.files.identity import SCHEMA, digest, identity_of
 from benchmark.terminal import console
 from core import storage, trust
-from core.errors import UserError
+from core.errors import KeptError, UserError
 from models.base import Model
 
 FOLDER = "checkpoint"
@@ -303,15 +303,15 @@ def _refuse_other(place: Path, each: archive.Archive, own: Mapping[str, Any]) ->
     what = "finish it with its own settings, name another OUT_DIR, or give it up with --fresh"
     theirs, ours = each.about["config"], own["config"]
     if theirs != ours:
-        raise UserError(f"{where} with {results.differences(theirs, ours)[0]}: {what}")
+        raise KeptError(f"{where} with {results.differences(theirs, ours)[0]}: {what}")
     if each.about["program"] != own["program"]:
         other = sorted(key for key, value in own["program"].items() if each.about["program"].get(key) != value)
-        raise UserError(
+        raise KeptError(
             f"{where} of another version of the program ({', '.join(other)}): finish it with that, name another "
             "OUT_DIR, or give it up with --fresh"
         )
     if "data" in own and each.about["data"] != own["data"]:
-        raise UserError(f"{where} of other rows: CUSTOM_FILE has changed since; {what}")
+        raise KeptError(f"{where} of other rows: CUSTOM_FILE has changed since; {what}")
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

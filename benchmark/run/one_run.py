@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.engine import devices
 from benchmark.engine.records import Cost, Run
-from benchmark.files import checkpoint, results
+from benchmark.files import checkpoint, exports, results
 from benchmark.pages import layout, run_page
 from benchmark.pictures import context, pictures, studio
 from benchmark.run.checks import Job
@@ -229,17 +229,17 @@ def _close(
         shown = tables.of_run(outcome, assessment.memoriser(target))
         tables.run_tables(shown, outcome)
         rows = _target_rows(target, config)
-        results.write_samples(staging / results.SAMPLES_FILE, rows, outcome.assessments, states)
+        exports.write_samples(staging / results.SAMPLES_FILE, rows, outcome.assessments, states)
         if states is not None:
-            (staging / results.TARGET_FILE).write_bytes(results.target_bytes(states))
-        results.write_parameters(staging / results.PARAMETERS_FILE, runs)
+            (staging / results.TARGET_FILE).write_bytes(exports.target_bytes(states))
+        exports.write_parameters(staging / results.PARAMETERS_FILE, runs)
         if files.drawing:
             with console.waiting("drawing the pictures …"):
                 files.drawing.finish()
         _complete(files, trained)
         report = results.report(outcome, files.origin, names)
-        (staging / results.CSV_FILE).write_bytes(results.csv_bytes(report))
-        (staging / results.SUMMARY_FILE).write_bytes(results.summary_bytes(report))
+        (staging / results.CSV_FILE).write_bytes(exports.csv_bytes(report))
+        (staging / results.SUMMARY_FILE).write_bytes(exports.summary_bytes(report))
         notes = []
         for name, further in files.further.items():
             content = further.content(report, staging)

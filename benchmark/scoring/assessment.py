@@ -12,6 +12,8 @@ from benchmark.engine.records import Run
 from kinds.contract import Floor, Judge, Kind, Scored, Target
 from kinds.registry import kind_of
 
+_ROUNDING = 1e-9
+
 
 class Assessment(NamedTuple):
     """One family's or one external entry's scores at the end; S seeds, of which an external entry has one."""
@@ -29,6 +31,8 @@ class Assessment(NamedTuple):
     external: bool = False
     unknown: Sequence[str] = ()  # per seed why kl_exact is unknown, or ""; empty where it is not defined
     estimated: bool = False  # kl_exact rests on a density that is itself an estimate
+    sampling: Sequence[Mapping[str, Any] | None] = ()  # per seed from `mixing.diagnosed`, of a family with chains
+    sampling_times: Sequence[Mapping[str, Any] | None] = ()  # per seed from `mixing.times`
     rival: bool = False  # a trivial model that every other should beat
 
 
@@ -176,12 +180,17 @@ def memoriser(target: Target) -> dict[str, float] | None:
 
 
 def _assess_masses(entry: External, target: Target, judge: Judge) -> Assessment:
-    """Exact scores of exact probabilities: no sample, hence a floor of zero; against held-out rows nothing is exact."""
+    """Exact scores of exact probabilities: no sample, hence as a floor one value, that of the target's own."""
     kind = kind_of(target)
     scores = {
         name: None if value is None else [value] for name, value in kind.of_masses(entry.masses, target, judge).items()
     }
-    floors = {} if target.empirical else dict.fromkeys(scores, Floor(0.0, 0.0, 0.0, 0.0))
+    own = kind.states(target)
+    # Against held-out rows nothing is exact.
+    known = {} if own is None else kind.of_masses(own.masses, target, judge)
+    # A distance of the target to itself is 0 but for rounding.
+    known = {name: 0.0 if abs(value) < _ROUNDING else value for name, value in known.items() if value is not None}
+    floors = {name: Floor(*[value] * 4) for name, value in known.items()}
     return Assessment(entry.name, entry.n_params, None, None, entry.masses, scores, floors, [None], external=True)
 
 

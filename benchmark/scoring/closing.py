@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from benchmark.engine.records import Run
 from benchmark.scoring.assessment import Assessment, memorisation
@@ -10,6 +11,7 @@ from benchmark.scoring.outcome import Outcome
 from kinds.contract import Closing, Divergence, Judge, Target
 from kinds.exact import has_log_likelihoods, mean_log_likelihoods
 from kinds.registry import kind_of
+from models import mixing
 
 _LOST = {"train": math.nan, "held_out": math.nan}  # what a diverged seed has in either part of the rows
 
@@ -29,6 +31,8 @@ def close(outcome: Outcome, judges: Mapping[int, Judge]) -> Outcome:
     closings = {outcome.judge.scorer.n_samples: closing}
     runs = {run.model.name: run for run in outcome.runs}
     closed = []
+    # One after the other, and before anything else is at work: their sweeps are timed.
+    chains = {name: _of_chains(run) for name, run in runs.items()}
     with ThreadPoolExecutor() as pool:
         # One job a family: side by side, its seeds would all compile the same program.
         densities = {name: pool.submit(_of_densities, run, target) for name, run in runs.items()}
@@ -53,12 +57,25 @@ def close(outcome: Outcome, judges: Mapping[int, Judge]) -> Outcome:
                 added = {kind.exact: exact} | {name: [scores[name] for scores, _ in found] for name in closing.floors}
                 distances = [distance for _, distance in found if distance is not None]
                 entry = entry._replace(unknown=unknown, log_likelihood=likelihoods, memorisation=distances)
+                entry = entry._replace(sampling=chains[entry.name][0], sampling_times=chains[entry.name][1])
                 closed.append(_with(entry, added, closing))
     return outcome._replace(assessments=closed, closing=closing)
 
 
 def _with(entry: Assessment, scores: Mapping[str, list[float] | None], closing: Closing) -> Assessment:
     return entry._replace(scores={**entry.scores, **scores}, floors={**entry.floors, **closing.floors})
+
+
+def _of_chains(run: Run) -> tuple[list[dict[str, Any] | None], list[dict[str, Any] | None]]:
+    """How the chains of every seed mix, and how long sweeps take; None for a diverged one. Empty without chains."""
+    if run.model.record is None:
+        return [], []
+    sampling, times = [], []
+    for state, lost in zip(run.states, run.diverged_at_step, strict=True):
+        recording = None if lost is not None else run.model.record(state)
+        sampling.append(None if recording is None else mixing.diagnosed(recording))
+        times.append(None if recording is None else mixing.times(recording, sampling[-1]))
+    return sampling, times
 
 
 def _of_densities(run: Run, target: Target) -> tuple[list[float] | None, list[str], list[dict[str, float] | None]]:

@@ -26,8 +26,11 @@ class Outcome(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """Of its target."""
-        return kind_of(self.target)
+        """Of its target, with a main metric that every family has."""
+        kind = kind_of(self.target)
+        return kind.ranking(
+            all(kind.main != kind.exact or kind.has_divergence(run.model, self.target) for run in self.runs)
+        )
 
     def estimates(self, entry: Assessment) -> frozenset[str]:
         """The scores of an entry that need no sample and yet rest on a density that is itself an estimate."""

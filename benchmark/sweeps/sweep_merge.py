@@ -14,7 +14,7 @@ from benchmark.sweeps import sweep_page, sweep_pictures
 from benchmark.sweeps.sweep_boards import board_of
 from benchmark.sweeps.sweep_latex import TEX_FILE, tex_bytes
 from benchmark.sweeps.sweep_plan import Cell, Plan
-from benchmark.sweeps.sweep_scores import csv_bytes, entries_of, middle_of, scores_of
+from benchmark.sweeps.sweep_scores import alike, csv_bytes, entries_of, middle_of, ranking_of, scores_of
 from core import storage, trust
 from metrics import METRICS
 from targets import kind_asked
@@ -59,7 +59,8 @@ def merge(plan: Plan, earlier: Sequence[str] = ()) -> Merged:
       earlier: what the last merge wrote: of it goes what this one does not write.
     """
     reports = [(cell, read(cell)) for cell in plan.cells]
-    scores = [score for cell, report in reports if report is not None for score in scores_of(plan, cell, report)]
+    found = [score for cell, report in reports if report is not None for score in scores_of(plan, cell, report)]
+    scores = alike(found)
     missing = [cell.name for cell, report in reports if report is None]
     folder = Path(plan.out_dir)
     storage.write_whole(folder / CSV_FILE, csv_bytes(plan, scores))
@@ -88,7 +89,7 @@ def is_merged(name: str) -> bool:
 
 def line_of(cell: Cell, report: Mapping[str, Any]) -> str:
     """A finished cell in one line: its families' main metric beside the floor."""
-    main = kind_asked(cell.config).main
+    main = ranking_of(cell.config, report).main
     entries = {name: model["final"][main] for name, model in (report["models"] | report["external"]).items()}
     parts = [f"{name} {leaderboard.number(summary['median'])}" for name, summary in entries.items() if summary]
     floor = f"floor {leaderboard.number(middle_of(report['floor'][main]))}"

@@ -13,12 +13,11 @@ from benchmark.sweeps.sweep_boards import board_texts
 from benchmark.sweeps.sweep_latex import TEX_FILE
 from benchmark.sweeps.sweep_plan import Cell, Plan
 from benchmark.sweeps.sweep_record import STATE_FILE
-from benchmark.sweeps.sweep_scores import middle_of, words_of
+from benchmark.sweeps.sweep_scores import middle_of, ranking_of, words_of
 from benchmark.terminal import numbers
 from core.captions import Caption
 from metrics import METRICS
 from models import MODELS
-from targets import kind_asked
 
 ERROR_FILE = "error.txt"  # in a cell's folder: why it has failed
 
@@ -102,7 +101,7 @@ def _row(i: int, cell: Cell, report: Mapping[str, Any] | None) -> dict[str, Chil
     if report is None:
         state = layout.link(f"{cell.name}/{ERROR_FILE}", "failed") if _has_failed(cell) else "not finished"
         return {"cell": f"cell {i}", **values, "state": state}
-    main = kind_asked(cell.config).main
+    main = ranking_of(cell.config, report).main
     label = METRICS[main].label
     scores = {
         f"{name}: {label}": number(entry["final"][main]["median"])

@@ -14,7 +14,7 @@ from benchmark.files import archive, checkpoint, results
 from benchmark.run import parts
 from benchmark.sweeps.sweep_plan import Cell, Plan
 from core import storage, trust
-from core.errors import UserError
+from core.errors import KeptError, UserError
 
 SCHEMA = 1
 STATE_FILE = "sweep.json"
@@ -111,7 +111,7 @@ def check(plan: Plan, *, fresh: bool = False) -> dict[str, Any] | None:
     if found:
         n, n_cells = len(found), len(plan.cells)
         where = f"{n} of this sweep's {n_cells} cells" if n_cells > 1 else "this sweep's cell"
-        raise UserError(
+        raise KeptError(
             f"OUT_DIR {plan.out_dir!r} holds results of another configuration in {where} "
             f"({_named([each for own in found.values() for each in own])}): name another OUT_DIR, or replace them with "
             "--fresh"
@@ -166,12 +166,12 @@ def _refuse_unfinished(record: Mapping[str, Any], plan: Plan) -> None:
     if not (finished or begun):
         return
     theirs, ours = record["constants"], _constants(plan)
-    if set(theirs) == set(ours):
+    if set(record["sweep"]) == set(plan.swept):
         how = _named(results.differences(theirs, ours))
     else:
         how = f"of {' × '.join(map(str, record['sweep']))}, not {' × '.join(plan.swept)}"
     some = f" and {len(begun)} {'has' if len(begun) == 1 else 'have'} trained seeds" if begun else ""
-    raise UserError(
+    raise KeptError(
         f"OUT_DIR {plan.out_dir!r} holds a different sweep ({how}), of which {len(finished)} of {len(folders)} cells "
         f"are finished{some}: finish that one, name another OUT_DIR, or give it up with --fresh"
     )

@@ -96,6 +96,18 @@ def scores_of(plan: Plan, cell: Cell, report: Mapping[str, Any]) -> list[Score]:
     return [Score(*place, *entry)._replace(rivals=rivals) for entry in entries_of(report, kind)]
 
 
+def alike(scores: Sequence[Score]) -> list[Score]:
+    """The scores with one main metric a row: one that every family there has."""
+    lacking = {score.row for score in scores if not score.external and score.final.get(score.kind.main) is None}
+    return [score._replace(kind=score.kind.ranking(score.row not in lacking)) for score in scores]
+
+
+def ranking_of(config: Any, report: Mapping[str, Any]) -> Kind:
+    """The kind of a cell's target with a main metric that every family there has."""
+    kind = kind_asked(config)
+    return kind.ranking(all(model["final"][kind.main] is not None for model in report["models"].values()))
+
+
 def entries_of(report: Mapping[str, Any], kind: Kind) -> list[tuple[Any, ...]]:
     """What a Score says of each entry, from its name on."""
     entries = []
@@ -117,7 +129,7 @@ def csv_bytes(plan: Plan, scores: Sequence[Score]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     # Of all cells, finished or not: the head does not depend on how far the sweep has come.
-    kinds = [kind_asked(cell.config) for cell in plan.cells]
+    kinds = [*(kind_asked(cell.config) for cell in plan.cells), *(score.kind for score in scores)]
     of_kinds = list(dict.fromkeys(name for kind in kinds for name in _columns(kind)))
     names = ("target", "bins", "family", "kind", "n_params", "width", "seeds", *of_kinds, "train_seconds", "diverged")
     writer.writerow(["cell", *plan.swept, *names])

@@ -28,6 +28,7 @@ MARK_COLOUR = "#505050"  # of a level that is known besides a floor
 DENSITY_MAP = "viridis"
 DIVERGED = "diverged"  # what stands where a model's data would be
 DPI = 120
+_LINE = 1.25  # from one line of text to the next, by its size
 LONGEST_HEAD = 32  # letters over a panel; a longer name is cut
 EXTERNAL_DASH = (0, (6, 2.5))  # of lines for samples that no family here has made
 
@@ -73,6 +74,12 @@ def set_title(fig: Figure, title: str) -> None:
     """Exchanges the words above the whole picture."""
     text = fig._suptitle
     text.set_text(wrapped(drawable(title, weight="bold"), fig.get_figwidth(), text.get_fontsize()))
+
+
+def further_title_lines(fig: Figure) -> float:
+    """The height in inches that the title takes beyond its first line."""
+    text = fig._suptitle
+    return text.get_text().count("\n") * _LINE * text.get_fontsize() / 72
 
 
 def grid(n: int, side: float, title: str, flat: bool) -> tuple[Figure, list[Axes], int]:

@@ -35,6 +35,24 @@ def scorer(target: Target) -> Callable[[np.ndarray], dict[str, float]]:
     return score
 
 
+def of_masses(q: np.ndarray, target: Target) -> dict[str, float]:
+    """The same of probabilities q [2ⁿ], in expectation: all but the coverage, which depends on how many are drawn."""
+    truth: Bits = target.truth
+    if truth.valid is None:
+        return {}
+    scores = {"precision": float(q[truth.valid].sum())}
+    if target.train_rows is None:
+        return scores
+    new = np.ones(2**truth.n, bool)
+    new[numbers_of(target.train_rows)] = False
+    exploration, rate = float(q[new].sum()), float(q[new & truth.valid].sum())
+    return scores | {
+        "exploration": exploration,
+        "fidelity": rate / exploration if exploration else np.nan,
+        "rate": rate,
+    }
+
+
 def of_strings(drawn: np.ndarray, valid: np.ndarray, seen: np.ndarray | None) -> dict[str, float]:
     """The scores of drawn strings.
 

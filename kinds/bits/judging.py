@@ -7,7 +7,6 @@ stands beside the exact divergence, and its floor says how much is the sample's 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 import metrics
@@ -15,7 +14,7 @@ from kinds.bits import generalisation
 from kinds.bits.hamming import mmd2_to, spin_moments
 from kinds.bits.rivals import moments
 from kinds.bits.truth import Bits, numbers_of, rows_of, shown
-from kinds.contract import Closing, Divergence, Floor, Judge, Scorer, Target, floor_of
+from kinds.contract import Closing, Divergence, Floor, Judge, Scorer, Target, floor_of, fresh_rows
 from kinds.exact import checked, has_divergence, log_q
 from kinds.exact import of_masses as masses_divergence
 
@@ -68,13 +67,10 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
     else:
         exact_floors = {"kl_exact": _EXACT, "tv_exact": _EXACT}
 
-        @jax.jit
-        def draw(i):
-            key_floor = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 1)
-            return target.sample(jax.random.fold_in(key_floor, i), n)
+        fresh = fresh_rows(target, config.seed, n)
 
         def perfect(i):
-            return np.asarray(draw(i)), None
+            return fresh(i), None
 
     def score_perfect(i):
         x, held_out = perfect(i)
@@ -213,4 +209,5 @@ def of_masses(q: np.ndarray, target: Target, judge: Judge) -> dict[str, float | 
         "tv_exact": total_variation(truth, on_support),
         "mmd2": mmd2_to(truth.p, truth.n)(q, None),
         **moment_errors(truth.p, truth.n)(q),
+        **{name: None if np.isnan(value) else value for name, value in generalisation.of_masses(q, target).items()},
     }

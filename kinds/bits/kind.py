@@ -12,7 +12,7 @@ from kinds.bits.judging import N_FLOOR_DRAWS, divergence, make_closing, make_jud
 from kinds.bits.pictured import VIEWS, scene_of
 from kinds.bits.rivals import n_params_of_rivals, rivals
 from kinds.bits.settings import Config
-from kinds.bits.targets import TARGETS, check, n_columns, words
+from kinds.bits.targets import TARGETS, check, is_large, n_columns, words
 from kinds.bits.truth import Bits, numbers_of
 from kinds.contract import Kind, States, Target
 from kinds.exact import has_divergence
@@ -67,6 +67,8 @@ KIND = Kind(
     files=lambda config: {config.bits.file: "BITS.file"} if config.target_type == "BITS_CUSTOM" else {},
     main="kl_exact",
     followed=("kl_exact", "tv_exact", "kld"),
+    of_samples="kld",
+    instead=lambda config: "lattices" if is_large(config) else "",
     reported=(
         "kl_exact",
         "tv_exact",

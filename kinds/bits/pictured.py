@@ -91,7 +91,63 @@ def _energy(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene
     return np.asarray(arrays["energy"]), scene, colour
 
 
-VIEWS = {
+_CHAINS = "kinds.bits.chain_views"
+_ISING = "kinds.bits.ising_views"
+
+# Of Markov chains, and of the Ising model by them. Families share each.
+CHAIN_VIEWS = {
+    "traces": Showing(
+        f"{_CHAINS}.traces",
+        caption=Caption(
+            "Traces of the chains",
+            "Energy and magnetisation of four chains from their start on, and the running mean of all chains: until "
+            "they wander about one level they remember their start, and a magnetisation that keeps its sign has not "
+            "mixed.",
+        ),
+    ),
+    "autocorrelation": Showing(
+        f"{_CHAINS}.autocorrelation",
+        caption=Caption(
+            "Autocorrelation",
+            "How much a chain remembers after t sweeps: τ sweeps are worth one independent value, and dashed lines "
+            "are exact, from the moves themselves.",
+        ),
+    ),
+    "mixing": Showing(
+        f"{_CHAINS}.mixing",
+        caption=Caption(
+            "Mixing",
+            "How soon samples of the chains are as good as samples of the target (left), when chains agree with each "
+            "other (middle), and how many independent values a second buys (right).",
+        ),
+    ),
+    "temperature": Showing(
+        f"{_ISING}.temperature",
+        caption=Caption(
+            "Against temperature",
+            "Magnetisation, energy, heat capacity and susceptibility by every sampler over the exact curves of this "
+            "lattice and of the infinite one: points off the solid line are chains that were too short.",
+        ),
+    ),
+    "slowing": Showing(
+        f"{_ISING}.slowing",
+        caption=Caption(
+            "Critical slowing down",
+            "The autocorrelation time of |m| at the critical coupling against the side of the lattice: the slope is "
+            "the dynamic exponent z, near 2 for local moves and far below for clusters.",
+        ),
+    ),
+    "states": Showing(
+        f"{_ISING}.states",
+        caption=Caption(
+            "Snapshots",
+            "Spins of one chain below, at and above the critical temperature after the same number of sweeps: ordered, "
+            "clusters of every size, and noise, where local moves may still be on their way below T_c.",
+        ),
+    ),
+}
+
+VIEWS = CHAIN_VIEWS | {
     "latent_sweep": Showing(
         f"{_VIEWS}.manifold",
         _latent_sweep,

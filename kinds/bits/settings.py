@@ -10,6 +10,7 @@ from core.settings import setting as any_setting
 # Every one of them tells targets apart.
 setting = functools.partial(any_setting, affects=("target",), told="row")
 MOST_BITS = 20  # 2²⁰ states and their probabilities stay within a few hundred MiB
+LONGEST_SIDE = 64  # of an Ising lattice, which larger than this has a kind of its own
 
 
 def _with(*names: str) -> Need:
@@ -29,8 +30,8 @@ class Config(Settings, of="BITS"):
     """Settings of bit strings."""
 
     n: int = setting(12, "bits of a string without a lattice", low=2, high=MOST_BITS, needs=_STRINGS)
-    height: int = setting(4, "rows of a lattice", low=2, high=MOST_BITS, needs=_LATTICES)
-    width: int = setting(4, "columns of a lattice", low=2, high=MOST_BITS, needs=_LATTICES)
+    height: int = setting(4, "rows of a lattice", low=2, high=LONGEST_SIDE, needs=_LATTICES)
+    width: int = setting(4, "columns of a lattice", low=2, high=LONGEST_SIDE, needs=_LATTICES)
     variant: Literal["uniform", "orientation_first", "single_lines"] = setting(
         "uniform", "which of three laws goes by this name", needs=_with("BITS_BARS_STRIPES")
     )

@@ -65,13 +65,15 @@ def bits_target(name: str, log_p: np.ndarray, **known: Any) -> Target:
     Args:
       name: of the target.
       log_p: [2ⁿ] nats, of all strings up to a constant.
-      known: other fields of a `Bits`, and of a `Target` those named `train_rows`, `held_out_rows` and `empirical`.
+      known: other fields of a `Bits`; of a `Target` those named `train_rows`, `held_out_rows` and `empirical`; and
+        `moves`, the lattice of an Ising model.
     """
     log_p = log_p - scipy.special.logsumexp(log_p)
     # What float64 cannot hold has no probability.
     log_p = np.where(np.exp(log_p) > 0, log_p, -np.inf)
     n = int(np.log2(len(log_p)))
     of_target = {field: known.pop(field) for field in ("train_rows", "held_out_rows", "empirical") if field in known}
+    moves = known.pop("moves", None)
     truth = Bits(n, log_p, **known)
 
     def log_prob(x):
@@ -86,7 +88,7 @@ def bits_target(name: str, log_p: np.ndarray, **known: Any) -> Target:
         name=name,
         kind="bits",
         dim=n,
-        codec=_same(Event(n, truth.lattice or (n,), bits(n))),
+        codec=_same(Event(n, truth.lattice or (n,), bits(n), lattice=moves)),
         sample=sampler(truth),
         truth=truth,
         log_prob=log_prob,

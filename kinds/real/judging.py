@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 import metrics
-from kinds.contract import Judge, Scorer, Target, floor_of
+from kinds.contract import Judge, Scorer, Target, floor_of, fresh_rows
 from kinds.real.cells import row_masses, score_cells
 
 N_FLOOR_DRAWS = 200
@@ -64,14 +64,10 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
             return train[generator.integers(len(train), size=n)], held_out
 
     else:
-
-        @jax.jit
-        def draw(i):
-            key_floor = jax.random.fold_in(jax.random.key(config.seed), 2**31 + 1)
-            return target.as_compared(target.sample(jax.random.fold_in(key_floor, i), n))
+        fresh = fresh_rows(target, config.seed, n)
 
         def perfect(i):
-            return np.asarray(draw(i)), None
+            return fresh(i), None
 
     def score_perfect(i):
         x, held_out = perfect(i)

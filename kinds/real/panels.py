@@ -135,7 +135,9 @@ class PlanePanels(_Panels):
     def legend(self, fig: Figure, last: Axes) -> None:
         """Says what is drawn, and by which colours, beside the last panel of the first row."""
         extend = "max" if self.peak > self.top else "neither"
-        bar = figures.colour_bar(last, self.movers[None], f"{self.what}, by its square root", extend)
+        # Beside a low panel a label of one line would be longer than the bar.
+        apart = "\n" if self.spare(False) else " "
+        bar = figures.colour_bar(last, self.movers[None], f"{self.what},{apart}by its square root", extend)
         ticks = _ticks_by_root(self.top)
         bar.set_ticks(ticks, labels=[f"{value:g}" for value in ticks])
         contour = target_contour(self.scene, "#707070")

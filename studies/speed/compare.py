@@ -85,7 +85,7 @@ def torch_facts(family: str, name: str, width: int) -> str:
     config = config_of(work, family)
     target = make_target(config)
     facts = {
-        "settings": dataclasses.asdict(getattr(config, family.lower())),
+        "settings": dataclasses.asdict(getattr(config, family.lower()).for_law(target.event.law.name)),
         "width": width,
         "hidden_layers": work.hidden_layers,
         "batch_size": work.batch_size,

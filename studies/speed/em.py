@@ -23,7 +23,7 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 from tabulate import tabulate
 
-from benchmark.engine.programs import _options
+from benchmark.engine.programs import options
 from models import gmm
 from studies.speed.compare import machine, spread
 
@@ -53,7 +53,7 @@ def suites(x: np.ndarray, start: gmm.Params) -> Callable[[], float]:
         return jax.lax.fori_loop(0, N_ITERATIONS, iteration, (params, jnp.float32(0)))
 
     x = jnp.asarray(x, jnp.float32)
-    compiled = jax.jit(fit).lower(start, x).compile(compiler_options=_options())
+    compiled = jax.jit(fit).lower(start, x).compile(compiler_options=options())
     return lambda: -float(compiled(start, x)[1])
 
 

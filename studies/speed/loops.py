@@ -38,7 +38,11 @@ def ema(average, params, t, decay):
 
 def gan(config, target, width, flat):
     """Parts of a GAN: init(key), and the updates (state, batch, key) -> state of its two networks in turn."""
-    settings, event_dim, one_hot = config.gan, target.event.size, target.event.law.unit_vectors
+    settings, event_dim, one_hot = (
+        config.gan.for_law(target.event.law.name),
+        target.event.size,
+        target.event.law.unit_vectors,
+    )
     generator = MLP(width, config.hidden_layers, event_dim, nn.leaky_relu)
     discriminator = MLP(width, config.hidden_layers, 1, nn.leaky_relu)
     optimiser_g = adam(settings.learning_rate, flat, settings.adam_b1)

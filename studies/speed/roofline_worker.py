@@ -137,13 +137,13 @@ def on_every_core(start: Any, function: Any, repeats: int, units: float) -> tupl
     import jax
 
     from benchmark.engine.intervals import over_seeds
-    from benchmark.engine.programs import _options
+    from benchmark.engine.programs import options
 
     n_devices = len(jax.local_devices())
     spread_start, n_cores, sharding = over_seeds(start, n_devices, (True,))
     held = {"arrays": jax.jit(spread_start)(jax.device_put(jax.random.split(jax.random.key(0), n_cores), sharding))}
     spread, _, _ = over_seeds(lambda arrays: jax.lax.fori_loop(0, repeats, function, arrays), n_devices, (True,))
-    compiled = jax.jit(spread, donate_argnums=0).lower(held["arrays"]).compile(compiler_options=_options())
+    compiled = jax.jit(spread, donate_argnums=0).lower(held["arrays"]).compile(compiler_options=options())
 
     def run(n):
         for _ in range(n):

@@ -11,12 +11,9 @@ Trials that differ in numbers only share a compilation: rates are arguments of t
     python3 -m studies.tuning.search --show     # prints its table
 """
 
-import argparse
 import dataclasses
 import itertools
-import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +29,7 @@ from benchmark.engine.intervals import advance, over_seeds
 from benchmark.engine.records import Feed, data_key, streams
 from kinds.real.judging import make_judge
 from models import MODELS
+from studies.tuning.trials import SEED, Search, command, drawn, one_of, uniform
 from targets import Modes, Target, gaussian_mixture, sample_mixture, with_bins
 
 N_TRIALS = 48  # of every family
@@ -40,21 +38,10 @@ N_FINALISTS = 6  # of every family: the best over all kinds, and the best on eac
 BUDGET = 800  # parameters: between a small quantum circuit's and the default run's
 STEPS, FINAL_STEPS = 8_000, 20_000
 FINAL_SEEDS = 2
-SEED = 2026  # of the mixtures and of the trials
 KINDS = ("1-D binned", "1-D continuous", "2-D")
 N_BINS = 20
 RESULTS = Path(__file__).parent / "results.json"
 _BOX = 4.0
-
-
-def uniform(low: float, high: float) -> Any:
-    """A setting between two numbers, evenly in its logarithm."""
-    return lambda generator: float(np.exp(generator.uniform(np.log(low), np.log(high))))
-
-
-def one_of(*values: Any) -> Any:
-    """A setting among a few."""
-    return lambda generator: values[generator.integers(len(values))]
 
 
 # Per family: what each trial draws; what is compiled in comes second, every combination as often as every other.
@@ -109,13 +96,7 @@ def mixtures(kind: str, n: int, first: int = 0) -> list[Target]:
 
 def draw_trials(family: str) -> list[dict[str, Any]]:
     """The settings of every trial of a family."""
-    numbers, compiled_in = SPACE[family]
-    combinations = [dict(zip(compiled_in, values, strict=True)) for values in itertools.product(*compiled_in.values())]
-    generator = np.random.default_rng([SEED, list(SPACE).index(family)])
-    return [
-        {name: draw(generator) for name, draw in numbers.items()} | combinations[i % len(combinations)]
-        for i in range(N_TRIALS)
-    ]
+    return drawn(SPACE, family, N_TRIALS)
 
 
 def as_settings(family: str, trial: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -256,20 +237,5 @@ def _padded(modes: Modes, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-def main() -> None:
-    """Searches, or shows what a search found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--families", nargs="+", choices=list(SPACE), default=list(SPACE))
-    parser.add_argument("--show", action="store_true", help="print the table of the last search and stop")
-    chosen = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if not chosen.show:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-        for family in chosen.families:
-            results[family] = search(family)
-            RESULTS.write_text(json.dumps(results, indent=1, allow_nan=True) + "\n")
-    print(table({family: results[family] for family in SPACE if family in results}))
-
-
 if __name__ == "__main__":
-    main()
+    command(Search(__doc__.splitlines()[0], SPACE, search, table, RESULTS))

@@ -8,7 +8,7 @@ import html_checks
 import numpy as np
 import pytest
 
-from benchmark.files import archive, checkpoint, identity, results
+from benchmark.files import archive, checkpoint, exports, identity, results
 from benchmark.run import checks, fitting, one_run
 from core import interruption, storage
 from core.errors import OutputError, UserError
@@ -158,7 +158,7 @@ def test_a_disk_that_is_full_is_said_and_loses_nothing_that_was_there(config, tm
     assert capsys.readouterr().err.count("progress cannot be kept (No space left on device)") == 1
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
     monkeypatch.setattr(storage.os, "fsync", whole)
-    monkeypatch.setattr(results, "write_samples", lambda *args: full(None))
+    monkeypatch.setattr(exports, "write_samples", lambda *args: full(None))
     with pytest.raises(OutputError, match="what was trained is kept"):
         execute(config, tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before

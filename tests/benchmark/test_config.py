@@ -521,7 +521,7 @@ def test_lists_are_as_good_as_tuples():
         (dict(GAN=[("k", 1)]), r"must be a dict of settings"),
         (dict(GAN=dict(learning_rat=1)), r"^GAN's setting 'learning_rat' is unknown: .*did you mean learning_rate\?$"),
         (dict(RBM=dict(beta=1.0)), r"^RBM's setting 'beta' is unknown: choose from learning_rate, algorithm, k, "),
-        (dict(GAN=dict(learning_rate="1e-3")), r"^GAN\.learning_rate = '1e-3' must be above 0$"),
+        (dict(GAN=dict(learning_rate="1e-3")), r"^GAN\.learning_rate = '1e-3' must be at least 0$"),
         (dict(GAN=dict(latent_dim=2.5)), r"^GAN\.latent_dim = 2\.5 must be a whole number; .* is 2$"),
         (dict(RBM=dict(k=True)), r"^RBM\.k = True must be a whole number$"),
         (
@@ -622,12 +622,14 @@ def test_numbers_of_a_family_are_finite_and_not_negative(family, setting, value)
 
 # Just outside and just inside of the range that the comment beside the setting gives.
 EDGES = {
-    ("GAN", "learning_rate"): ([0], [1e-9, 10]),
+    ("GAN", "learning_rate"): ([-1e-9], [0, 1e-9, 10]),
     ("GAN", "discriminator_learning_rate"): ([], [0, 1e-3]),
     ("GAN", "adam_b1"): ([1, 1.5], [0, 0.999]),
-    ("GAN", "latent_dim"): ([-1], [0, 500]),
+    ("GAN", "latent_dim"): ([-1], [0, 1, 500]),
     ("GAN", "label_smoothing"): ([0, 1.0001], [0.5, 1]),
-    ("GAN", "gumbel_temperature"): ([0], [0.1, 5]),
+    ("GAN", "gumbel_temperature"): ([-0.1], [0, 0.1, 5]),
+    ("GAN", "weight_decay"): ([-0.1], [0, 0.2]),
+    ("WGAN_GP", "weight_decay"): ([-0.1], [0, 0.2]),
     ("GAN", "r1_penalty"): ([], [0, 10]),
     ("GAN", "average"): ([1], [0, 0.999]),
     ("VAE", "average"): ([1], [0, 0.999]),
@@ -638,7 +640,7 @@ EDGES = {
     ("WGAN", "n_critic"): ([0], [1, 20]),
     ("WGAN", "average"): ([1], [0, 0.999]),
     ("WGAN_GP", "penalty"): ([0], [0.1, 10]),
-    ("WGAN_GP", "critic_learning_rate"): ([0], [1e-9, 10]),
+    ("WGAN_GP", "critic_learning_rate"): ([-1e-9], [0, 1e-9, 10]),
     ("WGAN_GP", "adam_b2"): ([1], [0, 0.999]),
     ("WGAN_GP", "n_critic"): ([0], [1, 20]),
     ("HISTOGRAM", "pseudo_count"): ([0], [1e-3, 1]),

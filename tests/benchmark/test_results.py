@@ -13,7 +13,7 @@ from report_schema import made_report
 
 import plotting
 from benchmark.engine.records import Cost, Evaluation, Run
-from benchmark.files import results
+from benchmark.files import exports, results
 from benchmark.pictures import context, pictures
 from benchmark.scoring import assessment
 from benchmark.scoring.assessment import Assessment
@@ -204,7 +204,7 @@ def test_external_entries_have_the_shape_of_a_familys_final(made):
 
 def test_parameters_hold_what_was_trained_and_what_was_scored(made, tmp_path):
     *_, run = made
-    results.write_parameters(tmp_path / "parameters.npz", [run])
+    exports.write_parameters(tmp_path / "parameters.npz", [run])
     with np.load(tmp_path / "parameters.npz") as arrays:
         names = set(arrays.files)
     trained = {name for name in names if "/average/" not in name}

@@ -45,7 +45,7 @@ def trained(make_config):
 def test_numbers_are_arguments_and_no_bit_depends_on_it(trained, family):
     first = trained(family)
     kept = dict(programs._kept)
-    config = MODELS[family].Config()
+    config = MODELS[family].Config().for_law("category")
     numbers = {name: getattr(config, name) for name in traced(MODELS[family].Config)}
     assert ("learning_rate" in numbers) == hasattr(config, "learning_rate")
     # Off at 0 they are another program. A floor must be met, and a count be added to some, to make a difference.

@@ -498,6 +498,7 @@ def unfinished(here):
     [
         (["PARAMETER_BUDGET=60"], "of SEED, not PARAMETER_BUDGET"),
         (["SEED=1,2", "--n-steps", "16"], "N_STEPS = 8, not 16"),
+        (["SEED=1,2", "--models", "RBM", "VAE"], "MODELS = ['RBM'], not ['RBM', 'VAE']"),
     ],
 )
 def test_the_unfinished_results_of_a_different_sweep_are_kept(executed, here, refused, capfd, words, how):
@@ -505,10 +506,24 @@ def test_the_unfinished_results_of_a_different_sweep_are_kept(executed, here, re
     capfd.readouterr()
     line = refused("--sweep", *words)
     assert f"OUT_DIR 'out' holds a different sweep ({how}), of which 1 of 2 cells are finished" in line
-    assert line.endswith("finish that one, name another OUT_DIR, or give it up with --fresh")
+    command = f"generative_models_GAN_VAE_RBM_benchmarks.py --out-dir out --sweep {' '.join(words)} --fresh"
+    assert "finish that one, name another OUT_DIR, or give it up with --fresh: " in line
+    assert line.endswith(command)
     assert len(executed) == 2
     assert run("--sweep", *words, "--fresh") == 0
     assert (here / "out/SEED=1/metrics.json").exists()
+
+
+def test_an_unfinished_sweep_of_an_older_version_is_told_by_the_constant_that_it_lacks(executed, here, refused, capfd):
+    unfinished(here)
+    path = here / "out/sweep.json"
+    record = json.loads(path.read_text())
+    del record["constants"]["EVALUATION_SPACING"]
+    path.write_text(json.dumps(record))
+    capfd.readouterr()
+    line = refused("--sweep", "SEED=1,2")
+    assert "EVALUATION_SPACING = " in line
+    assert "of SEED, not SEED" not in line
 
 
 def test_cells_of_another_configuration_are_not_counted_as_finished(executed, here, refused, capfd):
@@ -529,7 +544,8 @@ def test_finished_results_of_another_configuration_are_replaced_only_when_told_t
     line = refused(*words, *more)
     assert line == (
         "OUT_DIR 'out' holds results of another configuration in 3 of this sweep's 3 cells (N_STEPS = 8, not 16; "
-        "RBM.k = 0, not 2): name another OUT_DIR, or replace them with --fresh"
+        "RBM.k = 0, not 2): name another OUT_DIR, or replace them with --fresh: "
+        + command_line.again(["--out-dir", "out", *words, *more], "--fresh")
     )
     assert "in 1 of this sweep's 2 cells (N_STEPS" in refused("--sweep", "SEED=3,4", *more)
     assert "in this sweep's cell (N_STEPS" in refused("--sweep", "SEED=3", *more)

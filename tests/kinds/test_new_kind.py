@@ -113,9 +113,10 @@ def extended(tmp_path_factory):
     registry = place / "kinds" / "registry.py"
     text = registry.read_text(encoding="utf-8")
     text = text.replace("from kinds.contract", "from kinds.circle.kind import KIND as CIRCLE\nfrom kinds.contract", 1)
-    assert "(REAL, BINS, BITS, IMAGES)" in text
+    assert "(REAL, BINS, BITS, LATTICES, IMAGES)" in text
     registry.write_text(
-        text.replace("(REAL, BINS, BITS, IMAGES)", "(REAL, BINS, BITS, IMAGES, CIRCLE)"), encoding="utf-8"
+        text.replace("(REAL, BINS, BITS, LATTICES, IMAGES)", "(REAL, BINS, BITS, LATTICES, IMAGES, CIRCLE)"),
+        encoding="utf-8",
     )
     return place
 

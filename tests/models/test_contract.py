@@ -52,6 +52,8 @@ SPECS = [
 ]
 # And those that can draw strings of bits.
 OF_BITS = [Spec(family, STRINGS[i % len(STRINGS)], 0, 1 + i % 2) for i, family in enumerate(BITS)]
+# Those that draw events with a lattice alone.
+OF_BITS += [Spec(family, "BITS_ISING", 0, 1) for family in MODELS if family not in (*NUMBERS, *BITS)]
 
 # The quick tests take every family with bins, and on a line or in a plane in turn.
 QUICK = [spec for i, spec in enumerate(SPECS) if i % 3 in (0, 1 + i // 3 % 2)] + OF_BITS[::2]
@@ -199,11 +201,18 @@ def test_step_keeps_every_shape_and_dtype(case):
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert types(after) == types(state)
     assert all(shape == () and dtype == jnp.float32 for shape, dtype in types(info))
-    assert all(dtype == jnp.float32 for _, dtype in types((state.params, noise)))
+    assert all(dtype == jnp.float32 for _, dtype in types(state.params))
+    # Numbers, or the random bits themselves.
+    assert all(dtype in (jnp.float32, jnp.uint32) for _, dtype in types(noise))
 
 
 def test_every_trainable_leaf_changes(case):
     if case.model.max_steps == 0:
+        return
+    if case.model.n_params == 0:
+        # Nothing is trained: a step moves what is carried.
+        leaves = zip(jax.tree.leaves(case.first.initial), jax.tree.leaves(case.first.trained), strict=True)
+        assert any(np.any(before != after) for before, after in leaves)
         return
     assert jax.tree.leaves(case.first.initial.params)
     for before, after in zip(
@@ -256,6 +265,7 @@ def test_seeds_differ(case):
     assert np.any(first.sample != second.sample)
     if case.model.max_steps == 0:
         return
+    assert jax.tree.leaves(first.trained.params) or case.model.n_params == 0
     for a, b in zip(jax.tree.leaves(first.trained.params), jax.tree.leaves(second.trained.params), strict=True):
         assert np.any(a != b)
 

@@ -224,3 +224,22 @@ def test_without_bins_there_is_no_rule_to_be_cheaper(make_config):
     model = gan.build(config, make_target(config))
     assert model.log_prob is None
     assert model.quick == {}
+
+
+def test_weights_of_the_generator_shrink_by_the_decay_times_the_rate_and_no_others(make_config):
+    """The step with a decay is the step without it, less rate · decay of each of the generator's weights."""
+    known = dict(learning_rate=0.01, average=0.0)
+    model, state, batch = build(make_config, "1D_TRIMODAL", num_bins=5, weight_decay=0.0, **known)
+    shrinking, begun, _ = build(make_config, "1D_TRIMODAL", num_bins=5, weight_decay=0.3, **known)
+    jax.tree.map(np.testing.assert_array_equal, begun.params, state.params)
+    noise = model.noise(jax.random.key(5))
+    plain, other = model.step(state, batch, noise)[0].params, shrinking.step(begun, batch, noise)[0].params
+    jax.tree.map(np.testing.assert_array_equal, plain.discriminator, other.discriminator)
+    jax.tree.map(
+        lambda before, without, with_decay: np.testing.assert_allclose(
+            with_decay, without - 0.01 * 0.3 * before, atol=3e-7
+        ),
+        state.params.generator,
+        plain.generator,
+        other.generator,
+    )

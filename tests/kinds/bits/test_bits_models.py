@@ -18,7 +18,7 @@ from benchmark.engine.training import prepare, train
 from core.errors import UserError
 from kinds.bits import generalisation
 from kinds.bits.hamming import mmd2_to, smoothed
-from kinds.bits.judging import divergence, exact_scores, make_closing, make_judge, total_variation
+from kinds.bits.judging import divergence, exact_scores, make_closing, make_judge, of_masses, total_variation
 from kinds.bits.settings import Config
 from kinds.bits.truth import bits_target, numbers_of, rows_of
 from kinds.exact import log_q, wide
@@ -229,6 +229,23 @@ def test_generalisation_on_an_example_by_hand():
     nothing_new = generalisation.of_strings(np.array([0, 5]), valid, seen)
     assert math.isnan(nothing_new["fidelity"])
     assert nothing_new["rate"] == 0
+
+
+def test_generalisation_of_probabilities_is_what_many_draws_come_to():
+    config = config_of(target_type="BITS_PARITY", bits=dict(n=3), n_samples_train=30)
+    target = make_target(config)
+    rows = np.array([[0, 0, 0], [0, 1, 1]], np.float32)
+    target = target._replace(train_rows=rows)
+    # Valid are 000, 011, 101 and 110, and the first two were seen.
+    q = np.array([0.1, 0.05, 0.05, 0.1, 0.05, 0.3, 0.2, 0.15])
+    known = {"precision": 0.7, "exploration": 0.8, "fidelity": 0.625, "rate": 0.5}
+    assert generalisation.of_masses(q, target) == pytest.approx(known)
+    assert generalisation.of_masses(q, target._replace(train_rows=None)) == pytest.approx({"precision": 0.7})
+    seen = np.isin(np.arange(8), [0, 3]) / 2
+    assert math.isnan(generalisation.of_masses(seen, target)["fidelity"])
+    assert of_masses(seen, target, None)["fidelity"] is None
+    plain = bits_target("PLAIN", np.log(q))
+    assert "precision" not in of_masses(q, plain, None)
 
 
 def test_a_perfect_model_lies_in_every_floor():

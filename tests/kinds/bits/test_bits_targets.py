@@ -215,7 +215,7 @@ def test_the_tree_of_the_most_information_is_the_best_of_all(make_config):
     ("name", "settings", "said"),
     [
         ("BITS_ISING", dict(height=2), 'has some bonds twice: .* or set BITS.boundary = "free"$'),
-        ("BITS_ISING", dict(height=5, width=5), "= 25 bits are more than 20: such as 4 × 5$"),
+        ("BITS_BARS_STRIPES", dict(height=5, width=5), "= 25 bits are more than 20: such as 4 × 5$"),
         ("BITS_BARS_STRIPES", dict(height=7, width=3), "= 21 bits are more than 20"),
         ("BITS_CARDINALITY", dict(n=8, ones=9), "BITS.ones = 9 are more than the BITS.n = 8 bits; set at most 8$"),
         ("BITS_GAUSSIAN", dict(centres=()), "must be one or two numbers"),

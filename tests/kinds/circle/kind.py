@@ -15,7 +15,7 @@ import numpy as np
 import scipy.special
 
 import metrics
-from kinds.contract import Closing, Codec, Divergence, Judge, Kind, Scorer, Target, floor_of
+from kinds.contract import Closing, Codec, Divergence, Judge, Kind, Scorer, Target, floor_of, fresh_rows
 from kinds.exact import checked, has_divergence, known, log_q
 from kinds.real.pictured import TargetPicture
 from kinds.real.scene import VIEWS
@@ -154,12 +154,10 @@ def make_judge(target: Target, config: Any, n_samples: int | None = None) -> Jud
     def score(x):
         return {"kld": float(metrics.kld(masses, counts_of(x), config.kld_epsilon))}
 
-    @jax.jit
-    def draw(i):
-        return target.sample(jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 2**31 + 1), i), n)
+    fresh = fresh_rows(target, config.seed, n)
 
     def perfect(i):
-        return np.asarray(draw(i)), None
+        return fresh(i), None
 
     floor = floor_of([score(perfect(i)[0])["kld"] for i in range(N_FLOOR_DRAWS)], 41)
     scorer = Scorer(n, target.codec.decode, False, ("kld",), score, keep=lambda x: counts_of(x) / len(x))

@@ -1,0 +1,160 @@
+"""Statistics of chains against closed forms: autoregressive courses, the spectrum of the moves, frozen chains."""
+
+import jax
+import numpy as np
+import pytest
+from arviz_stats.base import array_stats
+from conftest import small_config
+from test_lattice_moves import LATTICES, cluster_matrix, law, states, sweep_matrix
+
+from kinds.bits.settings import Config
+from models import MODELS, build, mixing
+from models.lattice_spectra import exact_autocorrelations
+from models.lattices import rectangle
+from targets import make_target
+
+
+def autoregressive(phi, n_chains=64, n=20_000, seed=0):
+    """Stationary courses [C, n] with x' = φ x + noise."""
+    generator = np.random.default_rng(seed)
+    x, found = generator.normal(size=n_chains), np.empty((n_chains, n))
+    for i in range(n):
+        x = phi * x + np.sqrt(1 - phi**2) * generator.normal(size=n_chains)
+        found[:, i] = x
+    return found
+
+
+@pytest.mark.parametrize("phi", [-0.4, 0.0, 0.5, 0.9])
+def test_tau_and_ess_of_an_autoregressive_course(phi):
+    values, known = autoregressive(phi), (1 + phi) / (1 - phi)
+    tau = mixing.tau_of(values)
+    assert tau.trusted
+    # The window leaves out what is beyond 5 τ: less than e⁻⁵ of it.
+    assert tau.value == pytest.approx(known, abs=4 * tau.error + 0.01 * known)
+    bulk, tail = mixing.ess_of(values)
+    assert bulk == pytest.approx(values.size / known, rel=0.05)
+    of_quantiles = [array_stats.ess(values, method="quantile", prob=prob) for prob in (0.05, 0.95)]
+    assert tail == pytest.approx(float(min(of_quantiles)))
+    assert max(mixing.r_hats(values)) < 1.001
+
+
+def test_the_error_of_tau_is_that_of_repeated_courses():
+    taus = [mixing.tau_of(autoregressive(0.8, 4, 2000, seed)) for seed in range(200)]
+    spread, said = np.std([tau.value for tau in taus]), np.mean([tau.error for tau in taus])
+    # The deviation of 200 values is known to 1/√400 of itself; four of that.
+    assert said == pytest.approx(spread, rel=0.2)
+
+
+def test_chains_that_are_too_short_are_distrusted():
+    assert not mixing.tau_of(autoregressive(0.99, 8, 2000)).trusted
+    assert mixing.tau_of(autoregressive(0.5, 8, 2000)).trusted
+
+
+def test_r_hat_sees_levels_and_widths():
+    values = autoregressive(0.3, 8, 1000)
+    shifted = values + np.arange(8)[:, None]
+    assert mixing.r_hats(shifted)[0] > 1.5
+    # Chains of one level and unequal widths: only the folded one sees it.
+    wide = values * np.where(np.arange(8) < 4, 1, 4)[:, None]
+    bulk, folded = mixing.r_hats(wide)
+    assert bulk < 1.01 < 1.1 < folded
+
+
+def test_burn_in_is_where_chains_agree_for_good():
+    values = autoregressive(0.3, 32, 4000) + 30 * np.exp(-np.arange(4000) / 100) * np.linspace(-1, 1, 32)[:, None]
+    found = mixing.burn_in(values)
+    # The starts differ by less than a tenth of a deviation after 100 ln 300 = 570 sweeps.
+    assert 250 < found < 900
+    assert mixing.burn_in(values[:, :300]) is None
+
+
+def test_a_quantity_that_never_moves_is_stuck_and_has_no_ess():
+    m = np.repeat(np.where(np.arange(8) % 2, 1.0, -1.0)[:, None], 101, axis=1)
+    found = mixing.diagnosed(mixing.Recording({"m": m}, 0.0, 1e-3))
+    for name in ("m", "|m|"):
+        own = found["quantities"][name]
+        assert own["stuck"]
+        assert own["ess_bulk"] is own["tau"] is own["r_hat_bulk"] is own["burn_in"] is None
+    assert found["sign_flips"] == 0
+    assert mixing.times(mixing.Recording({"m": m}, 0.0, 1e-3), found)["ess_per_second"] == {"m": None, "|m|": None}
+
+
+def test_a_second_buys_the_worth_of_the_sweeps_that_it_has_room_for():
+    values = autoregressive(0.5, 8, 2001)
+    # A sweep of all eight chains takes 4 ms: the second half, 1 000 sweeps, takes 4 s.
+    recording = mixing.Recording({"e": values}, 0.5, 4e-3)
+    found = mixing.diagnosed(recording)
+    times = mixing.times(recording, found)
+    assert times["seconds_per_sweep"] == pytest.approx(4e-3 / 8)
+    assert times["ess_per_second"]["e"] == pytest.approx(mixing.ess_of(values[:, 1001:])[0] / 4)
+
+
+def test_signs_flip_across_zeros():
+    values = np.array([[1.0, 0.0, -1.0, 0.0, -1.0, 1.0]])
+    assert mixing.sign_flips(values) == pytest.approx(1000 * 2 / 5)
+
+
+@pytest.mark.parametrize("metropolis", [False, True])
+@pytest.mark.parametrize("name", ["2×3 free", "3×3 torus", "3×3 random signs"])
+def test_exact_autocorrelations_are_those_of_the_transition_matrix(name, metropolis):
+    lattice = LATTICES[name]
+    matrix, p = sweep_matrix(name, metropolis), law(lattice)
+    found = exact_autocorrelations(lattice, metropolis, random_order=False)
+    values = {"m": (2.0 * states(lattice) - 1).sum(1), "e": -np.log(p)}
+    for quantity, f in values.items():
+        f = f - p @ f
+        moved, rho = f, []
+        for _ in range(min(20, len(found[quantity]))):
+            rho.append(p @ (f * moved) / (p @ f**2))
+            moved = matrix @ moved
+        np.testing.assert_allclose(found[quantity][: len(rho)], rho, atol=1e-5)
+
+
+def test_random_order_takes_n_moves_a_sweep():
+    # Four independent spins at K = 0 under the heat bath: a sweep of four moves leaves a spin alone with probability
+    # (3/4)⁴.
+    lattice = rectangle(2, 2, False, 0.0)
+    found = exact_autocorrelations(lattice, metropolis=False, random_order=True)
+    np.testing.assert_allclose(found["m"], 0.75 ** (4 * np.arange(len(found["m"]))), atol=1e-12)
+
+
+def model_of(family, n_steps, height=3, width=3, **settings):
+    config = small_config(
+        num_bins=0, target_type="BITS_ISING", bits=Config(height=height, width=width), n_steps=n_steps,
+        **{family.lower(): MODELS[family].Config(**settings)},
+    )  # fmt: skip
+    return build(family, config, make_target(config))
+
+
+def tau_of_spectrum(matrix, p, f):
+    """1 + 2 Σ ρ(t) of a reversible or any matrix: ⟨f (1 + P) (1 − P)⁻¹ f⟩ over the variance, without the constant."""
+    f = f - p @ f
+    solved = np.linalg.solve(np.eye(len(p)) - matrix + p[None], f)
+    return float(2 * (p @ (f * solved)) / (p @ f**2) - 1)
+
+
+@pytest.mark.parametrize("family", ["GIBBS", "METROPOLIS", pytest.param("SWENDSEN_WANG", marks=pytest.mark.slow)])
+def test_tau_of_3_by_3_is_that_of_the_transition_matrix(family):
+    lattice = LATTICES["3×3 torus"]
+    p = law(lattice)
+    of_clusters = family == "SWENDSEN_WANG"
+    matrix = cluster_matrix(lattice) if of_clusters else sweep_matrix("3×3 torus", family == "METROPOLIS")
+    model = model_of(family, 8000, recorded_sweeps=8000, recorded_chains=64)
+    recording = model.record(jax.jit(model.init)(jax.random.key(5), None))
+    for name, f in {"e": -np.log(p), "m": (2.0 * states(lattice) - 1).sum(1)}.items():
+        known = tau_of_spectrum(matrix, p, f)
+        tau = mixing.tau_of(recording.values[name][:, 500:])
+        assert tau.trusted
+        assert tau.value == pytest.approx(known, abs=4 * tau.error + 0.01 * known), name
+
+
+@pytest.mark.parametrize("family", ["GIBBS", "METROPOLIS", "SWENDSEN_WANG"])
+def test_long_runs_are_unbiased_at_the_critical_coupling(family):
+    model = model_of(family, 4000, 4, 4, recorded_sweeps=4000, recorded_chains=64)
+    recording = model.record(jax.jit(model.init)(jax.random.key(2), None))
+    values = recording.values["e"][:, 500:]
+    error = np.std(values) * np.sqrt(mixing.tau_of(values).value / values.size)
+    assert values.mean() == pytest.approx(-1.565624, abs=4 * error)
+    sizes = np.abs(recording.values["m"][:, 500:])
+    error = np.std(sizes) * np.sqrt(mixing.tau_of(sizes).value / sizes.size)
+    assert sizes.mean() == pytest.approx(0.843860, abs=4 * error)
