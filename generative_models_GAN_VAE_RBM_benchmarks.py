@@ -82,7 +82,7 @@ GAN = dict(
 )
 VAE = dict(
     learning_rate=3e-3,  # of Adam
-    latent_dim=0,  # length of z; 0: 2, of images 20
+    latent_dim=0,  # length of z; 0: 20 (images), 2
     reconstruction="auto",  # which loss; auto: squared_error if continuous, otherwise cross_entropy
     beta=0.0,  # weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy
     free_bits=0.5,  # λ: the mean rate of a minibatch is free up to this value; 0: off
