@@ -62,7 +62,8 @@ class _Affine(nn.Module):
 
 
 def _planes(bias: Any) -> Any:
-    return bias[:, None, None, None] if isinstance(bias, jax.Array) else bias
+    # Weights on the host are arrays of NumPy.
+    return bias if isinstance(bias, float) else bias[:, None, None, None]
 
 
 class ToImage(nn.Module):

@@ -32,8 +32,10 @@ if "HYPOTHESIS_PROFILE" in os.environ:
     hypothesis.settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])
 
 
-# Families that can draw rows of numbers, and those that can draw strings of bits.
+# Families that can draw rows of numbers, those that can draw strings of bits, and those that can where there is a
+# lattice.
 NUMBERS, BITS = drawing("normal"), drawing("bits")
+LATTICES = drawing("bits", lattice=True)
 
 
 def is_searching():

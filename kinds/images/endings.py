@@ -9,7 +9,7 @@ import numpy as np
 
 from core.captions import Caption
 from kinds.contract import Ended, Ending, Further, Picture
-from kinds.images import anomalies, inversion, scores, stability
+from kinds.images import anomalies, inversion, likelihoods, scores, stability
 from kinds.images.anomalies import Anomalies
 from kinds.images.judging import Reference, seen
 from kinds.images.truth import Images, has_depth
@@ -58,7 +58,7 @@ class Shared(NamedTuple):
 
 
 def further(ending: Ending) -> Further:
-    """How images were compared, how steady losses were, how anomalies were found: tables, and the same as numbers."""
+    """How images were compared, how steady losses were, how likely held-out images are, how anomalies were found."""
     found, steady = anomalies.find(ending), stability.of_courses(ending.entries)
     compared = seen(ending.target, ending.config)
     tables = {
@@ -75,6 +75,10 @@ def further(ending: Ending) -> Further:
     if steady:
         tables["Steadiness of losses (medians over seeds)"] = stability.rows_of(steady)
         report["losses"] = stability.report_of(steady)
+    known = likelihoods.find(ending)
+    if known:
+        tables[likelihoods.caption(known)] = likelihoods.rows_of(known)
+        report["likelihoods"] = likelihoods.report_of(known)
     if found is not None:
         tables[f"Anomalies: {_anomaly_words(ending)}"] = anomalies.rows_of(found, ending.target.truth)
         report["anomalies"] = anomalies.report_of(found)

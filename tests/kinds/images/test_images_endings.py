@@ -13,10 +13,10 @@ from PIL import Image
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from core.drawing.scenes import Curve
 from kinds.contract import Ended
-from kinds.images import anomalies, endings, inversion, judging, mosaics, stability
+from kinds.images import anomalies, endings, inversion, judging, likelihoods, mosaics, stability
 from kinds.images.kind import KIND
 from kinds.images.pictured import scene_of
-from models import build
+from models import build, likelihood
 from targets import make_target
 
 RNG = np.random.default_rng(0)
@@ -174,6 +174,45 @@ def test_ways_of_finding_anomalies(run):
         truth=run.target.truth._replace(anomalies=None)))) is None  # fmt: skip
 
 
+def test_likelihoods_are_of_bits_or_of_grey_levels(run):
+    config, target = run.config, run.target
+    entries = []
+    for name in ("PRODUCT", "PPCA", "BERNOULLI_MIXTURE"):
+        model = build(name, config, target)
+        entries.append(Ended(name, "#000000", model=model, state=model.init(jax.random.key(0), target.train_rows)))
+    known = likelihoods.find(run._replace(entries=[*entries, *run.entries]))
+    found = {each.family: each for each in known}
+    assert set(found) == {"PRODUCT", "PPCA", "BERNOULLI_MIXTURE", "VAE"}
+    assert {each.n for each in known} == {len(run.judge.compared.rows)}
+    product = found["PRODUCT"].found
+    assert (product.how, product.is_density) == ("exact", False)
+    # The pixels are independent, so that drawing bits with the chances x has the mean Σ x ln p + (1 − x) ln(1 − p).
+    x, p = run.judge.compared.rows.astype(np.float64), target.train_rows.astype(np.float64)
+    shown = np.clip((p.sum(0) + 0.5) / (len(p) + 1), 1e-12, 1)
+    each = x @ np.log(shown) + (1 - x) @ np.log1p(-shown)
+    noise = np.sqrt((x * (1 - x) @ (np.log(shown) - np.log1p(-shown)) ** 2).sum()) / len(x)
+    assert product.nats == pytest.approx(each.mean(), abs=5 * noise)
+    assert product.bits_per_dimension == pytest.approx(-product.nats / (64 * np.log(2)))
+    assert found["PPCA"].found.is_density
+    assert (found["VAE"].found.how, found["VAE"].found.log_z) == ("lower bound", None)
+    # After 400 steps it knows more than that pixels have means.
+    assert found["VAE"].found.nats > product.nats
+    for each in known:
+        assert each.found.low < each.found.nats < each.found.high
+    report = likelihoods.report_of(known)
+    assert report["PPCA"]["of"] == "density"
+    assert report["PRODUCT"]["nats"] == product.nats
+
+
+def test_ln_z_is_told_both_ways():
+    there, back = likelihood.LogZ(-1.0, -2.0, 0.5, 20.0), likelihood.LogZ(-0.5, -1.0, 0.0, 30.0)
+    found = likelihood.Likelihood(-3.0, -4.0, -2.0, "estimate", False, 0.1, (there, back))
+    known = [likelihoods.Known("RBM", 7, found)]
+    (row,) = likelihoods.rows_of(known)
+    assert row["ln Z, there and back"] == "−1.00, −0.50 (worth 20 and 30 chains)"
+    assert likelihoods.report_of(known)["RBM"]["log_z"]["reversed"]["effective"] == 30
+
+
 def test_sheets_have_what_they_say(run):
     (samples,) = endings.samples_of(run)
     assert [strip.name for strip in samples.strips] == ["training rows", "GAN", "VAE", "WGAN", "OTHERS"]
@@ -205,7 +244,8 @@ def test_a_round_way_keeps_its_distance_from_0():
 def test_every_picture_is_drawn(run, tmp_path):
     shared = endings.further(run)
     ending = run._replace(shared=shared.shared)
-    assert len(shared.tables) == 3
+    assert len(shared.tables) == 4
+    assert set(shared.report["likelihoods"]) == {"VAE"}
     assert shared.report["losses"]["GAN"]["loss"]["trend"] == pytest.approx([-1])
     from kinds.images import closing_views
 
