@@ -8,6 +8,7 @@ anomaly has a higher score than a held-out image.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -102,6 +103,8 @@ def _of_model(entry: Ended, rows: np.ndarray, reference: Reference) -> Mapping[s
     if model.log_prob is not None:
         about = "≈ " if model.log_prob_kind == "estimate" else ""
         found[f"{about}−ln q"] = -np.asarray(model.log_prob(entry.state, jnp.asarray(rows)))
+    elif model.bound is not None:
+        found["−bound of ln q"] = -np.asarray(model.bound(jax.random.key(0), entry.state, jnp.asarray(rows)))
     return found
 
 
