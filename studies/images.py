@@ -42,10 +42,10 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "DIGITS": Case("IMAGE_DIGITS", 20_000),
-    "SHAPES_RGBD": Case("IMAGE_SHAPES_RGBD", 4_000),
-    "MNIST": Case("IMAGE_MNIST", 8_000, "mnist"),
-    "FASHION_MNIST": Case("IMAGE_FASHION_MNIST", 8_000, "fashion"),
+    "DIGITS": Case("IMAGE_DIGITS", 10_000),
+    "SHAPES_RGBD": Case("IMAGE_SHAPES_RGBD", 2_000),
+    "MNIST": Case("IMAGE_MNIST", 4_000, "mnist"),
+    "FASHION_MNIST": Case("IMAGE_FASHION_MNIST", 4_000, "fashion"),
 }
 COMMON = ("--num-bins", "0", "--num-seeds", "3", "--n-evaluations", "1", "--snapshot-percent", "100")
 
@@ -120,6 +120,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", default="", help="folder with mnist/ and fashion/, which have IDX files")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES), help="which targets")
+    parser.add_argument(
+        "--budgets", nargs="*", type=int, default=list(BUDGETS), choices=list(BUDGETS), help="parameters"
+    )
+    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES), help="which families")
     parser.add_argument("--show", action="store_true", help="print the tables of the last runs and stop")
     chosen = parser.parse_args()
     file = OUTPUT.with_suffix(".json")
@@ -128,9 +132,9 @@ def main() -> None:
         case = CASES[name]
         if case.folder and not chosen.images:
             continue
-        for budget in BUDGETS:
+        for budget in chosen.budgets:
             cells = results.setdefault(f"{name} {budget}", {})
-            for family in [each for each in FAMILIES if each not in cells]:
+            for family in [each for each in chosen.families if each not in cells]:
                 cells[family] = run_cell(case, budget, family, chosen.images)
                 _write(file, results)
                 print(f"{name}, {budget}, {family}: done", flush=True)
