@@ -107,7 +107,7 @@ class Scorer(NamedTuple):
 class Floor:
     """What samples of the target itself score on the same estimator.
 
-    Unpacked it is the three numbers that pictures draw: mean, low and high.
+    Unpacked it is the three numbers that tables and pictures show: median, low and high.
     """
 
     mean: float
@@ -117,8 +117,8 @@ class Floor:
     quantiles: tuple[float, ...] = ()  # at equal steps from 0 to 1, of what is drawn often enough to have them
 
     def __iter__(self) -> Iterator[float]:
-        """What pictures draw."""
-        return iter((self.mean, self.low, self.high))
+        """What tables and pictures show."""
+        return iter((self.median, self.low, self.high))
 
 
 def with_divergence(

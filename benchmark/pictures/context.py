@@ -48,7 +48,7 @@ class Shown:
         self.middle = middle_words(outcome.config.num_seeds)
         self.seeds = {run.model.name: median_seed(run, self.kind.main) for run in runs}
         self.floors = {name: tuple(floor) for name, floor in judge.floors.items()}
-        self.floors_text = "floor: " + numbers.scores_text({name: floor.mean for name, floor in judge.floors.items()})
+        self.floors_text = "floor: " + numbers.scores_text({name: floor.median for name, floor in judge.floors.items()})
         self.worse = outcome.losses_to_rivals()
         self._histories = {run.model.name: history_of(run) for run in runs}
 
@@ -109,7 +109,7 @@ def own_floor(entry: Assessment, outcome: Outcome) -> str:
     if not entry.external or entry.n_samples in (None, outcome.judge.scorer.n_samples):
         return ""
     main = outcome.kind.main
-    return f", n = {entry.n_samples}: floor {numbers.scores_text({main: entry.floors[main].mean})}"
+    return f", n = {entry.n_samples}: floor {numbers.scores_text({main: entry.floors[main].median})}"
 
 
 def title(config: Any, target: Target, runs: Sequence[Run] = ()) -> str:

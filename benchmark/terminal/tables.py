@@ -233,5 +233,5 @@ def _nats(values: Sequence[float]) -> str:
 
 
 def _floor(floor: Floor, name: str) -> str:
-    mean, low, high = (value_text(value, name) for value in floor)
-    return mean if floor.low == floor.high else f"{mean} ({low} – {high})"
+    middle, low, high = (value_text(value, name) for value in floor)
+    return middle if floor.low == floor.high else f"{middle} ({low} – {high})"

@@ -194,10 +194,10 @@ def _dots(colour: str) -> dict[str, Any]:
 
 
 def floor_band(ax: Axes, floor: Sequence[float], low: float) -> None:
-    """Draws a floor's mean as a grey line over its range, which is cut at `low`: a log axis has no zero."""
-    mean, floor_low, floor_high = floor
+    """Draws a floor's median as a grey line over its range, which is cut at `low`: a log axis has no zero."""
+    middle, floor_low, floor_high = floor
     ax.axhspan(max(floor_low, low), max(floor_high, low), color=FLOOR_COLOUR, alpha=0.28, lw=0, zorder=1)
-    ax.axhline(mean, color=FLOOR_COLOUR, lw=1.5, zorder=1.5)
+    ax.axhline(middle, color=FLOOR_COLOUR, lw=1.5, zorder=1.5)
 
 
 def floor_entry() -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Sensitivity(NamedTuple):
     cells: np.ndarray  # [C] numbers of cells
     epsilons: np.ndarray  # [E]
     families: Mapping[str, np.ndarray]  # [S, C, E] nats, not finite where a seed has diverged; S may differ
-    floor: np.ndarray  # [3, C, E] mean, low and high that samples of the target itself score
+    floor: np.ndarray  # [3, C, E] median, low and high that samples of the target itself score
     chosen: tuple[int, float]  # the run's own number of cells and ε
     externals: Collection[str] = ()  # those of the families whose samples come from elsewhere
     alike: Sequence[Sequence[float]] = ()  # [E] other ε with the same values, which are not drawn

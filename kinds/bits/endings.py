@@ -35,7 +35,7 @@ class Correlations(NamedTuple):
     target: np.ndarray  # [n, n]
     errors: Mapping[str, np.ndarray]  # entry -> [n, n], its covariances minus the target's; all NaN: it has diverged
     colours: Mapping[str, str]
-    floor: float | None  # the mean over samples of the target itself of the largest error; None: unknown
+    floor: float | None  # the median over samples of the target itself of the largest error; None: unknown
 
 
 def patterns_of(ending: Ending) -> tuple:
@@ -60,7 +60,7 @@ def correlations_of(ending: Ending) -> tuple[Correlations]:
     errors = {entry.name: _covariances(entry, truth.n) - target for entry in ending.entries}
     colours = {entry.name: entry.colour for entry in ending.entries}
     floor = ending.floors.get("pair_error")
-    return (Correlations(target, errors, colours, None if floor is None else floor.mean),)
+    return (Correlations(target, errors, colours, None if floor is None else floor.median),)
 
 
 def _of_entry(entry: Ended, truth: Bits, valid: np.ndarray | None) -> Patterns:

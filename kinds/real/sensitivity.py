@@ -21,7 +21,7 @@ class Sensitivity(NamedTuple):
     cells: list[int]  # an axis; where cells cannot be split, how many they are merged into
     epsilons: list[float]
     entries: Mapping[str, np.ndarray]  # name -> [S, C, E] nats, NaN for a diverged seed
-    floor: np.ndarray  # [3, C, E]: mean, low, high
+    floor: np.ndarray  # [3, C, E]: median, low, high
     chosen: tuple[int, float]  # the run's own
     label: str  # of what there are so many
 

@@ -125,7 +125,7 @@ def test_the_grid_holds_the_runs_own_score_and_floor(fields, make_config):
     at = grid.cells.index(grid.chosen[0]), grid.epsilons.index(1e-8)
     assert grid.entries["A"][0][at] == judge.scorer.score(x)["kld"]
     assert np.isnan(grid.entries["A"][1]).all()
-    assert grid.floor[(0, *at)] == pytest.approx(judge.floors["kld"].mean, rel=1e-12)
+    assert grid.floor[(0, *at)] == pytest.approx(judge.floors["kld"].median, rel=1e-12)
     assert grid.floor[(1, *at)] == pytest.approx(judge.floors["kld"].low, rel=1e-12)
     assert grid.floor.shape == (3, len(grid.cells), len(grid.epsilons))
     assert grid.label.endswith("merged into") == (fields["target_type"] == "1D_POISSON" or fields["num_bins"] > 0)

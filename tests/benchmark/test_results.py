@@ -129,7 +129,7 @@ def test_report_is_schema_1_and_says_what_was_measured(made):
     floors = judge.floors | CLOSING.floors | {"kl_exact": Floor(0.0, 0.0, 0.0, 0.0)}
     assert set(read["floor"]) == set(floors)
     for name, floor in floors.items():
-        assert [read["floor"][name][part] for part in ("mean", "low", "high")] == list(floor)
+        assert [read["floor"][name][part] for part in ("median", "low", "high")] == list(floor)
         assert read["floor"][name]["median"] == floor.median
         assert tuple(read["floor"][name].get("quantiles", ())) == floor.quantiles
     assert len(read["floor"]["kld"]["quantiles"]) == 41
@@ -317,7 +317,7 @@ def test_the_final_table_names_the_diverged_and_the_floor(made, capsys):
     assert "0.2500" in row
     assert row.endswith("3 of 4 seeds; 1 diverged at step 3")
     (floor,) = (line for line in table if line.startswith("floor"))
-    assert f"{judge.floors['kld'].mean:.4f}" in floor
+    assert f"{judge.floors['kld'].median:.4f}" in floor
     assert floor.split()[-1] == "0"
 
 
@@ -343,7 +343,7 @@ def test_the_final_table_marks_who_loses_to_a_rival(made, capsys):
 
 def test_tables_show_external_entries_with_their_own_floor(made, capsys):
     config, target, judge, run = made
-    own = {name: dataclasses.replace(floor, mean=9.5) for name, floor in judge.floors.items()}
+    own = {name: dataclasses.replace(floor, median=9.5) for name, floor in judge.floors.items()}
     few = assessed(judge, run)._replace(
         name="QCBM", n_params=None, n_samples=70, scores={"kld": [0.3], "wasserstein": [0.25]}, floors=own,
         diverged_at_step=[None], external=True

@@ -259,9 +259,9 @@ def _floor_course(ax: Axes, cells: np.ndarray, floor: np.ndarray, bottom: float)
     if len(cells) == 1:
         figures.floor_band(ax, floor[:, 0], bottom)
         return
-    mean, low, high = np.maximum(floor, bottom)
+    middle, low, high = np.maximum(floor, bottom)
     ax.fill_between(cells, low, high, color=FLOOR_COLOUR, alpha=0.28, lw=0, zorder=1)
-    ax.plot(cells, mean, color=FLOOR_COLOUR, lw=1.5, zorder=1.5)
+    ax.plot(cells, middle, color=FLOOR_COLOUR, lw=1.5, zorder=1.5)
 
 
 def _spread(costs: Sequence[float]) -> tuple[float, float]:

@@ -35,7 +35,7 @@ def critic_vs_wasserstein(
       path: the file.
       parts: per family `curves["critic_distance"]`, and in `scores` `wasserstein` or with bins `total_variation`.
       target: says which of these it is.
-      floors: mean, low and high of the same, for samples of the target itself.
+      floors: median, low and high of the same, for samples of the target itself.
       title: of the picture.
     """
     name, factor, words = _distance(target)
