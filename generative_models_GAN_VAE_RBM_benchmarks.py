@@ -30,7 +30,7 @@ MIXTURE_COVARIANCES = (  # of components, symmetric and positive definite (with 
 # Who learns it, and how large: GAN, VAE, RBM, WGAN, WGAN_GP, HISTOGRAM, KDE, GMM, KMEANS, VBGMM and
 # BBVI are there; for bit strings also BERNOULLI_MIXTURE, UNIFORM, PRODUCT and CHOW_LIU, and with
 # BITS_ISING the samplers GIBBS, METROPOLIS and SWENDSEN_WANG; for images GAN, VAE, RBM, WGAN,
-# WGAN_GP, BERNOULLI_MIXTURE, PRODUCT and PPCA.
+# WGAN_GP, VAE_GAN, BERNOULLI_MIXTURE, PRODUCT and PPCA.
 MODELS = ("GAN", "VAE", "RBM")  # families to train; (): none
 PARAMETER_BUDGET = 1600  # trainable weights of a family, all its networks together
 HIDDEN_LAYERS = 2  # hidden layers of every multilayer perceptron

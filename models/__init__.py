@@ -22,6 +22,7 @@ from models import (
     swendsen_wang,
     uniform,
     vae,
+    vae_gan,
     vbgmm,
     wgan,
     wgan_gp,
@@ -48,6 +49,7 @@ MODELS = {
     "GIBBS": gibbs,
     "METROPOLIS": metropolis,
     "SWENDSEN_WANG": swendsen_wang,
+    "VAE_GAN": vae_gan,
 }
 
 

@@ -171,4 +171,6 @@ def convolved(network: Any, x: jax.Array, leave_out: int = 0) -> jax.Array:
         )()
         x = down(kernel, x) + _planes(bias)
         x = nn.leaky_relu(BatchNorm(name=f"Norm_{i}")(x) if has_norm else x, _SLOPE)
+        # Kept only where `apply` is asked for "intermediates".
+        network.sow("intermediates", "features", x)
     return x

@@ -36,10 +36,10 @@ from core import prng
 from core.captions import Caption
 from core.errors import UserError
 from core.settings import Need, Settings, setting
-from models import latent, laws
-from models.architectures import applied, networks_for
+from models import autoencoding, latent, laws
+from models.architectures import networks_for
+from models.autoencoding import Info, kl_to_standard_normal
 from models.base import Model, SweepView, View, averaged, count_params, is_on, packing
-from models.likelihood import importance_weighted
 
 # The spacing of the grid of z that integrates the decoder, for events of one and of two coordinates. Steep decoders
 # need a fine one: at 0.1 a trained model's divergence was off by 1e-3 nats; tests hold it to 1e-5.
@@ -53,7 +53,6 @@ _FINER, _FINEST = 1.5, 2.0
 # In mid-training a coarser grid is tried first, for probabilities and for densities, which are narrower. On the default
 # target, after 100, 2 000 and 6 000 steps, the exact KL is off by less than 2e-9 nats, in a thirtieth of the time.
 _COARSER = (1 / 8, 1 / 2)
-_BOUND_DRAWS = 1000  # k of the importance-weighted bound
 
 # The distortion is a density's of the decoder with the σ that belongs to β: D + R bounds −E ln q at every β.
 SWEEP_VIEWS = {
@@ -128,14 +127,6 @@ class State(NamedTuple):
     opt_state: Any
 
 
-class Info(NamedTuple):
-    """Scalars of one step, means over the minibatch in nats."""
-
-    loss: jax.Array  # the negative ELBO (with cross-entropy and β ≠ 1: the objective)
-    distortion: jax.Array  # E_q[−ln p(x|z)]
-    rate: jax.Array  # KL(q(z|x) ‖ p(z))
-
-
 def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     """Sizes the VAE for the budget: encoder and decoder share one hidden width.
 
@@ -152,7 +143,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
       UserError: the budget is below the smallest VAE for these events, or cross_entropy was asked for
         of events that have a density.
     """
-    codec, event_dim, law = target.codec, target.event.size, target.event.law
+    event_dim, law = target.event.size, target.event.law
     settings: Config = config.vae.for_law(law.name)
     latent_dim = settings.latent_dim
     if settings.reconstruction == "cross_entropy" and law.has_scale:
@@ -167,7 +158,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     learn_sigma = settings.learn_sigma and decoded.has_scale
     # Where the law has a scale, the weight of the squared error stands for it, and the objective is the bound at any β.
     fixed_scale = decoded.has_scale and not learn_sigma
-    beta = settings.beta if is_on(settings.beta) else 0.1 if fixed_scale else 1.0
+    beta = autoencoding.weight_of_kl(settings.beta, fixed_scale)
 
     makers = networks_for(target.event, config.hidden_layers, nn.tanh)
 
@@ -190,9 +181,20 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
 
     width = solve_width(count, config.parameter_budget)
     encoder, decoder = networks(width)
-    outputs_of, codes_of = applied(decoder, makers), applied(encoder, makers)
     pack, unpack = packing(shapes(width))
     optimiser = optax.adam(settings.learning_rate)
+
+    def log_sigma(params):
+        if not decoded.has_scale:
+            return None
+        return params.log_sigma[0] if learn_sigma else 0.5 * jnp.log(beta / 2)
+
+    coder = autoencoding.autoencoder(
+        target,
+        autoencoding.Code(encoder, decoder, makers, latent_dim),
+        autoencoding.Decoded(decoded, log_sigma, law.nearest if by_distance else None),
+    )
+    decode, log_likelihood = coder.outputs, coder.log_likelihood
 
     def init(key, data):
         del data
@@ -202,27 +204,13 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
     def noise(key):
         return prng.normal(key, (latent_dim, config.batch_size))
 
-    def decode(params, z):
-        """The decoder's output [n, event_dim] of rows z [n, latent_dim]."""
-        return outputs_of(params.decoder, z.T).T
-
-    def log_sigma(params):
-        if not decoded.has_scale:
-            return None
-        return params.log_sigma[0] if learn_sigma else 0.5 * jnp.log(beta / 2)
-
-    def log_likelihood(params, events, output, axis=-1):
-        """ln p(x|z) of events under the decoder's output, both with their coordinates along the axis."""
-        return decoded.log_prob(output, events, log_sigma(params), axis)
-
     def objective(params, events, epsilon, n_updates):
-        mean, log_variance = jnp.split(encoder.apply(params.encoder, events), 2)
-        z = mean + jnp.exp(log_variance / 2) * epsilon
+        z, mean, log_variance = coder.encoded(params, events, epsilon)
         distortion = -jnp.mean(log_likelihood(params, events, decoder.apply(params.decoder, z), axis=0))
         rate = jnp.mean(kl_to_standard_normal(mean, log_variance, axis=0))
         weight = 1.0 if decoded.has_scale else beta
         paid = jnp.maximum(rate, settings.free_bits) if is_on(settings.free_bits) else rate
-        risen = jnp.minimum(1.0, n_updates / settings.warm_up) if settings.warm_up else 1.0
+        risen = autoencoding.risen(n_updates, settings.warm_up)
         # Squared error minimises β times the bound, as written above: Adam's ε apart this is the bound's own descent.
         scale = beta if fixed_scale else 1.0
         return scale * (distortion + risen * weight * paid), Info(distortion + weight * rate, distortion, rate)
@@ -232,30 +220,6 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         gradient, info = jax.grad(objective, has_aux=True)(state.params, batch.T, noise, n_updates)
         updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
         return State(unpack(optax.apply_updates(pack(state.params), updates)), opt_state), info
-
-    def sample(key, state, n):
-        key_z, key_x = jax.random.split(key)
-        output = decode(state.params, jax.random.normal(key_z, (n, latent_dim)))
-        drawn = decoded.draw_rows(key_x, output, log_sigma(state.params))
-        return law.nearest(drawn) if by_distance else drawn
-
-    def encode(state, x):
-        return jnp.split(codes_of(state.params.encoder, x.T), 2)[0].T
-
-    @jax.jit
-    def bound(key, state, x):
-        def codes(x):
-            return jnp.split(codes_of(state.params.encoder, x.T).T, 2, axis=1)
-
-        return importance_weighted(
-            key, x, _BOUND_DRAWS, codes, lambda x, z: log_likelihood(state.params, x, decode(state.params, z))
-        )
-
-    def decode_mean(params, z):
-        return decoded.mean(decode(params, z))
-
-    def sample_mean(key, state, n):
-        return decode_mean(state.params, jax.random.normal(key, (n, latent_dim)))
 
     def of_states(params, nodes, log_weights):
         """ln q of every state that there is, under the decoder at these nodes."""
@@ -310,23 +274,6 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         # Everywhere the density is one of kernels of the decoder's width.
         return None, jnp.exp(2 * log_sigma(state.params)) * jnp.eye(event_dim)[None]
 
-    @jax.jit
-    def latent_view(state, rows):
-        """E[x|z] over z₁ and z₂ in [−3, 3], or z₁ alone, the other latents at 0; p(x|z) of bins; the rate of rows."""
-        n_shown = min(latent_dim, 2)
-
-        def over(axis, function):
-            z = jnp.stack(jnp.meshgrid(*[axis] * n_shown, indexing="xy"), axis=-1).reshape(-1, n_shown)
-            z = jnp.pad(z, ((0, 0), (0, latent_dim - n_shown)))
-            found = function(decode_mean(state.params, z))
-            return found.reshape(*[len(axis)] * n_shown, found.shape[1])
-
-        mean, log_variance = jnp.split(encoder.apply(state.params.encoder, rows.T), 2)
-        axis, few = jnp.linspace(-3.0, 3.0, 61), jnp.linspace(-3.0, 3.0, 7 if n_shown == 2 else 61)
-        shown = {"z": axis, "mean": over(axis, codec.decode_mean), "more": latent_dim - n_shown}
-        shown["rate"] = jnp.mean(kl_to_standard_normal(mean, log_variance, axis=0))
-        return shown | ({"few": few, "probabilities": over(few, lambda p: p)} if decoded.unit_vectors else {})
-
     # No bound on −ln p can be below the entropy; a user's table has none, and β ≠ 1 with cross-entropy is no bound.
     # Where β is traced nobody asks.
     at_one = not isinstance(beta, jax.core.Tracer) and beta == 1
@@ -345,13 +292,8 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         init=init,
         noise=noise,
         step=step,
-        sample=sample,
-        sample_mean=sample_mean,
-        latent_dim=latent_dim,
-        decode=lambda state, z: decode_mean(state.params, z),
-        encode=encode,
-        reconstruct=lambda state, x: decode_mean(state.params, encode(state, x)),
-        bound=None if by_distance or has_density else bound,
+        **coder.fields,
+        bound=None if by_distance or has_density else coder.bound,
         log_prob=rule(fineness)["log_prob"] if has_density else None,
         log_prob_kind=None if not has_density else "exact" if latent_dim <= 2 else "estimate",
         direct=direct if has_density else None,
@@ -359,12 +301,7 @@ def build(config: Any, target: Any, fineness: float = 1.0) -> Model:
         log_prob_error=rule(fineness)["log_prob_error"] if by_grid else None,
         quick=rule(coarser * fineness) if by_grid else {},
         finer=functools.partial(build, config, target, _FINER * fineness) if by_grid and fineness < finest else None,
-        views={"vae_latent_manifold_sweep": View("latent_sweep", latent_view, needs_rows=True)},
+        views={"vae_latent_manifold_sweep": View("latent_sweep", coder.latent_view, needs_rows=True)},
         loss_reference=reference,
     )
     return averaged(model, settings.average)
-
-
-def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array, axis: int = -1) -> jax.Array:
-    """KL(N(mean, diag exp(log_variance)) ‖ N(0, I)) in nats, summed over the axis (Kingma and Welling, appendix B)."""
-    return 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, axis=axis)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import quick_if
+from conftest import NUMBERS, quick_if
+from pixel_targets import blobs
 
 from models import MODELS, base
 from models.base import Model, View, averaged, is_on, packing, watched
@@ -84,6 +85,14 @@ AVERAGED = [name for name, family in MODELS.items() if hasattr(family.Config(), 
 each_averaged = pytest.mark.parametrize("name", [quick_if(name in ("GAN", "RBM"), name) for name in AVERAGED])
 
 
+def small_case(name, make_config, **settings):
+    """A configuration with bins and its target; for families that draw none, one of images."""
+    has_bins = name in NUMBERS
+    own = {name.lower(): MODELS[name].Config(**settings)}
+    config = make_config(num_bins=5, parameter_budget=120 if has_bins else 1200, **own)
+    return config, make_target(config) if has_bins else blobs()
+
+
 def batch_of(model, target, batch_size):
     """What one step consumes: a minibatch, several stacked, or a whole data set, here of four."""
     n = model.batches_per_step or 4
@@ -95,8 +104,7 @@ def batch_of(model, target, batch_size):
 def test_averaging_adds_no_trainable_weight_and_changes_no_update(name, make_config):
     counts, starts, updates = [], [], []
     for decay in (0.0, 0.9):
-        config = make_config(num_bins=5, parameter_budget=120, **{name.lower(): MODELS[name].Config(average=decay)})
-        target = make_target(config)
+        config, target = small_case(name, make_config, average=decay)
         model = MODELS[name].build(config, target)
         batch = batch_of(model, target, config.batch_size)
         # Operation by operation: how the draws behind the weights round depends on what is compiled along with them.
@@ -131,8 +139,7 @@ def test_packed_and_unpacked_training_are_the_same(name, make_config, monkeypatc
     results = []
     for most in (2**15, 0):
         monkeypatch.setattr(base, "_MOST_PACKED", most)
-        config = make_config(num_bins=5, parameter_budget=120, **{name.lower(): MODELS[name].Config(average=0.9)})
-        target = make_target(config)
+        config, target = small_case(name, make_config, average=0.9)
         model = MODELS[name].build(config, target)
         batch = batch_of(model, target, config.batch_size)
         state, step = model.init(jax.random.key(2), batch), jax.jit(model.step)

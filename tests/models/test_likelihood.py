@@ -162,6 +162,7 @@ def test_every_family_of_images_says_what_is_known_of_its_likelihood(make_config
     rows = np.round(target.held_out_rows[:60])
     expected = {
         "VAE": "lower bound",
+        "VAE_GAN": "lower bound",
         "RBM": "estimate",
         "BERNOULLI_MIXTURE": "exact",
         "PRODUCT": "exact",

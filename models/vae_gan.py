@@ -1,0 +1,347 @@
+"""VAE_GAN: a variational autoencoder of images, with an adversarial and a perceptual loss.
+
+The encoder and the decoder minimise
+
+    −E_q[ln p(x|z)] + β_t Σⱼ max(λ, KLⱼ) + w_a L_a + w_p L_p,    β_t = β min(1, t/T),
+
+with the minibatch's mean KLⱼ of every latent j: free bits of each latent by itself. Cross-entropy is that of `VAE` on
+grey levels. Squared error is ‖x − x̂‖² with x̂ = sigmoid(outputs); as in `VAE` it is β times the bound of N(x̂, β/2),
+and the loss that is logged is in nats. With both weights at 0 there is no critic, the budget is the autoencoder's, and
+the family is a VAE: the "simple scheme". Otherwise it is the "composite scheme".
+
+**Adversarial.** A critic answers for every patch of an image (PatchGAN). It is trained to answer s for real patches and
+0 for patches of reconstructions and of images decoded from z ~ N(0, I), half of each: a code that is never drawn could
+not be told by its reconstructions. The loss is least squares or cross-entropy, averaged over patches.
+
+**Perceptual.** The features are those of the critic's own layers (Larsen et al. 2016). At every position of a layer
+they become a vector of length 1, squared differences between an image and its reconstruction are summed over channels
+and layers, and averaged over positions. No other features would be honest here. Those of the classifier that scores, or
+of one like it, would train a family on what it is judged by (FD-clf, KD-clf), and would show it labels that no other
+family sees. The critic's features need no label, and its weights belong to the budget. It is trained as soon as
+one of the two weights is above 0.
+
+References:
+  Larsen, Sønderby, Larochelle and Winther, Autoencoding beyond Pixels Using a Learned Similarity Metric, 2016 (eq. 7,
+    the critic's features; algorithm 1, reconstructions and draws).
+  Isola, Zhu, Zhou and Efros, Image-to-Image Translation with Conditional Adversarial Networks, 2017 (§3.2, patches).
+  Zhang, Isola, Efros, Shechtman and Wang, The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, 2018
+    (eq. 1, without learned weights of channels).
+  Mao et al., Least Squares Generative Adversarial Networks, 2017 (eq. 2, and eq. 9 for a = 0 and c = b).
+  Kingma et al., Improved Variational Inference with Inverse Autoregressive Flow, 2016 (appendix C.8, free bits).
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from budget import solve_width
+from core import prng
+from core.settings import Settings, setting
+from models import autoencoding, gan, laws
+from models.architectures import networks_for
+from models.autoencoding import kl_to_standard_normal
+from models.base import Model, View, averaged, count_params, is_on, packing
+from models.images import Patches
+
+_EPSILON = 1e-10  # added to the squared length of features, so that it has a root and a slope where all are 0
+
+# The laws of events that it can draw.
+LAWS = ("pixels",)
+
+
+@dataclass(frozen=True)
+class Config(Settings, of="VAE_GAN"):
+    """Settings of the VAE_GAN."""
+
+    learning_rate: float = setting(3e-3, "of the autoencoder's Adam", above=0, traced=True)
+    critic_learning_rate: float = setting(1e-3, "of the critic's Adam; 0: the other one", low=0, traced=True)
+    adam_b1: float = setting(0.5, "first-moment decay of the critic's Adam", low=0, below=1, traced=True)
+    latent_dim: int = setting(20, "length of z", low=1)
+    reconstruction: Literal["cross_entropy", "squared_error"] = setting(
+        "cross_entropy", "which loss compares an image with its reconstruction"
+    )
+    beta: float = setting(
+        0.0, "weight of the KL term; 0: 0.1 with squared_error, 1 with cross_entropy", low=0, traced=True
+    )
+    warm_up: int = setting(0, "T: steps in which β rises to its value; 0: none", low=0)
+    free_bits: float = setting(
+        0.0, "λ: the mean rate of every latent is free up to this value; 0: off", low=0, unit="nats", traced=True
+    )
+    adversarial_weight: float = setting(1.0, "weight of the adversarial loss; 0: off", low=0, traced=True)
+    adversarial_loss: Literal["least_squares", "cross_entropy"] = setting(
+        "cross_entropy", "how the critic's answers are compared with what they should be"
+    )
+    label_smoothing: float = setting(
+        0.9, "s: what the critic should answer on real patches; 1: no smoothing", above=0, high=1
+    )
+    spectral_norm: bool = setting(False, "divide the critic's kernels by their largest singular values")
+    perceptual_weight: float = setting(1.0, "weight of the perceptual loss; 0: off", low=0, traced=True)
+    average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
+
+
+class Params(NamedTuple):
+    """Trainable weights."""
+
+    encoder: Any
+    decoder: Any
+    critic: Any  # () without adversarial and perceptual loss
+
+
+class Optimised(NamedTuple):
+    """One entry for what is updated together."""
+
+    autoencoder: Any
+    critic: Any
+
+
+class State(NamedTuple):
+    """What training carries."""
+
+    params: Params
+    opt_state: Optimised
+
+
+class Noise(NamedTuple):
+    """The randomness of one step."""
+
+    epsilon: jax.Array  # [latent_dim, B] float32, of the code
+    z: jax.Array  # [latent_dim, B] float32, decoded for the critic; [latent_dim, 0] where there is none
+
+
+class Info(NamedTuple):
+    """Scalars of one step, means over the minibatch."""
+
+    loss: jax.Array  # distortion + β · rate, with squared error the bound, and the weighted losses below; in nats
+    distortion: jax.Array  # E_q[−ln p(x|z)], in nats
+    rate: jax.Array  # KL(q(z|x) ‖ p(z)), in nats
+    adversarial_loss: jax.Array  # of reconstructions and draws alike
+    perceptual_loss: jax.Array  # a squared distance between features, at most 4 a layer
+    critic_loss: jax.Array  # before its update
+
+
+class _Scheme(NamedTuple):
+    """What the settings ask for."""
+
+    law: laws.Law  # of p(x|z)
+    beta: Any
+    has_critic: bool
+
+    @property
+    def scale(self) -> Any:
+        """How many bounds the objective is: with squared error β, which stands for the decoder's variance."""
+        return self.beta if self.law.has_scale else 1.0
+
+    def log_sigma(self, params: Any) -> Any:
+        """Of p(x|z), where it has one."""
+        del params
+        return 0.5 * jnp.log(self.beta / 2) if self.law.has_scale else None
+
+
+class _Networks(NamedTuple):
+    """The networks of one width."""
+
+    width: int
+    shapes: Params  # of the weights
+    code: autoencoding.Code
+    critic: Patches
+    init_params: Any  # (key) -> Params
+
+
+def build(config: Any, target: Any) -> Model:
+    """Sizes the VAE_GAN for the budget: encoder, decoder and critic share one number of channels.
+
+    Args:
+      config: the run's configuration; `config.vae_gan` is this family's `Config`.
+      target: the distribution to learn; its event is an image.
+
+    Returns:
+      The model. It has a bound with cross-entropy. With squared error it has none: images are drawn as the critic sees
+      them, without the noise of N(x̂, β/2).
+
+    Raises:
+      UserError: the budget is below the smallest VAE_GAN for these images.
+    """
+    settings: Config = config.vae_gan
+    scheme = _scheme_of(settings, target.event.law)
+    networks = _networks_of(config, target, scheme)
+    coder = autoencoding.autoencoder(target, networks.code, autoencoding.Decoded(scheme.law, scheme.log_sigma))
+    packs, unpacks = zip(*map(packing, _apart(networks.shapes)), strict=True)
+    critic_rate = settings.critic_learning_rate
+    optimisers = (
+        optax.adam(settings.learning_rate),
+        optax.adam(critic_rate if is_on(critic_rate) else settings.learning_rate, b1=settings.adam_b1),
+    )
+    objective = _objective(settings, scheme, networks, coder)
+
+    def init(key, data):
+        del data
+        params = networks.init_params(key)
+        parts = zip(optimisers, packs, _apart(params), strict=True)
+        states = [optimiser.init(pack(part)) for optimiser, pack, part in parts]
+        return State(params, Optimised(states[0], states[1] if scheme.has_critic else ()))
+
+    def noise(key):
+        shape = settings.latent_dim, config.batch_size
+        if not scheme.has_critic:
+            return Noise(prng.normal(key, shape), jnp.zeros((settings.latent_dim, 0)))
+        return Noise(*(prng.normal(each, shape) for each in jax.random.split(key)))
+
+    def critic_objective(params, real, fake):
+        answers = networks.critic.apply(params, jnp.concatenate([real, fake], axis=1))
+        return critic_loss(answers[:, : real.shape[1]], answers[:, real.shape[1] :], settings)
+
+    def updated(i, part, gradient, opt_state):
+        """The weights of one optimiser after an update, and its state."""
+        packed = packs[i](part)
+        updates, opt_state = optimisers[i].update(packs[i](gradient), opt_state)
+        return unpacks[i](optax.apply_updates(packed, updates)), opt_state
+
+    def step(state, batch, noise):
+        real = batch.T
+        (encoder, decoder), critic = _apart(state.params)
+        n_updates = optax.tree_utils.tree_get(state.opt_state.autoencoder, "count")
+        gradient, (info, fake) = jax.grad(objective, has_aux=True)((encoder, decoder), critic, real, noise, n_updates)
+        weights, opt_autoencoder = updated(0, (encoder, decoder), gradient, state.opt_state.autoencoder)
+        if not scheme.has_critic:
+            return State(Params(*weights, critic), Optimised(opt_autoencoder, state.opt_state.critic)), info
+        loss, gradient = jax.value_and_grad(critic_objective)(critic, real, fake)
+        critic, opt_critic = updated(1, critic, gradient, state.opt_state.critic)
+        return State(Params(*weights, critic), Optimised(opt_autoencoder, opt_critic)), info._replace(critic_loss=loss)
+
+    units = {"perceptual_loss": "squared distance"}
+    if settings.adversarial_loss == "least_squares":
+        units |= dict.fromkeys(("adversarial_loss", "critic_loss"), "squared error")
+    model = Model(
+        name="VAE_GAN",
+        n_params=count_params(networks.shapes),
+        width=networks.width,
+        init=init,
+        noise=noise,
+        step=step,
+        **coder.fields,
+        bound=None if scheme.law.has_scale else coder.bound,
+        views={"vae_gan_latent_manifold_sweep": View("latent_sweep", coder.latent_view, needs_rows=True)},
+        info_units=units if scheme.has_critic else {},
+    )
+    return averaged(model, settings.average)
+
+
+def critic_loss(real: jax.Array, fake: jax.Array, settings: Config) -> jax.Array:
+    """What the critic minimises, from its answers for patches [patches, n] and [patches, m]."""
+    if settings.adversarial_loss == "cross_entropy":
+        return gan.discriminator_loss(real, fake, settings.label_smoothing)
+    return (jnp.mean((real - settings.label_smoothing) ** 2) + jnp.mean(fake**2)) / 2
+
+
+def adversarial_loss(fake: jax.Array, settings: Config) -> jax.Array:
+    """What the decoder is told of the critic's answers [patches, m]."""
+    if settings.adversarial_loss == "cross_entropy":
+        return gan.generator_loss(fake)
+    return jnp.mean((fake - settings.label_smoothing) ** 2) / 2
+
+
+def perceptual_loss(ours: Sequence[jax.Array], theirs: Sequence[jax.Array]) -> jax.Array:
+    """The squared distance of features [channels, h, w, n] of length 1, summed over layers, averaged over positions."""
+    pairs = zip(ours, theirs, strict=True)
+    return sum(jnp.mean(jnp.sum((unit_length(a) - unit_length(b)) ** 2, axis=0)) for a, b in pairs)
+
+
+def unit_length(features: jax.Array) -> jax.Array:
+    """Features [channels, h, w, n] over their length at every position."""
+    return features * jax.lax.rsqrt(jnp.sum(features**2, axis=0, keepdims=True) + _EPSILON)
+
+
+def free_rate(rates: jax.Array, free_bits: Any) -> jax.Array:
+    """Σⱼ max(λ, KLⱼ) of the rates of all latents [latent_dim]; with λ = 0 their sum."""
+    return jnp.sum(jnp.maximum(rates, free_bits) if is_on(free_bits) else rates)
+
+
+def _scheme_of(settings: Config, law: laws.Law) -> _Scheme:
+    has_scale = settings.reconstruction == "squared_error"
+    if has_scale:
+        plain = laws.normal(law.n_outputs)
+
+        def log_prob(outputs, events, log_scale, axis=-1):
+            return plain.log_prob(law.mean(outputs, axis), events, log_scale, axis)
+
+        law = law._replace(has_scale=True, log_prob=log_prob)
+    has_critic = is_on(settings.adversarial_weight) or is_on(settings.perceptual_weight)
+    return _Scheme(law, autoencoding.weight_of_kl(settings.beta, has_scale), has_critic)
+
+
+def _networks_of(config: Any, target: Any, scheme: _Scheme) -> _Networks:
+    """The networks of the width that is closest to the budget."""
+    settings: Config = config.vae_gan
+    size, latent_dim = target.event.size, settings.latent_dim
+    makers = networks_for(target.event, config.hidden_layers, nn.tanh)
+
+    def of_width(width):
+        critic = Patches(width, target.event.shape, batch_norm=False, spectral_norm=settings.spectral_norm)
+        return makers.from_event(width, 2 * latent_dim), makers.to_event(width, scheme.law.n_outputs), critic
+
+    def init_params(key, nets):
+        encoder, decoder, critic = nets
+        keys = jax.random.split(key, 2 + scheme.has_critic)
+        return Params(
+            encoder.init(keys[0], jnp.zeros((size, 1))),
+            decoder.init(keys[1], jnp.zeros((latent_dim, 1))),
+            critic.init(keys[2], jnp.zeros((size, 1))) if scheme.has_critic else (),
+        )
+
+    def shapes(width):
+        return jax.eval_shape(functools.partial(init_params, nets=of_width(width)), jax.random.key(0))
+
+    width = solve_width(lambda width: count_params(shapes(width)), config.parameter_budget)
+    nets = of_width(width)
+    code = autoencoding.Code(*nets[:2], makers, latent_dim)
+    return _Networks(width, shapes(width), code, nets[2], functools.partial(init_params, nets=nets))
+
+
+def _objective(settings: Config, scheme: _Scheme, networks: _Networks, coder: autoencoding.Autoencoder) -> Any:
+    """(encoder's and decoder's weights, the critic's, images [size, B], Noise, updates so far) -> what is minimised,
+    with the Info of the step and the images [size, 2 B] that the critic is trained on."""
+    weight = 1.0 if scheme.law.has_scale else scheme.beta
+
+    def bound_of(params, events, noise, n_updates):
+        """The objective of the simple scheme, its Info and the decoder's images: reconstructions, then draws."""
+        z, mean, log_variance = coder.encoded(params, events, noise.epsilon)
+        n = events.shape[1]
+        outputs = networks.code.decoder.apply(params.decoder, jnp.concatenate([z, noise.z], axis=1))
+        distortion = -jnp.mean(coder.log_likelihood(params, events, outputs[:, :n], axis=0))
+        rates = kl_to_standard_normal(mean, log_variance, axis=1) / n
+        paid = autoencoding.risen(n_updates, settings.warm_up) * weight * free_rate(rates, settings.free_bits)
+        rate = jnp.sum(rates)
+        info = autoencoding.Info(distortion + weight * rate, distortion, rate)
+        return scheme.scale * (distortion + paid), info, scheme.law.mean(outputs, axis=0)
+
+    def objective(weights, critic, events, noise, n_updates):
+        params = Params(*weights, critic)
+        total, info, fake = bound_of(params, events, noise, n_updates)
+        if not scheme.has_critic:
+            return total, (info, fake)
+        n = events.shape[1]
+        answers, features = _judged(networks.critic, critic, jnp.concatenate([fake, events], axis=1))
+        adversarial = adversarial_loss(answers[:, :-n], settings)
+        perceptual = perceptual_loss([f[..., :n] for f in features], [f[..., -n:] for f in features])
+        more = settings.adversarial_weight * adversarial + settings.perceptual_weight * perceptual
+        loss = info.loss + more / scheme.scale
+        return total + more, (Info(loss, info.distortion, info.rate, adversarial, perceptual, loss), fake)
+
+    return objective
+
+
+def _judged(critic: Patches, params: Any, images: jax.Array) -> tuple[jax.Array, Sequence[jax.Array]]:
+    """The critic's answers [patches, n] and the features of its layers."""
+    answers, kept = critic.apply(params, images, mutable=["intermediates"])
+    return answers, kept["intermediates"]["features"]
+
+
+def _apart(params: Params) -> tuple[Any, Any]:
+    """What is updated together: encoder and decoder, and the critic."""
+    return (params.encoder, params.decoder), params.critic
