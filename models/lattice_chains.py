@@ -153,6 +153,9 @@ def _recorder(lattice: Lattice, moves: Moves, settings: Any, n_steps: int, exact
     # The same for all seeds.
     known_courses = functools.cache(lambda: exact(lattice))
 
+    def accepted(words):
+        return moves.acceptance(words, abs(lattice.coupling)) if moves.acceptance else jnp.float32(1)
+
     @jax.jit
     def run(key_data):
         key_start, key_sweeps = jax.random.split(prng.unrolled(key_data))
@@ -160,22 +163,28 @@ def _recorder(lattice: Lattice, moves: Moves, settings: Any, n_steps: int, exact
 
         def sweep(words, i):
             new = moves.sweep(words, moves.noise(jax.random.fold_in(key_sweeps, i), n_words), abs(lattice.coupling))
-            return new, (*energy_and_magnetisation(lattice, new), turned_share(words, new))
+            moved = turned_share(words, new), accepted(new)
+            return new, (*energy_and_magnetisation(lattice, new), *moved)
 
-        _, (energy, magnetisation, turned) = jax.lax.scan(sweep, words, jnp.arange(n_sweeps))
+        _, (energy, magnetisation, *moved) = jax.lax.scan(sweep, words, jnp.arange(n_sweeps))
         first = energy_and_magnetisation(lattice, words)
-        return *(jnp.concatenate([a[None], b]) for a, b in zip(first, (energy, magnetisation), strict=True)), turned
+        return *(jnp.concatenate([a[None], b]) for a, b in zip(first, (energy, magnetisation), strict=True)), *moved
 
     def record(state):
         compiled = run.lower(state.key_data).compile()
         begun = time.perf_counter()
-        energy, magnetisation, turned = jax.device_get(compiled(state.key_data))
+        energy, magnetisation, *moved = jax.device_get(compiled(state.key_data))
         seconds = (time.perf_counter() - begun) / n_sweeps
         values = {"e": energy.T / lattice.n_sites, "m": magnetisation.T / lattice.n_sites}
         # A state and its mirror image are alike likely.
         known = {"m": 0.0}
-        if lattice.mean_energy is not None:
-            known["e"] = lattice.mean_energy / lattice.n_sites
-        return mixing.Recording(values, float(turned.mean()), seconds, known, autocorrelation=known_courses())
+        for quantity, mean in (("e", lattice.mean_energy), (mixing.ABSOLUTE, lattice.mean_size)):
+            if mean is not None:
+                known[quantity] = mean / lattice.n_sites
+        turned, acceptance = (float(mixing.kept_half(each[None]).mean()) for each in moved)
+        return mixing.Recording(
+            values, turned, seconds, known,
+            autocorrelation=known_courses(), acceptance=acceptance if moves.acceptance else None,
+        )  # fmt: skip
 
     return record

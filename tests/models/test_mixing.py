@@ -11,7 +11,7 @@ from test_lattice_moves import LATTICES, cluster_matrix, law, states, sweep_matr
 from kinds.bits.settings import Config
 from models import MODELS, build, cluster_spectra, mixing
 from models.lattice_spectra import exact_autocorrelations
-from models.lattices import rectangle
+from models.lattices import neighbours, rectangle
 from targets import make_target
 
 
@@ -153,7 +153,9 @@ def test_where_clusters_have_no_known_course_none_is_drawn():
     assert exact_autocorrelations(rectangle(16, 16, True, 0.4), metropolis=False, random_order=False) == {}
 
 
-@pytest.mark.parametrize("family", ["GIBBS", "METROPOLIS", "SWENDSEN_WANG"])
+@pytest.mark.parametrize(
+    "family", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("GIBBS", "METROPOLIS")), "SWENDSEN_WANG"]
+)
 def test_exact_courses_of_4_by_4_are_those_of_long_chains(family):
     model = model_of(family, 8000, 4, 4, recorded_sweeps=8000, recorded_chains=64)
     recording = model.record(jax.jit(model.init)(jax.random.key(3), None))
@@ -204,6 +206,27 @@ def test_tau_of_3_by_3_is_that_of_the_transition_matrix(family):
         tau = mixing.tau_of(recording.values[name][:, 500:])
         assert tau.trusted
         assert tau.value == pytest.approx(known, abs=4 * tau.error + 0.01 * known), name
+
+
+@pytest.mark.parametrize("order", ["checkerboard", "random"])
+def test_the_acceptance_rate_is_the_exact_one(order):
+    lattice = LATTICES["3×3 torus"]
+    spins, (places, signs) = 2 * states(lattice) - 1, neighbours(lattice)
+    along = 2 * lattice.coupling * spins * (signs * spins[:, places]).sum(-1)
+    of_site = np.minimum(np.exp(-along), 1)
+    if order == "checkerboard":
+        of_site[along == 0] = 0.5
+    accepted = of_site.mean(1)
+    model = model_of("METROPOLIS", 2000, order=order, recorded_sweeps=2000, recorded_chains=64)
+    recording = model.record(jax.jit(model.init)(jax.random.key(4), None))
+    p = law(lattice)
+    # With τ of the energy, on which it depends: about 4.
+    error = np.sqrt(p @ (accepted - p @ accepted) ** 2 * 4 / (64 * 1000))
+    assert recording.acceptance == pytest.approx(p @ accepted, abs=4 * error)
+    assert mixing.diagnosed(recording)["acceptance"] == recording.acceptance
+    if order == "checkerboard":
+        assert recording.turned == pytest.approx(recording.acceptance, abs=0.005)
+    assert model_of("GIBBS", 8).record(jax.jit(model.init)(jax.random.key(4), None)).acceptance is None
 
 
 @pytest.mark.parametrize("family", ["GIBBS", "METROPOLIS", "SWENDSEN_WANG"])
