@@ -30,6 +30,7 @@ _MOST_FACTOR, _MOST_LENGTHS = 100.0, 2.0
 _NARROW = 9.0
 # Nats within which a loss is drawn on a linear scale: less than a minibatch's noise.
 _LEAST_DISTANCE = 1e-3
+_MOST_IN_LINE = 3  # scores over a panel
 _DASHES = ("--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 3)), (0, (1, 3)))
 
 
@@ -98,6 +99,7 @@ def _metric_panel(ax: Axes, shown: Mapping[str, Curve], picture: MetricPicture, 
     low, high = scales.log_limits([*courses.values(), levels], floor)
     steady = [scales.steady(curve) for curve in shown.values()]
     high = min(high, _MOST_FACTOR * scales.log_limits([*steady, levels], floor)[1])
+    low = scales.not_far_below(low, floor)
     narrow = high < _NARROW * low
     if narrow:
         low = 0.0
@@ -263,7 +265,7 @@ def _loss_panel(ax: Axes, picture: LossPicture, family_colour: str) -> None:
         style = {"lw": 2.4, "ls": "-"} if main else {"lw": 1.6, "ls": _DASHES[(i - 1) % len(_DASHES)]}
         label = name.replace("_", " ") + (f" ({units[name]})" if name in units else "")
         if name == "loss" and reference is not None:
-            label += f" − {reference[0]:.4g}" if reference[0] else ""
+            label += f" {'−' if reference[0] > 0 else '+'} {abs(reference[0]):.4g}" if reference[0] else ""
         # What runs away leaves through the top or the bottom.
         three = [np.clip(values, low - far, high + far) for values in courses[name]]
         figures.band(ax, fields[name].steps, three, colour, label, zorder=3 if main else 2.5, **style)
@@ -274,7 +276,7 @@ def _loss_panel(ax: Axes, picture: LossPicture, family_colour: str) -> None:
         if 0 < max(map(abs, ax.get_ylim())) < 1e-3:
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("-", "−")))
     else:
-        said = f"{reference[1]}: {reference[0]:.4g}" if reference[0] else reference[1]
+        said = f"{reference[1]}: {reference[0]:.4g}".replace(": -", ": −") if reference[0] else reference[1]
         ax.axhline(0.0, color=TARGET_COLOUR, lw=1.5, ls=(0, (1, 1.5)), label=said, zorder=4)
         scales.distance_axis(ax, values, _LEAST_DISTANCE)
     scales.step_axis(ax, fields.values())
@@ -282,6 +284,15 @@ def _loss_panel(ax: Axes, picture: LossPicture, family_colour: str) -> None:
     what = "end of the interval" if set(fields) <= set(of_the_last) else "mean over the interval"
     ax.set_ylabel(f"nats, {what}" if any(name not in units for name in fields) else what)
     figures.legend_below(ax, 4.2)
+
+
+def _in_lines(scores: str) -> str:
+    """Scores over a panel: many of them in two lines, as in one their letters would have to be too small."""
+    each = scores.split("   ")
+    if len(each) <= _MOST_IN_LINE:
+        return scores
+    half = -(-len(each) // 2)
+    return "   ".join(each[:half]) + "\n" + "   ".join(each[half:])
 
 
 def _comparison_images(
@@ -300,10 +311,16 @@ def _comparison_images(
         unseen = {name: "" if name in gone else panels.note(i, name) for name in families}
         notes.append({name: " · ".join(filter(None, (frame.remarks.get(name), note))) for name, note in unseen.items()})
     noted = any(any(frame.values()) for frame in notes)
+    lines = [
+        {None: _in_lines(floors_text) or target.name}
+        | {name: _in_lines(frame.scores.get(name, "")) for name in families}
+        for frame in frames
+    ]
+    n_lines = 1 + max(line.count("\n") for frame in lines for line in frame.values())
 
     labelled = [f"{title} — {frame.label}" if frame.label else title for frame in frames]
     fig, axes, columns = figures.grid(1 + len(families), panels.side, max(labelled, key=len), panels.flat)
-    spare = panels.spare(noted) * -(-len(axes) // columns)
+    spare = (panels.spare(noted) - 0.2 * (n_lines - 1)) * -(-len(axes) // columns)
     fig.set_figheight(fig.get_figheight() - spare + figures.further_title_lines(fig))
     heads, words = {}, {}
     for i, (ax, family) in enumerate(zip(axes, [None, *families], strict=True)):
@@ -312,14 +329,12 @@ def _comparison_images(
         figures.outer_labels(ax, i, len(axes), columns, *panels.axis_words())
         # Where the families' scores stand stands the floor's.
         name = family or (f"target: {target.name}" if floors_text else "target")
-        heads[family] = figures.header(ax, name, " \n " if noted else " ", colour)
+        heads[family] = figures.header(ax, name, "\n".join([" "] * (n_lines + noted)), colour)
         words[family] = figures.words_in(ax, "", colour)
     panels.legend(fig, axes[min(columns, len(axes)) - 1])
 
     # Solved once, with the longest title and room for every note: frames must not move against each other.
     figures.settle(fig)
-    lines = [{None: floors_text or target.name} | {name: frame.scores.get(name, "") for name in families}
-             for frame in frames]  # fmt: skip
     if noted:
         lines = [{name: f"{line}\n{note.get(name) or ' '}" for name, line in frame.items()}
                  for frame, note in zip(lines, notes, strict=True)]  # fmt: skip

@@ -5,6 +5,7 @@ obeys, letters that turn the direction of writing, or bytes that are no text at 
 """
 
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 LONGEST_LINE = 1000  # letters of a message; the middle of a longer one is left out
@@ -51,6 +52,12 @@ def multiple(value: float) -> str:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa}e{int(exponent)}"
     return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Such as "A", "A and B", "A, B and C"."""
+    *others, last = names
+    return " and ".join(filter(None, (", ".join(others), last)))
 
 
 def cut(text: str, longest: int) -> str:

@@ -230,6 +230,8 @@ class Showing(NamedTuple):
     further: Mapping[str, Callable[..., float]] = {}
     # What the page of a run says of the picture; None: nothing beside its name.
     caption: Caption | None = None
+    # What titles say in place of the target's own size and settings, of a view that shows something else; "": nothing.
+    instead: str = ""
 
 
 class Ended(NamedTuple):

@@ -57,7 +57,7 @@ def recorder(n_steps: int) -> Callable[[Params], mixing.Recording]:
         seconds = (time.perf_counter() - begun) / n_sweeps
         values = {"e": energy.T.astype(np.float64), "m": magnetisation.T.astype(np.float64)}
         exact = dict(zip(values, map(float, exact_means(params)), strict=True))
-        return mixing.Recording(values, float(turned.mean()), seconds, exact, of_steps=False)
+        return mixing.Recording(values, float(mixing.kept_half(turned[None]).mean()), seconds, exact, of_steps=False)
 
     return record
 

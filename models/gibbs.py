@@ -11,7 +11,7 @@ References:
 from dataclasses import dataclass
 from typing import Any
 
-from models import lattice_chains, lattice_moves
+from models import lattice_chains, lattice_moves, lattice_spectra
 from models.base import Model
 
 LAWS, NEEDS_LATTICE = lattice_chains.LAWS, True
@@ -30,5 +30,10 @@ def build(config: Any, target: Any) -> Model:
     """
     at_random = config.gibbs.order == "random"
     of_order = lattice_moves.random_order if at_random else lattice_moves.checkerboard
-    exact = {"metropolis": False, "random_order": at_random}
-    return lattice_chains.build("GIBBS", config, target, lambda lattice: of_order(lattice, metropolis=False), exact)
+    return lattice_chains.build(
+        "GIBBS",
+        config,
+        target,
+        lambda lattice: of_order(lattice, metropolis=False),
+        lambda lattice: lattice_spectra.exact_autocorrelations(lattice, False, at_random),
+    )

@@ -5,6 +5,7 @@ moment. A sample of as many rows as there are chains has independent rows whose 
 sweeps: its scores show how long the chains take to forget their start.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from core import prng
 from core.errors import UserError
 from core.settings import Settings, setting
-from models import lattice_scans, lattice_spectra, mixing
+from models import lattice_scans, mixing
 from models.base import Model
 from models.lattice_moves import Moves
 from models.lattices import WORD, Lattice, energy_and_magnetisation, unpacked
@@ -73,7 +74,13 @@ def lattice_of(name: str, target: Any) -> Lattice:
     return target.event.lattice
 
 
-def build(name: str, config: Any, target: Any, moves_of: Callable[[Lattice], Moves], exact: dict | None) -> Model:
+def build(
+    name: str,
+    config: Any,
+    target: Any,
+    moves_of: Callable[[Lattice], Moves],
+    exact: Callable[[Lattice], dict[str, np.ndarray]],
+) -> Model:
     """The model of a sampler.
 
     Args:
@@ -81,7 +88,7 @@ def build(name: str, config: Any, target: Any, moves_of: Callable[[Lattice], Mov
       config: the run's configuration; the family's own settings are a `ChainSettings`.
       target: with a lattice.
       moves_of: (lattice) -> the moves of a sweep.
-      exact: what `lattice_spectra.exact_autocorrelations` takes beside the lattice; None: it does not know these moves.
+      exact: (lattice) -> exact ρ(t) of these moves by quantity, of those that it knows.
     """
     settings, lattice = getattr(config, name.lower()), lattice_of(name, target)
     moves, coupling = moves_of(lattice), abs(lattice.coupling)
@@ -139,10 +146,15 @@ def turned_share(before: jax.Array, after: jax.Array) -> jax.Array:
     return jnp.mean(jax.lax.population_count(before ^ after).astype(np.float32)) / WORD
 
 
-def _recorder(lattice: Lattice, moves: Moves, settings: Any, n_steps: int, exact: dict | None) -> Callable:
+def _recorder(lattice: Lattice, moves: Moves, settings: Any, n_steps: int, exact: Callable) -> Callable:
     """(state) -> a Recording of chains of their own, from their start on; the sweeps are timed without compilation."""
     n_words = -(-settings.recorded_chains // WORD)
     n_sweeps = min(settings.recorded_sweeps, n_steps)
+    # The same for all seeds.
+    known_courses = functools.cache(lambda: exact(lattice))
+
+    def accepted(words):
+        return moves.acceptance(words, abs(lattice.coupling)) if moves.acceptance else jnp.float32(1)
 
     @jax.jit
     def run(key_data):
@@ -151,25 +163,28 @@ def _recorder(lattice: Lattice, moves: Moves, settings: Any, n_steps: int, exact
 
         def sweep(words, i):
             new = moves.sweep(words, moves.noise(jax.random.fold_in(key_sweeps, i), n_words), abs(lattice.coupling))
-            return new, (*energy_and_magnetisation(lattice, new), turned_share(words, new))
+            moved = turned_share(words, new), accepted(new)
+            return new, (*energy_and_magnetisation(lattice, new), *moved)
 
-        _, (energy, magnetisation, turned) = jax.lax.scan(sweep, words, jnp.arange(n_sweeps))
+        _, (energy, magnetisation, *moved) = jax.lax.scan(sweep, words, jnp.arange(n_sweeps))
         first = energy_and_magnetisation(lattice, words)
-        return *(jnp.concatenate([a[None], b]) for a, b in zip(first, (energy, magnetisation), strict=True)), turned
+        return *(jnp.concatenate([a[None], b]) for a, b in zip(first, (energy, magnetisation), strict=True)), *moved
 
     def record(state):
         compiled = run.lower(state.key_data).compile()
         begun = time.perf_counter()
-        energy, magnetisation, turned = jax.device_get(compiled(state.key_data))
+        energy, magnetisation, *moved = jax.device_get(compiled(state.key_data))
         seconds = (time.perf_counter() - begun) / n_sweeps
         values = {"e": energy.T / lattice.n_sites, "m": magnetisation.T / lattice.n_sites}
         # A state and its mirror image are alike likely.
         known = {"m": 0.0}
-        if lattice.mean_energy is not None:
-            known["e"] = lattice.mean_energy / lattice.n_sites
-        rho = {}
-        if exact is not None and lattice_spectra.can_hold(lattice, exact["random_order"]):
-            rho = lattice_spectra.exact_autocorrelations(lattice, **exact)
-        return mixing.Recording(values, float(turned.mean()), seconds, known, autocorrelation=rho)
+        for quantity, mean in (("e", lattice.mean_energy), (mixing.ABSOLUTE, lattice.mean_size)):
+            if mean is not None:
+                known[quantity] = mean / lattice.n_sites
+        turned, acceptance = (float(mixing.kept_half(each[None]).mean()) for each in moved)
+        return mixing.Recording(
+            values, turned, seconds, known,
+            autocorrelation=known_courses(), acceptance=acceptance if moves.acceptance else None,
+        )  # fmt: skip
 
     return record

@@ -44,6 +44,8 @@ class Moves(NamedTuple):
     steps: tuple[
         Callable[[jax.Array, jax.Array, Any], jax.Array], ...
     ]  # (words, noise, K) -> words, one after the other
+    # (words, K) -> [], the probability that a move proposed in these states is accepted; None: no move is ever rejected
+    acceptance: Callable[[jax.Array, Any], jax.Array] | None = None
 
     def sweep(self, words: jax.Array, noise: jax.Array, coupling: Any) -> jax.Array:
         """All its steps."""
@@ -77,7 +79,7 @@ def checkerboard(lattice: Lattice, metropolis: bool) -> Moves:
 
         return step
 
-    return Moves(noise, tuple(map(of_colour, masks)))
+    return Moves(noise, tuple(map(of_colour, masks)), acceptance_of(lattice, 0.5) if metropolis else None)
 
 
 def random_order(lattice: Lattice, metropolis: bool) -> Moves:
@@ -98,7 +100,29 @@ def random_order(lattice: Lattice, metropolis: bool) -> Moves:
         spins, _ = jax.lax.scan(move, spins, (site, u))
         return packed((spins > 0).reshape(*words.shape[:2], -1))
 
-    return Moves(noise, (step,))
+    return Moves(noise, (step,), acceptance_of(lattice, 1.0) if metropolis else None)
+
+
+def acceptance_of(lattice: Lattice, level: float) -> Callable[[jax.Array, Any], jax.Array]:
+    """(words, K) -> the mean of min(1, exp(−2 K s n)) over all sites and chains, [] float32.
+
+    Args:
+      lattice: whose spins.
+      level: what stands for it where the field n is 0.
+    """
+    degrees = _degrees(lattice)
+
+    def acceptance(words, coupling):
+        up, by_size = field_of(lattice, words, degrees)
+        along, total = ~(words ^ up), jnp.float32(0)
+        for size, where in by_size.items():
+            if size == 0:
+                total += level * _share(where)
+            else:
+                total += _share(where & ~along) + _share(where & along) * _rarity(size, coupling, metropolis=True)
+        return total
+
+    return acceptance
 
 
 def moved_at(
@@ -244,6 +268,11 @@ def field_of(lattice: Lattice, words: jax.Array, degrees: np.ndarray) -> tuple[j
             by_size[abs(n)] = by_size.get(abs(n), jnp.zeros_like(words)) | where
             up = up | where if n > 0 else up
     return up, by_size
+
+
+def _share(words: jax.Array) -> jax.Array:
+    """The share of ones, [] float32."""
+    return jnp.mean(jax.lax.population_count(words).astype(np.float32)) / WORD
 
 
 def _degrees(lattice: Lattice) -> np.ndarray:

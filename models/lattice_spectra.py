@@ -4,7 +4,7 @@ A function f of the state is an array [2^N]. A move at site i takes it to (P f)(
 f(s)), where a is the probability that i turns: N passes over the array are a sweep, and no matrix is made.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import scipy.special
@@ -17,11 +17,6 @@ _MOST_LAGS = 400
 _SMALL = 1e-4
 
 
-def can_hold(lattice: Lattice, random_order: bool) -> bool:
-    """Whether the lattice is small enough."""
-    return lattice.n_sites <= (MOST_SITES_RANDOM if random_order else MOST_SITES)
-
-
 def spins_of(lattice: Lattice) -> np.ndarray:
     """All states [N, 2^N] of ± 1 int8, the first site the most significant."""
     n = lattice.n_sites
@@ -29,15 +24,36 @@ def spins_of(lattice: Lattice) -> np.ndarray:
 
 
 def exact_autocorrelations(lattice: Lattice, metropolis: bool, random_order: bool) -> dict[str, np.ndarray]:
-    """ρ(t) of e and m, [L] each, in sweeps; the first is 1. Up to where it is below 1e-4, or 400 lags."""
-    spins, sweep = spins_of(lattice), sweep_of(lattice, metropolis, random_order)
-    places, signs = neighbours(lattice)
+    """ρ(t) of e, m and |m|, [L] each, in sweeps; the first is 1. None of a lattice that is too large."""
+    if lattice.n_sites > (MOST_SITES_RANDOM if random_order else MOST_SITES):
+        return {}
+    energy, magnetisation = energies_of(lattice), spins_of(lattice).sum(0, dtype=float)
+    p = np.exp(-lattice.coupling * energy - scipy.special.logsumexp(-lattice.coupling * energy))
+    functions = {"e": energy, "m": magnetisation, "|m|": np.abs(magnetisation)}
+    return autocorrelations(sweep_of(lattice, metropolis, random_order), p, functions)
+
+
+def energies_of(lattice: Lattice) -> np.ndarray:
+    """E of all states [2^N]."""
+    spins, (places, signs) = spins_of(lattice), neighbours(lattice)
     energy = np.zeros(spins.shape[1])
     for site, (around, own) in enumerate(zip(places, signs, strict=True)):
         energy -= spins[site] * (own[:, None] * spins[around]).sum(0) / 2
-    p = np.exp(-lattice.coupling * energy - scipy.special.logsumexp(-lattice.coupling * energy))
+    return energy
+
+
+def autocorrelations(
+    sweep: Callable[[np.ndarray], np.ndarray], p: np.ndarray, functions: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """ρ(t) of functions of the state, [L] each, up to where it is below 1e-4, or 400 lags.
+
+    Args:
+      sweep: f [S] -> its expectation after a sweep from every state.
+      p: of every state [S], which a sweep leaves as it is.
+      functions: name -> [S].
+    """
     found = {}
-    for name, values in {"e": energy, "m": spins.sum(0).astype(float)}.items():
+    for name, values in functions.items():
         start = values - p @ values
         moved, rho = start, [1.0]
         while len(rho) < _MOST_LAGS and abs(rho[-1]) > _SMALL:

@@ -23,6 +23,7 @@ class Lattice(NamedTuple):
     right: np.ndarray  # [height, width] int8: J of the bond to the site on the right; 0: there is none
     below: np.ndarray  # [height, width] int8: the same downwards
     mean_energy: float | None = None  # ⟨E⟩ in units of |J|, exact; None: unknown
+    mean_size: float | None = None  # ⟨|M|⟩, alike
 
     @property
     def n_sites(self) -> int:

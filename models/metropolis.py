@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import UserError
-from models import lattice_chains, lattice_moves
+from models import lattice_chains, lattice_moves, lattice_spectra
 from models.base import Model
 
 LAWS, NEEDS_LATTICE = lattice_chains.LAWS, True
@@ -36,5 +36,10 @@ def build(config: Any, target: Any) -> Model:
             f"{_WEAKEST} in size, or set METROPOLIS.order = 'random'"
         )
     of_order = lattice_moves.random_order if at_random else lattice_moves.checkerboard
-    exact = {"metropolis": True, "random_order": at_random}
-    return lattice_chains.build("METROPOLIS", config, target, lambda lattice: of_order(lattice, metropolis=True), exact)
+    return lattice_chains.build(
+        "METROPOLIS",
+        config,
+        target,
+        lambda lattice: of_order(lattice, metropolis=True),
+        lambda lattice: lattice_spectra.exact_autocorrelations(lattice, True, at_random),
+    )

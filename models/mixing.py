@@ -24,11 +24,12 @@ class Recording(NamedTuple):
     """What chains have done from their start on; C chains, T sweeps."""
 
     values: Mapping[str, np.ndarray]  # quantity -> [C, T + 1] float64, the first of the start
-    turned: float  # share of the spins, or bits, that a sweep turns
+    turned: float  # share of the spins, or bits, that a sweep turns, of the second half
     seconds: float  # of a sweep of all chains
     exact: Mapping[str, float] = {}  # quantity -> its mean under the law that the chains are to reach, where known
     of_steps: bool = True  # a sweep is a training step of the run, so that its scores are those of the chains
     autocorrelation: Mapping[str, np.ndarray] = {}  # quantity -> [L], exact, where known; the first is 1
+    acceptance: float | None = None  # share of the proposed moves that are accepted; None: none is ever rejected
 
 
 class Tau(NamedTuple):
@@ -139,6 +140,7 @@ def diagnosed(recording: Recording) -> dict[str, Any]:
         "chains": len(values),
         "sweeps": values.shape[1] - 1,
         "turned": recording.turned,
+        "acceptance": recording.acceptance,
         "sign_flips": sign_flips(recording.values["m"]) if "m" in recording.values else None,
         "quantities": {name: _of_quantity(each) for name, each in quantities(recording).items()},
     }

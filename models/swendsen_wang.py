@@ -10,7 +10,7 @@ Reference: Swendsen and Wang, Nonuniversal Critical Dynamics in Monte Carlo Simu
 from dataclasses import dataclass
 from typing import Any
 
-from models import lattice_chains, lattice_moves
+from models import cluster_spectra, lattice_chains, lattice_moves
 from models.base import Model
 
 LAWS, NEEDS_LATTICE = lattice_chains.LAWS, True
@@ -27,4 +27,6 @@ def build(config: Any, target: Any) -> Model:
     Raises:
       UserError: the target's events have no lattice.
     """
-    return lattice_chains.build("SWENDSEN_WANG", config, target, lattice_moves.clusters, None)
+    return lattice_chains.build(
+        "SWENDSEN_WANG", config, target, lattice_moves.clusters, cluster_spectra.exact_autocorrelations
+    )

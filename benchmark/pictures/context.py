@@ -52,9 +52,9 @@ class Shown:
         self.worse = outcome.losses_to_rivals()
         self._histories = {run.model.name: history_of(run) for run in runs}
 
-    def heading_of(self, runs: Sequence[Run]) -> str:
-        """What a picture of some of the families, or of all, says first."""
-        return self._note + title(self.outcome.config, self.outcome.target, runs)
+    def heading_of(self, runs: Sequence[Run], instead: str = "") -> str:
+        """What a picture of some of the families, or of all, says first; `instead` as `title` takes it."""
+        return self._note + title(self.outcome.config, self.outcome.target, runs, instead)
 
     def curves(self, run: Run, fields: Iterable[str]) -> dict[str, scenes.Curve]:
         """The course of metrics and of fields of Info, those that there are."""
@@ -112,20 +112,23 @@ def own_floor(entry: Assessment, outcome: Outcome) -> str:
     return f", n = {entry.n_samples}: floor {numbers.scores_text({main: entry.floors[main].median})}"
 
 
-def title(config: Any, target: Target, runs: Sequence[Run] = ()) -> str:
+def title(config: Any, target: Target, runs: Sequence[Run] = (), instead: str = "") -> str:
     """What every picture says of its run: the target, each family's parameters, and what is not as it is by default.
 
     Args:
       config: of the run.
       target: its target.
-      runs: of its families; none: they are still to be sized.
+      runs: of its families; none: they are still to be sized. Where none has a parameter nothing is said of any.
+      instead: what is said in place of the target's size and settings; "": these.
     """
     seeds = f"{config.num_seeds} seed{'s' if config.num_seeds > 1 else ''}"
     if not config.models:
         seeds = "external entries alone"
-    words = kind_of(target).words(target, config)
+    words = instead or kind_of(target).words(target, config)
     parameters = f"{config.parameter_budget} parameters" if config.models else ""
-    if len(runs) == 1:
+    if runs and not any(run.model.n_params for run in runs):
+        parameters = ""
+    elif len(runs) == 1:
         parameters = f"{runs[0].model.n_params} parameters"
     elif runs:
         parameters = "parameters: " + ", ".join(f"{run.model.name} {run.model.n_params}" for run in runs)

@@ -11,6 +11,7 @@ import numpy as np
 from benchmark.engine.records import Run
 from benchmark.pictures.context import Drawing, Shown, lost_at
 from benchmark.scoring.outcome import Outcome
+from core import wording
 from core.drawing import scenes
 from kinds.contract import Judge, Kind, Target, floor_of
 from models.base import View
@@ -27,7 +28,7 @@ def drawings_of_views(folder: Path, shown: Shown) -> Iterator[Drawing]:
         contributions = {
             run.model.name: _contribution(shown, run, view, seed, rows, showing.further) for run, view in parts
         }
-        head = _head_of_view(shown, contributions, [run for run, _ in parts], seed)
+        head = _head_of_view(shown, contributions, [run for run, _ in parts], seed, showing.instead)
         path = folder / f"{picture}.png"
         if showing.arguments is None:
             drawn = {name: _without_arrays_of(part) for name, part in contributions.items()}
@@ -60,7 +61,7 @@ def _contribution(
 
 
 def _head_of_view(
-    shown: Shown, contributions: Mapping[str, scenes.Contribution], runs: Sequence[Run], seed: int
+    shown: Shown, contributions: Mapping[str, scenes.Contribution], runs: Sequence[Run], seed: int, instead: str
 ) -> str:
     """Whose picture it is, of which seed, and which of them have diverged."""
     words = [
@@ -70,7 +71,7 @@ def _head_of_view(
     ]
     which = shown.middle if any(part.arrays for part in contributions.values()) else ""
     which += f" of {next(iter(contributions))}" if which and len(contributions) > 1 else ""
-    return " · ".join([" and ".join(contributions), shown.heading_of(runs) + which, *words])
+    return " · ".join([wording.listed(contributions), shown.heading_of(runs, instead) + which, *words])
 
 
 def view_rows(config: Any, target: Target) -> jax.Array:

@@ -5,6 +5,7 @@ import re
 from benchmark.pictures.own_views import views_of
 from benchmark.pictures.pictures import COSTS, DASHBOARD, HISTOGRAM, LOSSES, SENSITIVITY, TIMELINE_GIF, timeline_name
 from benchmark.scoring.outcome import Outcome
+from core import wording
 from core.captions import Caption
 from kinds.registry import KINDS
 from metrics import METRICS
@@ -65,6 +66,6 @@ def _of_views(outcome: Outcome) -> dict[str, Caption]:
     found = {}
     for picture, parts in views_of(outcome.runs, outcome.kind).items():
         own = outcome.kind.views[parts[0][1].kind].caption or Caption(picture.replace("_", " "), "")
-        families = " and ".join(run.model.name for run, _ in parts)
+        families = wording.listed(run.model.name for run, _ in parts)
         found[f"{picture}.png"] = own._replace(title=f"{own.title} of {families}")
     return found

@@ -179,16 +179,17 @@ def line_of(colour: str, n_points: int, n_families: int) -> dict[str, Any]:
         "ls": scenes.dash_of(colour),
         "markevery": (first, every),
         "shade": min(0.18, 0.8 / n_families),
-        **_dots(colour),
+        **dots(colour),
     }
 
 
 def entry_of(colour: str) -> Line2D:
     """What a legend shows of `line_of`."""
-    return Line2D([], [], color=colour, lw=2.2, ls=scenes.dash_of(colour), **_dots(colour))
+    return Line2D([], [], color=colour, lw=2.2, ls=scenes.dash_of(colour), **dots(colour))
 
 
-def _dots(colour: str) -> dict[str, Any]:
+def dots(colour: str) -> dict[str, Any]:
+    """The marker of a family's colour, of such a size that all look alike large."""
     marker = scenes.marker_of(colour)
     return {"marker": marker, "ms": 9 if marker in "*P" else 7, "mec": "white", "mew": 0.7}
 

@@ -40,6 +40,16 @@ def log_limits(courses: Sequence[Sequence[np.ndarray]], floor: tuple[float, ...]
     return float(values.min()) / 1.5, float(values.max()) * 1.5
 
 
+def not_far_below(low: float, floor: Sequence[float] | None) -> float:
+    """The lower end of a log scale without what lies more than a decade below a floor's range: it got there by chance.
+
+    Args:
+      low: that shows all.
+      floor: its mean, low and high; None: there is none.
+    """
+    return low if floor is None else max(low, floor[1] / 10)
+
+
 def steady(curve: Any) -> np.ndarray:
     """What an axis has to show of a curve [S, E]: seeds that do not diverge or, without one, where the others begin."""
     values = np.asarray(curve.values, np.float64)

@@ -3,6 +3,7 @@
 Drawn from arrays alone, with the conventions of `plotting` for `path`, `title` and the look.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def traces(path: str | Path, parts: Mapping[str, Contribution], scene: Any, floo
     del scene, floors
     names = ("e", "m")
     fig = figures.new(13.0, 2.5 * len(parts) + 1.6, title)
-    axes = fig.subplots(len(parts), len(names), squeeze=False, sharex=True)
+    axes = fig.subplots(len(parts), len(names), squeeze=False, sharex=True, sharey="col")
     for row, (family, part) in zip(axes, parts.items(), strict=True):
         for ax, name in zip(row, names, strict=True):
             figures.header(ax, family if name == "e" else "", "", part.colour)
@@ -48,6 +49,8 @@ def traces(path: str | Path, parts: Mapping[str, Contribution], scene: Any, floo
                 ax.axhline(float(part.arrays[f"exact {name}"]), **_EXACT)
             if name == "m":
                 ax.set_ylim(-1.05, 1.05)
+            # Panels of a column have one scale, and each its numbers.
+            ax.tick_params(labelleft=True)
             scales.round_ticks(ax.xaxis, ax.yaxis)
     for ax in axes[-1]:
         ax.set_xlabel("sweep")
@@ -104,7 +107,15 @@ def _tau_words(part: Contribution, name: str) -> str:
     known = part.arrays.get(f"exact {name}")
     # An exact course that was cut before it had died away has no sum.
     of_known = f", exact {2 * known.sum() - 1:.3g}" if known is not None and abs(known[-1]) < 1e-3 else ""
-    return f"τ = {value:.3g} ± {error:.2g}{'' if trusted else ' (?)'}{of_known}"
+    return f"τ = {_with_error(value, error)}{'' if trusted else ' (?)'}{of_known}"
+
+
+def _with_error(value: float, error: float) -> str:
+    """Two digits of the error that count, and as many of the value: "987 ± 350" becomes "990 ± 350"."""
+    digits = 1 - math.floor(math.log10(error))
+    # Rounding may carry into the next power of ten.
+    digits = 1 - math.floor(math.log10(round(error, digits)))
+    return " ± ".join(f"{round(each, digits):.{max(digits, 0)}f}" for each in (value, error))
 
 
 @figures.styled
@@ -147,11 +158,13 @@ def _scores(ax: Axes, parts: Mapping[str, Contribution], floors: Mapping[str, Se
     floor = floors[name]
     lowest = min(np.nanmin(np.where(part.scores[name].values > 0, part.scores[name].values, np.nan))
                  for part in parts.values())  # fmt: skip
-    figures.floor_band(ax, floor, min(lowest, floor[0]) / 2)
+    low = scales.not_far_below(min(lowest, floor[1]) / 1.5, floor)
+    figures.floor_band(ax, floor, low)
     for part in parts.values():
         curve = part.scores[name]
         figures.band(ax, curve.steps, course(curve.values), part.colour, "", lw=2.2)
     ax.set_yscale("log")
+    ax.set_ylim(bottom=low)
     ax.set_ylabel(METRICS[name].label_with_unit)
     scales.log_ticks(ax.yaxis)
     scales.step_axis(ax, [part.scores[name] for part in parts.values()])

@@ -57,6 +57,22 @@ def energies(n: int, pairs: np.ndarray, couplings: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def levels(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """E and |M| [L] of all states of a torus of at most 20 sites, and how many states have both."""
+    n, pairs = height * width, bonds(height, width, "torus")
+    energy = energies(n, pairs, np.ones(len(pairs)))
+    size = np.abs(2.0 * np.bitwise_count(np.arange(2**n)) - n)
+    found, counts = np.unique(np.stack([energy, size]), axis=1, return_counts=True)
+    return found[0], found[1], counts
+
+
+def averages(energy: np.ndarray, size: np.ndarray, counts: np.ndarray, couplings: np.ndarray) -> np.ndarray:
+    """⟨E⟩, C, ⟨|M|⟩ and χ = K var |M| of these levels at every K, [4, couplings]."""
+    weight = scipy.special.softmax(np.log(counts) - couplings[:, None] * energy, axis=1)
+    (e, ee), (m, mm) = ((weight @ x, weight @ x**2) for x in (energy, size))
+    return np.stack([e, couplings**2 * (ee - e**2), m, couplings * (mm - m**2)])
+
+
 def log_partition(height: int, width: int, coupling: float) -> float:
     """ln Z of a torus of any size (Kaufman 1949, eq. 76), for K > 0.
 

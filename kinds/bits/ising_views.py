@@ -16,6 +16,7 @@ from core.drawing import figures, scales, scenes
 from core.drawing.figures import TARGET_COLOUR
 from core.drawing.scenes import Contribution
 from kinds.bits import ising
+from kinds.bits.settings import MOST_BITS
 
 _LABELS = {
     "|m|": "|m|",
@@ -35,7 +36,7 @@ def temperature(path: str | Path, parts: Mapping[str, Contribution], scene: Any,
     height, width = (int(side) for side in first["side"])
     low, high = first["T"].min() - 0.15, first["T"].max() + 0.15
     fine = np.linspace(low, high, 200)
-    finite = np.array([ising.energy_and_heat_capacity(height, width, 1 / t) for t in fine]).T / (height * width)
+    finite, source = _finite_curves(height, width, 1 / fine)
     infinite = np.array([ising.onsager(1 / t) for t in fine]).T
     fig = figures.new(12.5, 9.2, title)
     for ax, name in zip(fig.subplots(2, 2).ravel(), _LABELS, strict=True):
@@ -44,14 +45,15 @@ def temperature(path: str | Path, parts: Mapping[str, Contribution], scene: Any,
         for i, part in enumerate(parts.values()):
             mean, error = part.arrays[name]
             # Side by side, or the last would hide the others.
-            shift = 0.025 * (i - (len(parts) - 1) / 2)
-            ax.errorbar(part.arrays["T"] + shift, mean, 2 * error, fmt=scenes.marker_of(part.colour), ms=7, mec="white",
-                        mew=0.6, color=part.colour, zorder=3, elinewidth=1.4)  # fmt: skip
+            shift = 0.045 * (i - (len(parts) - 1) / 2)
+            ax.errorbar(part.arrays["T"] + shift, mean, 2 * error, ls="none", color=part.colour, zorder=3,
+                        elinewidth=1.4, **figures.dots(part.colour))  # fmt: skip
             top = max(top, np.nanmax(mean + 2 * error, initial=0.0))
-        known = {"e": 0, "C": 1}.get(name)
-        if known is not None:
-            ax.plot(fine, finite[known], **_FINITE)
-            top = max(top, finite[known].max())
+        if name in finite:
+            ax.plot(fine, finite[name], **_FINITE)
+            top = max(top, finite[name].max())
+        else:
+            figures.header(ax, "", f"no exact curve of {height} × {width} sites is known", TARGET_COLOUR)
         of_infinite = {"e": 0, "C": 1, "|m|": 2}.get(name)
         if of_infinite is not None:
             ax.plot(fine, infinite[of_infinite], **_INFINITE)
@@ -61,7 +63,7 @@ def temperature(path: str | Path, parts: Mapping[str, Contribution], scene: Any,
         scales.round_ticks(ax.xaxis, ax.yaxis)
     entries = {family: _marker(part.colour) for family, part in parts.items()}
     entries |= {
-        f"exact, {height} × {width} (Kaufman)": Line2D([], [], **_FINITE),
+        f"exact, {height} × {width} ({source})": Line2D([], [], **_FINITE),
         "exact, infinite (Onsager, Yang)": Line2D([], [], **_INFINITE),
         "T_c": Line2D([], [], color="#B0B0B0", ls=":"),
     }
@@ -72,7 +74,17 @@ def temperature(path: str | Path, parts: Mapping[str, Contribution], scene: Any,
 
 
 def _marker(colour: str) -> Line2D:
-    return Line2D([], [], color=colour, lw=0, marker=scenes.marker_of(colour), ms=8, mec="white")
+    return Line2D([], [], color=colour, lw=0, **figures.dots(colour))
+
+
+def _finite_curves(height: int, width: int, couplings: np.ndarray) -> tuple[dict[str, np.ndarray], str]:
+    """Exact averages a site of a torus at every coupling, those that are known, and where they come from."""
+    n = height * width
+    if n <= MOST_BITS:
+        found = ising.averages(*ising.levels(height, width), couplings)
+        return {name: each / n for name, each in zip(("e", "C", "|m|", "χ"), found, strict=True)}, "all states"
+    found = np.array([ising.energy_and_heat_capacity(height, width, k) for k in couplings]).T / n
+    return {"e": found[0], "C": found[1]}, "Kaufman"
 
 
 @figures.styled
@@ -89,7 +101,7 @@ def slowing(path: str | Path, parts: Mapping[str, Contribution], scene: Any, flo
             continue
         sides.extend(side)
         ax.errorbar(
-            side, tau, 2 * error, fmt=scenes.marker_of(part.colour), color=part.colour, ms=8, mec="white", zorder=3
+            side, tau, 2 * error, ls="none", color=part.colour, zorder=3, elinewidth=1.4, **figures.dots(part.colour)
         )
         for x, y, sure in zip(side, tau, trusted, strict=True):
             if not sure:

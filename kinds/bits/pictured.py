@@ -128,6 +128,7 @@ CHAIN_VIEWS = {
             "Magnetisation, energy, heat capacity and susceptibility by every sampler over the exact curves of this "
             "lattice and of the infinite one: points off the solid line are chains that were too short.",
         ),
+        instead="eight temperatures",
     ),
     "slowing": Showing(
         f"{_ISING}.slowing",
@@ -136,6 +137,7 @@ CHAIN_VIEWS = {
             "The autocorrelation time of |m| at the critical coupling against the side of the lattice: the slope is "
             "the dynamic exponent z, near 2 for local moves and far below for clusters.",
         ),
+        instead="five sizes, torus, K_c",
     ),
     "states": Showing(
         f"{_ISING}.states",
@@ -144,6 +146,7 @@ CHAIN_VIEWS = {
             "Spins of one chain below, at and above the critical temperature after the same number of sweeps: ordered, "
             "clusters of every size, and noise, where local moves may still be on their way below T_c.",
         ),
+        instead="64 × 64, torus, three temperatures",
     ),
 }
 

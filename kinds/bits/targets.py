@@ -109,8 +109,10 @@ def _ising(config: Any) -> Target:
     energy = ising.energies(height * width, pairs, signs)
     log_p = -settings.coupling * energy
     moves = ising.lattice_of(height, width, settings.boundary, settings.coupling, signs)
-    mean = float(scipy.special.softmax(log_p) @ energy)
-    known = {"lattice": (height, width), "energy": energy, "moves": moves._replace(mean_energy=mean)}
+    p = scipy.special.softmax(log_p)
+    size = np.abs(2.0 * np.bitwise_count(np.arange(len(p))) - height * width)
+    means = {"mean_energy": float(p @ energy), "mean_size": float(p @ size)}
+    known = {"lattice": (height, width), "energy": energy, "moves": moves._replace(**means)}
     return bits_target("BITS_ISING", log_p, words=words(config), **known)
 
 

@@ -129,6 +129,24 @@ def test_a_run_that_crashes_again_and_again_ends_the_same(config, tmp_path, cras
     assert contents(tmp_path / "out") == undisturbed
 
 
+@pytest.mark.parametrize("side", [pytest.param(4, marks=pytest.mark.slow), 6])
+def test_chains_go_on_where_they_were(make_config, tmp_path, crash_after, side):
+    config = make_config(
+        num_bins=0, target_type="BITS_ISING", models=("GIBBS", "SWENDSEN_WANG"), n_evaluations=N_INTERVALS,
+        bits=dataclasses.replace(make_config().bits, height=side, width=side),
+    )  # fmt: skip
+    # In the second family, whose chains have moved for one interval.
+    crash_after(N_INTERVALS + 2)
+    with pytest.raises(Crash):
+        execute(config, tmp_path / "out")
+    crash_after(-1)
+    execute(config, tmp_path / "out")
+    execute(config, tmp_path / "undisturbed")
+    found = contents(tmp_path / "out")
+    assert found == contents(tmp_path / "undisturbed")
+    assert found[0]["models"]["SWENDSEN_WANG"]["sampling"][0]["sweeps"] == 8
+
+
 def test_what_was_trained_outlives_a_failure_at_the_end(config, tmp_path, monkeypatch, undisturbed):
     whole = one_run.close
 

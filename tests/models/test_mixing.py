@@ -3,14 +3,15 @@
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 from arviz_stats.base import array_stats
 from conftest import small_config
 from test_lattice_moves import LATTICES, cluster_matrix, law, states, sweep_matrix
 
 from kinds.bits.settings import Config
-from models import MODELS, build, mixing
+from models import MODELS, build, cluster_spectra, mixing
 from models.lattice_spectra import exact_autocorrelations
-from models.lattices import rectangle
+from models.lattices import neighbours, rectangle
 from targets import make_target
 
 
@@ -60,6 +61,23 @@ def test_r_hat_sees_levels_and_widths():
     assert bulk < 1.01 < 1.1 < folded
 
 
+def split_r_hat(values):
+    """R̂ of halves of chains [C, T] with Gaussian scores of ranks, written down from Vehtari et al. (2021, §3)."""
+    half = values.shape[1] // 2
+    halves = np.concatenate([values[:, :half], values[:, -half:]])
+    z = scipy.stats.norm.ppf((scipy.stats.rankdata(halves).reshape(halves.shape) - 0.375) / (halves.size + 0.25))
+    within, between = z.var(1, ddof=1).mean(), half * z.mean(1).var(ddof=1)
+    return np.sqrt(((half - 1) / half * within + between / half) / within)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.2])
+def test_r_hats_are_those_of_their_definition(apart):
+    values = autoregressive(0.6, 6, 500) * np.linspace(1, 1.5, 6)[:, None] + apart * np.arange(6)[:, None]
+    bulk, folded = mixing.r_hats(values)
+    assert bulk == pytest.approx(split_r_hat(values), rel=1e-6)
+    assert folded == pytest.approx(split_r_hat(np.abs(values - np.median(values))), rel=1e-6)
+
+
 def test_burn_in_is_where_chains_agree_for_good():
     values = autoregressive(0.3, 32, 4000) + 30 * np.exp(-np.arange(4000) / 100) * np.linspace(-1, 1, 32)[:, None]
     found = mixing.burn_in(values)
@@ -101,6 +119,7 @@ def test_exact_autocorrelations_are_those_of_the_transition_matrix(name, metropo
     matrix, p = sweep_matrix(name, metropolis), law(lattice)
     found = exact_autocorrelations(lattice, metropolis, random_order=False)
     values = {"m": (2.0 * states(lattice) - 1).sum(1), "e": -np.log(p)}
+    values["|m|"] = np.abs(values["m"])
     for quantity, f in values.items():
         f = f - p @ f
         moved, rho = f, []
@@ -108,6 +127,47 @@ def test_exact_autocorrelations_are_those_of_the_transition_matrix(name, metropo
             rho.append(p @ (f * moved) / (p @ f**2))
             moved = matrix @ moved
         np.testing.assert_allclose(found[quantity][: len(rho)], rho, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["2×3 free", "3×3 free", pytest.param("3×3 torus", marks=pytest.mark.slow)])
+def test_exact_courses_of_clusters_are_those_of_the_transition_matrix(name):
+    lattice = LATTICES[name]
+    classes, found = cluster_spectra.transitions(lattice)
+    # From each state of a class into every class: by the kernel's own bonds and clusters, over all sets of bonds.
+    known = np.stack([np.bincount(classes, row, len(found)) for row in cluster_matrix(lattice)])
+    np.testing.assert_allclose(found[classes], known, atol=1e-6)
+
+
+def test_probabilities_of_cluster_moves_sum_to_1_however_strong_the_coupling():
+    for coupling in (0.0, 0.4406868, 20.0):
+        _, matrix = cluster_spectra.transitions(rectangle(3, 4, True, coupling))
+        np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-12)
+    # Without a coupling every sweep draws all spins anew.
+    found = cluster_spectra.exact_autocorrelations(rectangle(3, 4, True, 0.0))
+    np.testing.assert_allclose(found["e"][1:], 0, atol=1e-12)
+
+
+def test_where_clusters_have_no_known_course_none_is_drawn():
+    for lattice in (LATTICES["3×3 random signs"], LATTICES["3×3 antiferromagnet"], rectangle(16, 16, True, 0.4)):
+        assert set(cluster_spectra.exact_autocorrelations(lattice)) == {"m"}
+    assert exact_autocorrelations(rectangle(16, 16, True, 0.4), metropolis=False, random_order=False) == {}
+
+
+@pytest.mark.parametrize(
+    "family", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("GIBBS", "METROPOLIS")), "SWENDSEN_WANG"]
+)
+def test_exact_courses_of_4_by_4_are_those_of_long_chains(family):
+    model = model_of(family, 8000, 4, 4, recorded_sweeps=8000, recorded_chains=64)
+    recording = model.record(jax.jit(model.init)(jax.random.key(3), None))
+    assert set(recording.autocorrelation) == {"e", "m", "|m|"}
+    for name, values in mixing.quantities(recording).items():
+        rho, tau = recording.autocorrelation[name], mixing.tau_of(values[:, 500:])
+        if abs(rho[-1]) < 1e-3:
+            assert tau.value == pytest.approx(2 * rho.sum() - 1, abs=4 * tau.error + 0.01 * tau.value), name
+        # By Bartlett a value of ρ is known to √(τ/n) at most.
+        error = np.sqrt(tau.value / values[:, 500:].size)
+        found = mixing.autocorrelation(values[:, 500:])[: min(len(rho), 50)]
+        np.testing.assert_allclose(found, rho[: len(found)], atol=4.5 * error + 1e-4)
 
 
 def test_random_order_takes_n_moves_a_sweep():
@@ -146,6 +206,27 @@ def test_tau_of_3_by_3_is_that_of_the_transition_matrix(family):
         tau = mixing.tau_of(recording.values[name][:, 500:])
         assert tau.trusted
         assert tau.value == pytest.approx(known, abs=4 * tau.error + 0.01 * known), name
+
+
+@pytest.mark.parametrize("order", ["checkerboard", "random"])
+def test_the_acceptance_rate_is_the_exact_one(order):
+    lattice = LATTICES["3×3 torus"]
+    spins, (places, signs) = 2 * states(lattice) - 1, neighbours(lattice)
+    along = 2 * lattice.coupling * spins * (signs * spins[:, places]).sum(-1)
+    of_site = np.minimum(np.exp(-along), 1)
+    if order == "checkerboard":
+        of_site[along == 0] = 0.5
+    accepted = of_site.mean(1)
+    model = model_of("METROPOLIS", 2000, order=order, recorded_sweeps=2000, recorded_chains=64)
+    recording = model.record(jax.jit(model.init)(jax.random.key(4), None))
+    p = law(lattice)
+    # With τ of the energy, on which it depends: about 4.
+    error = np.sqrt(p @ (accepted - p @ accepted) ** 2 * 4 / (64 * 1000))
+    assert recording.acceptance == pytest.approx(p @ accepted, abs=4 * error)
+    assert mixing.diagnosed(recording)["acceptance"] == recording.acceptance
+    if order == "checkerboard":
+        assert recording.turned == pytest.approx(recording.acceptance, abs=0.005)
+    assert model_of("GIBBS", 8).record(jax.jit(model.init)(jax.random.key(4), None)).acceptance is None
 
 
 @pytest.mark.parametrize("family", ["GIBBS", "METROPOLIS", "SWENDSEN_WANG"])

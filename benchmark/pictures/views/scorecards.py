@@ -58,7 +58,8 @@ def cost_quality(
     free = [family for family, cost in drawn.items() if cost.seconds == 0 and cost.operations == 0]
     levels = {name: value for name, value in externals.items() if value is not None and np.isfinite(value)}
     scores = [[cost.score for cost in drawn.values()], [median for _, median in ways.values()], [*levels.values()]]
-    limits = scales.log_limits(scores, floor)
+    low, high = scales.log_limits(scores, floor)
+    limits = scales.not_far_below(low, floor), high
 
     fig = figures.new(12.5 if len(shown) > 1 else 8.0, 6.0, title)
     compared = False

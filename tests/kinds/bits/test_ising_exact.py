@@ -26,6 +26,16 @@ def test_energy_and_heat_capacity_are_those_of_enumeration(height, width, coupli
     np.testing.assert_allclose(found, enumerated(height, width, coupling), rtol=1e-7, atol=1e-9)
 
 
+def test_averages_of_all_states_are_the_known_ones():
+    couplings = np.array([0.2, 0.4406868])
+    energy, capacity, size, susceptibility = ising.averages(*ising.levels(4, 4), couplings) / 16
+    np.testing.assert_allclose([energy[1], capacity[1], size[1]], [-1.565624, 0.783267, 0.843860], atol=1e-6)
+    # ⟨m²⟩ at K_c is 0.761359.
+    assert susceptibility[1] == pytest.approx(0.4406868 * 16 * (0.761359 - 0.843860**2), abs=3e-5)
+    for k, *found in zip(couplings, energy, capacity, strict=True):
+        np.testing.assert_allclose(found, np.array(ising.energy_and_heat_capacity(4, 4, k)) / 16, rtol=1e-9)
+
+
 def test_a_coupling_below_zero_is_that_of_its_size_on_even_sides():
     np.testing.assert_allclose(ising.energy_and_heat_capacity(4, 4, -0.3), enumerated(4, 4, -0.3), rtol=1e-9)
     for height, coupling in ((3, -0.3), (4, 0.0)):

@@ -88,6 +88,7 @@ def test_a_recording_knows_the_exact_averages():
     assert exact["m"] == 0
     # At K_c, by enumeration.
     assert exact["e"] == pytest.approx(-1.565624, abs=1e-6)
+    assert exact["|m|"] == pytest.approx(0.843860, abs=1e-6)
 
 
 def test_a_judge_sees_what_is_off():
@@ -213,6 +214,22 @@ def test_chains_of_an_rbm_stand_beside_its_exact_samples(here):
     energy = found["quantities"]["e"]
     values = energy["mean"], energy["exact"]
     assert values[0] == pytest.approx(values[1], abs=0.1 * abs(values[1]))
+
+
+@pytest.mark.slow
+def test_a_sweep_over_sizes_goes_beyond_enumeration_and_is_replayed(here):
+    words = ["--num-bins", "0", "--target-type", "BITS_ISING", "--models", "METROPOLIS", "SWENDSEN_WANG"]
+    words += ["--n-steps", "16", "--num-seeds", "1", "--n-evaluations", "2", "--n-eval-samples", "64"]
+    words += ["--snapshot-percent", "50", "--bits.width", "4", "--out-dir", "out"]
+    assert script.main([*words, "--no-sweep-pictures", "--sweep", "BITS.height=4,6"]) == 0
+    record = json.loads((here / "out" / "sweep.json").read_text(encoding="utf-8"))
+    assert record["state"] == "finished"
+    # The boards have rows of both kinds, each over its own floor.
+    table = next((here / "out").glob("*.csv")).read_text(encoding="utf-8")
+    assert table.count("SWENDSEN_WANG") == 2
+    assert script.main(["--replay", "out/BITS.height=6/metrics.json", "--out-dir", "again"]) == 0
+    found = json.loads((here / "again" / "replay.json").read_text(encoding="utf-8"))
+    assert found["same"]
 
 
 @pytest.mark.slow
