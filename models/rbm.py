@@ -37,7 +37,7 @@ from flax import linen as nn
 
 from budget import solve_width
 from core.settings import CONTINUOUS, Need, Settings, setting
-from models import mixing
+from models import boltzmann_images, mixing
 from models.base import Model, View, averaged, count_params, is_on, packing
 from models.boltzmann import (
     FLOAT_BYTES,
@@ -50,7 +50,6 @@ from models.boltzmann import (
     visible_mean,
 )
 from models.boltzmann_layers import LAYERS
-from models.likelihood import both_ways
 from models.mixing_views import views_of
 
 # Chains are independent, so they run in groups whose hidden layer stays in the cache: twice as fast as all at once for
@@ -61,10 +60,6 @@ _CHAINS_AT_ONCE = 128
 # it that is 1.0 times as fast at 0.2 MiB, 1.1 at 0.7, 1.6 at 2.3 and 2.0 at 23. Parts of 64 to 384 KiB do alike, but a
 # product over 32 units, which 128 KiB would be at 1 024 rows, takes twice as long as one over 64.
 _PARTS_FROM_BYTES = 2**20
-# Chains that a view has, and after how many sweeps it has them.
-_N_CHAINS_SHOWN, _SWEEPS_SHOWN = 16, (1, 10, 100, 1000)
-# Chains of annealed importance sampling, and the steps of each.
-_ANNEALED, _TEMPERATURES = 256, 2000
 
 
 # The laws of events that it can draw.
@@ -304,13 +299,8 @@ def build(config: Any, target: Any) -> Model:
     def log_prob(state, x):
         return log_prob_of(units(state.params), x)
 
-    def unnormalised(key, state, x):
-        """−F of rows, and ln Z by annealing to and fro; the chains that come back start at the machine's own rows."""
-        key_rows, key_chains = jax.random.split(key)
-        params = units(state.params)
-        rows = jax.jit(gibbs, static_argnums=(2, 3))(key_rows, params, _ANNEALED, settings.sample_steps)
-        log_z = both_ways(key_chains, params, visible.first_bias(rows), rows, _TEMPERATURES)
-        return -free_energy(visible, params, x.T), log_z
+    annealed = boltzmann_images.annealed(visible, gibbs, settings.sample_steps)
+    filters = boltzmann_images.filters_of(visible)
 
     def energy_view(state):
         """−ln q over the box: the free energy plus ln Z, in data space."""
@@ -321,25 +311,6 @@ def build(config: Any, target: Any) -> Model:
         params = units(state.params)
         return visible_mean(visible, params, nn.sigmoid(hidden_input(visible, params, x.T))).T
 
-    @jax.jit
-    def filters_view(state, rows):
-        """The weights of hidden units, and E[v | h] of chains that begin at rows, after some numbers of sweeps."""
-        params, v = units(state.params), rows[:_N_CHAINS_SHOWN].T
-        shown, done = [v.T], 0
-        for i, n_sweeps in enumerate(_SWEEPS_SHOWN):
-
-            def swept(v, key):
-                key_hidden, key_visible = jax.random.split(key)
-                hidden = jax.random.uniform(key_hidden, (width, v.shape[1]))
-                (drawn,) = visible.noise(key_visible, (1, *v.shape))
-                return sweep(visible, params, v, hidden, drawn), None
-
-            keys = jax.random.split(jax.random.fold_in(jax.random.key(0), i), n_sweeps - done)
-            v, done = jax.lax.scan(swept, v, keys)[0], n_sweeps
-            shown.append(visible_mean(visible, params, nn.sigmoid(hidden_input(visible, params, v))).T)
-        sweeps = jnp.array((0, *_SWEEPS_SHOWN))
-        return {"weights": params.weights.T, "chains": jnp.stack(shown), "sweeps": sweeps}
-
     def features(state):
         # Of 2^H Gaussians of one width nobody knows where they are.
         return None, jnp.diag(jnp.exp(2 * units(state.params).log_sigma))[None]
@@ -348,7 +319,7 @@ def build(config: Any, target: Any) -> Model:
         None,
         {
             "rbm_energy_landscape": View("energy", energy_view),
-            "rbm_filters": View("filters", filters_view, needs_rows=True),
+            "rbm_filters": View("filters", lambda state, rows: filters(units(state.params), rows), needs_rows=True),
         },
     )
     views = {name: view for name, view in views.items() if name == layer.view}
@@ -371,7 +342,7 @@ def build(config: Any, target: Any) -> Model:
         log_prob=log_prob if knows_z else None,
         log_prob_kind="exact" if knows_z else None,
         direct=direct if layer.direct else None,
-        unnormalised=None if knows_z else unnormalised,
+        unnormalised=None if knows_z else lambda key, state, x: annealed(key, units(state.params), x),
         features=features,
         reconstruct=reconstruct,
         views=views,
