@@ -52,8 +52,6 @@ def run(constants: Mapping[str, Any], args: Sequence[str] | None, description: s
                 # JAX asks only before it first compiles, which checking a run does.
                 devices.use_compilation_cache()
             if command.sweep:
-                if command.config.n_epochs:
-                    raise UserError(f"N_EPOCHS = {command.config.n_epochs} has no meaning in a sweep: set N_STEPS")
                 return sweep.run(command, args, constants)
             started = started._replace(fresh=command.fresh)
             job = checks.check(checks.with_epochs(command.config))

@@ -69,12 +69,7 @@ class Constants(Settings, of=""):
     )
     hidden_layers: int = setting(2, "hidden layers of every multilayer perceptron", **_COUNT)
     n_steps: int = setting(20_000, "training steps, one minibatch each", **_COUNT)
-    n_epochs: int = setting(
-        0,
-        "steps of so many passes over a fixed training set; 0: N_STEPS",
-        fixed="the number of its steps depends on the rows: sweep N_STEPS",
-        **_SIZE,
-    )
+    n_epochs: int = setting(0, "steps of so many passes over a fixed training set; 0: N_STEPS", **_SIZE)
     batch_size: int = setting(128, "rows of a minibatch", **_COUNT)
     num_seeds: int = setting(4, "independent repetitions of every family", **_COUNT)
     seed: int = setting(42, "root of all randomness", told="draw", **_SIZE)

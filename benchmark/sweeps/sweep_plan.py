@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from benchmark.asked import command_line
 from benchmark.asked import config as configuration
 from benchmark.files import results
+from benchmark.run import checks
 from core.errors import UserError, check_path, nearest_choice, unknown_choice
 from models import MODELS
 
@@ -65,7 +66,9 @@ def make_plan(command: command_line.Command) -> Plan:
                 )
             raise UserError(f"SWEEP has two cells with the name {name}: list every value once")
         with naming(name):
-            config = configuration.with_values(shared, chosen, str(Path(out_dir) / name))
+            config = checks.with_epochs(configuration.with_values(shared, chosen, str(Path(out_dir) / name)))
+            if config.n_epochs and "N_STEPS" in swept:
+                raise UserError("N_STEPS has no effect with N_EPOCHS: leave one of the two out")
         cells.append(Cell(name, chosen, config))
     _check_families(swept, cells)
     return Plan(out_dir, swept, _unswept(shared, swept), cells, command.sweep_pictures)

@@ -7,7 +7,9 @@ import pytest
 from conftest import small_config
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
+from benchmark.asked import command_line
 from benchmark.run.checks import with_epochs
+from benchmark.sweeps import sweep_plan
 from core.errors import UserError
 
 
@@ -36,8 +38,19 @@ def test_fewer_steps_than_scores_are_refused(refusal):
     assert line == "N_EVALUATIONS = 40 are more than N_STEPS = 1; the most that works is 1"
 
 
-def test_a_sweep_has_steps(refusal):
-    assert refusal("--n-epochs", "3", "--sweep", "SEED=1,2") == ("N_EPOCHS = 3 has no meaning in a sweep: set N_STEPS")
+def test_every_cell_of_a_sweep_has_its_own_steps():
+    words = "--num-bins 0 --target-type 1D_BETA --n-samples-train 400 ----sweep"
+    command = command_line.read(vars(script), [*words.split(), "N_EPOCHS=4,8", "BATCH_SIZE=16,32"], "")
+    cells = sweep_plan.make_plan(command).cells
+    assert [cell.config.n_steps for cell in cells] == [100, 50, 200, 100]
+
+
+def test_a_sweep_has_steps_or_passes(refusal):
+    words = "--num-bins 0 --target-type 1D_BETA --n-samples-train 4000 --n-epochs 30 --sweep N_STEPS=100,200"
+    line = refusal(*words.split())
+    assert line == "cell N_STEPS=100: N_STEPS has no effect with N_EPOCHS: leave one of the two out"
+    line = refusal("--target-type", "1D_BETA", "--n-epochs", "3", "--sweep", "SEED=1,2")
+    assert line.startswith("cell SEED=1: N_EPOCHS = 3 has no meaning for 1D_BETA, whose rows are drawn afresh")
 
 
 def test_a_run_says_how_many_steps_it_has_taken(here):
