@@ -256,8 +256,8 @@ class Ending(NamedTuple):
     target: Target
     floors: Mapping[str, Floor]  # of every metric, also of those of the end
     entries: Sequence[Ended]  # in the order of tables
-    config: Any
-    judge: Judge
+    config: Any = None  # of the run
+    judge: Judge | None = None  # of the run
     shared: Any = None  # what `Kind.further` has computed
 
 
