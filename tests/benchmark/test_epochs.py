@@ -39,7 +39,7 @@ def test_fewer_steps_than_scores_are_refused(refusal):
 
 
 def test_every_cell_of_a_sweep_has_its_own_steps():
-    words = "--num-bins 0 --target-type 1D_BETA --n-samples-train 400 ----sweep"
+    words = "--num-bins 0 --target-type 1D_BETA --n-samples-train 400 --sweep"
     command = command_line.read(vars(script), [*words.split(), "N_EPOCHS=4,8", "BATCH_SIZE=16,32"], "")
     cells = sweep_plan.make_plan(command).cells
     assert [cell.config.n_steps for cell in cells] == [100, 50, 200, 100]
