@@ -1,6 +1,7 @@
 """The VAE_GAN's losses against closed forms, its budget by hand, and the simple scheme against the VAE."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,14 @@ import pytest
 import scipy.special
 from pixel_targets import blobs
 
+import generative_models_GAN_VAE_RBM_benchmarks as script
+from benchmark.run import replay
 from models import MODELS, autoencoding, build
+from models.autoencoding import free_rate
 from models.base import count_params
 from models.images import FromImage, Patches, ToImage, n_layers
-from models.vae_gan import Config, adversarial_loss, critic_loss, free_rate, perceptual_loss, unit_length
+from models.perceptual import perceptual_loss, unit_length
+from models.vae_gan import Config, adversarial_loss, critic_loss
 
 SIMPLE = {"adversarial_weight": 0.0, "perceptual_weight": 0.0}
 B, LATENTS = 8, 3
@@ -274,3 +279,18 @@ def test_weights_are_arguments_of_a_program_and_off_is_another(make_config):
     config = make_config(vae_gan=dataclasses.replace(Config(), **SIMPLE))
     assert not set(build("VAE_GAN", config, blobs()).numbers) & set(SIMPLE)
     assert set(build("VAE_GAN", make_config(), blobs()).numbers) >= set(SIMPLE)
+
+
+@pytest.mark.parametrize("scheme", [(), ("--vae-gan.adversarial-weight", "0", "--vae-gan.perceptual-weight", "0")])
+def test_a_replay_comes_to_the_same(scheme, here, capfd):
+    command = (
+        "--num-bins 0 --target-type IMAGE_DIGITS --parameter-budget 3000 --models VAE_GAN --n-steps 8 "
+        "--n-evaluations 2 --snapshot-percent 50 --num-seeds 2 --batch-size 16 --out-dir out"
+    )
+    assert script.main([*command.split(), *scheme]) == 0, capfd.readouterr().err
+    assert script.main(["--replay", "out/metrics.json"]) == 0, capfd.readouterr().err
+    found = json.loads((here / "out_replay" / replay.FILE).read_text(encoding="utf-8"))
+    assert (found["same"], found["numbers_differing"], found["arrays_differing"]) == (True, 0, 0)
+    names = set(json.loads((here / "out" / "metrics.json").read_text(encoding="utf-8"))["models"]["VAE_GAN"]["history"])
+    assert ("critic_loss" in names) == (not scheme)
+    assert (here / "out" / "vae_gan_latent_manifold_sweep.png").is_file()
