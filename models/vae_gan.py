@@ -77,7 +77,9 @@ class Config(Settings, of="VAE_GAN"):
     label_smoothing: float = setting(
         0.9, "s: what the critic should answer on real patches; 1: no smoothing", above=0, high=1
     )
-    spectral_norm: bool = setting(False, "divide the critic's kernels by their largest singular values")
+    # At 20 000 parameters KD-clf is 1.5 with it and 4.5 without it on MNIST (1 500 steps, one seed; VAE: 1.6), and 0.08
+    # and 0.03 on IMAGE_DIGITS (6 000 steps, two seeds; VAE: 0.22).
+    spectral_norm: bool = setting(True, "divide the critic's kernels by their largest singular values")
     perceptual_weight: float = setting(1.0, "weight of the perceptual loss; 0: off", low=0, traced=True)
     average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 

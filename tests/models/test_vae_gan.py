@@ -24,7 +24,8 @@ B, LATENTS = 8, 3
 
 
 def built(make_config, shape=(8, 8, 1), budget=1500, family="VAE_GAN", **settings):
-    kind = MODELS[family].Config(**{"average": 0.0, "latent_dim": LATENTS, **settings})
+    plain = {"average": 0.0, "latent_dim": LATENTS} | ({"spectral_norm": False} if family == "VAE_GAN" else {})
+    kind = MODELS[family].Config(**{**plain, **settings})
     config = make_config(parameter_budget=budget, batch_size=B, **{family.lower(): kind})
     target = blobs(shape)
     model = MODELS[family].build(config, target)
@@ -252,6 +253,21 @@ def test_least_squares_are_lowest_where_every_answer_is_right():
     assert float(adversarial_loss(right, settings)) == 0
     # At equilibrium the critic answers s/2 everywhere: its loss is s²/4.
     assert float(critic_loss(right / 2, right / 2, settings)) == pytest.approx(0.16, rel=1e-6)
+
+
+def test_a_normalised_critic_does_not_know_how_large_its_kernels_are(make_config):
+    """Kernels seven times as large make the same losses, but for biases, which are 0 at the start."""
+    target, model, state = built(make_config, spectral_norm=True)
+    x, noise = target.sample(jax.random.key(5), B), model.noise(jax.random.key(6))
+    steeper = jax.tree.map(lambda leaf: 7 * leaf, state.params.critic)
+    larger = state._replace(params=state.params._replace(critic=steeper))
+    first, second = (jax.jit(model.step)(s, x, noise)[1] for s in (state, larger))
+    for name in ("adversarial_loss", "perceptual_loss", "critic_loss"):
+        np.testing.assert_allclose(getattr(first, name), getattr(second, name), rtol=1e-4)
+    # A critic that is not normalised does.
+    _, plain, _ = built(make_config)
+    first, second = (float(jax.jit(plain.step)(s, x, noise)[1].critic_loss) for s in (state, larger))
+    assert abs(first - second) > 1e-3
 
 
 @pytest.mark.parametrize("only", ["adversarial_weight", "perceptual_weight"])
