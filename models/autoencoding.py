@@ -2,6 +2,7 @@
 
 References:
   Kingma and Welling, Auto-Encoding Variational Bayes, 2014 (eq. 10 and appendix B, the Gaussian KL).
+  Kingma et al., Improved Variational Inference with Inverse Autoregressive Flow, 2016 (appendix C.8, free bits).
   Bowman et al., Generating Sentences from a Continuous Space, 2016 (§3.1, the KL term's weight that rises).
 """
 
@@ -103,6 +104,21 @@ def autoencoder(target: Any, code: Code, decoded: Decoded) -> Autoencoder:
             key, x, _BOUND_DRAWS, codes, lambda x, z: log_likelihood(state.params, x, outputs(state.params, z))
         )
 
+    fields = {
+        "sample": sample,
+        "sample_mean": sample_mean,
+        "latent_dim": latent_dim,
+        "decode": lambda state, z: decode_mean(state.params, z),
+        "encode": encode,
+        "reconstruct": lambda state, x: decode_mean(state.params, encode(state, x)),
+    }
+    latent_view = _latent_view_of(target, code, decode_mean, law.unit_vectors)
+    return Autoencoder(encoded, outputs, decode_mean, log_likelihood, bound, latent_view, fields)
+
+
+def _latent_view_of(target: Any, code: Code, decode_mean: Any, shows_probabilities: bool) -> Callable[..., dict]:
+    latent_dim = code.latent_dim
+
     @jax.jit
     def latent_view(state, rows):
         """E[x|z] over z₁ and z₂ in [−3, 3], or z₁ alone, the other latents at 0; p(x|z) of bins; the rate of rows."""
@@ -118,17 +134,9 @@ def autoencoder(target: Any, code: Code, decoded: Decoded) -> Autoencoder:
         axis, few = jnp.linspace(-3.0, 3.0, 61), jnp.linspace(-3.0, 3.0, 7 if n_shown == 2 else 61)
         shown = {"z": axis, "mean": over(axis, target.codec.decode_mean), "more": latent_dim - n_shown}
         shown["rate"] = jnp.mean(kl_to_standard_normal(mean, log_variance, axis=0))
-        return shown | ({"few": few, "probabilities": over(few, lambda p: p)} if law.unit_vectors else {})
+        return shown | ({"few": few, "probabilities": over(few, lambda p: p)} if shows_probabilities else {})
 
-    fields = {
-        "sample": sample,
-        "sample_mean": sample_mean,
-        "latent_dim": latent_dim,
-        "decode": lambda state, z: decode_mean(state.params, z),
-        "encode": encode,
-        "reconstruct": lambda state, x: decode_mean(state.params, encode(state, x)),
-    }
-    return Autoencoder(encoded, outputs, decode_mean, log_likelihood, bound, latent_view, fields)
+    return latent_view
 
 
 def weight_of_kl(beta: Any, fixed_scale: bool) -> Any:
@@ -139,6 +147,11 @@ def weight_of_kl(beta: Any, fixed_scale: bool) -> Any:
 def risen(n_updates: jax.Array, warm_up: int) -> Any:
     """The share of β after so many updates: min(1, t/T)."""
     return jnp.minimum(1.0, n_updates / warm_up) if warm_up else 1.0
+
+
+def free_rate(rates: jax.Array, free_bits: Any) -> jax.Array:
+    """Σⱼ max(λ, KLⱼ) of the rates of all latents [latent_dim]; with λ = 0 their sum."""
+    return jnp.sum(jnp.maximum(rates, free_bits) if is_on(free_bits) else rates)
 
 
 def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array, axis: int = -1) -> jax.Array:

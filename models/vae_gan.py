@@ -24,14 +24,12 @@ References:
   Larsen, Sønderby, Larochelle and Winther, Autoencoding beyond Pixels Using a Learned Similarity Metric, 2016 (eq. 7,
     the critic's features; algorithm 1, reconstructions and draws).
   Isola, Zhu, Zhou and Efros, Image-to-Image Translation with Conditional Adversarial Networks, 2017 (§3.2, patches).
-  Zhang, Isola, Efros, Shechtman and Wang, The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, 2018
-    (eq. 1, without learned weights of channels).
   Mao et al., Least Squares Generative Adversarial Networks, 2017 (eq. 2, and eq. 9 for a = 0 and c = b).
   Kingma et al., Improved Variational Inference with Inverse Autoregressive Flow, 2016 (appendix C.8, free bits).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -48,8 +46,7 @@ from models.architectures import networks_for
 from models.autoencoding import kl_to_standard_normal
 from models.base import Model, View, averaged, count_params, is_on, packing
 from models.images import Patches
-
-_EPSILON = 1e-10  # added to the squared length of features, so that it has a root and a slope where all are 0
+from models.perceptual import perceptual_loss
 
 # The laws of events that it can draw.
 LAWS = ("pixels",)
@@ -60,7 +57,7 @@ class Config(Settings, of="VAE_GAN"):
     """Settings of the VAE_GAN."""
 
     learning_rate: float = setting(3e-3, "of the autoencoder's Adam", above=0, traced=True)
-    critic_learning_rate: float = setting(1e-3, "of the critic's Adam; 0: the other one", low=0, traced=True)
+    critic_learning_rate: float = setting(3e-3, "of the critic's Adam; 0: the other one", low=0, traced=True)
     adam_b1: float = setting(0.5, "first-moment decay of the critic's Adam", low=0, below=1, traced=True)
     latent_dim: int = setting(20, "length of z", low=1)
     reconstruction: Literal["cross_entropy", "squared_error"] = setting(
@@ -73,14 +70,16 @@ class Config(Settings, of="VAE_GAN"):
     free_bits: float = setting(
         0.0, "λ: the mean rate of every latent is free up to this value; 0: off", low=0, unit="nats", traced=True
     )
-    adversarial_weight: float = setting(1.0, "weight of the adversarial loss; 0: off", low=0, traced=True)
+    adversarial_weight: float = setting(5.0, "weight of the adversarial loss; 0: off", low=0, traced=True)
     adversarial_loss: Literal["least_squares", "cross_entropy"] = setting(
         "cross_entropy", "how the critic's answers are compared with what they should be"
     )
     label_smoothing: float = setting(
         0.9, "s: what the critic should answer on real patches; 1: no smoothing", above=0, high=1
     )
-    spectral_norm: bool = setting(False, "divide the critic's kernels by their largest singular values")
+    # At 20 000 parameters KD-clf is 1.5 with it and 4.5 without it on MNIST (1 500 steps, one seed; VAE: 1.6), and 0.08
+    # and 0.03 on IMAGE_DIGITS (6 000 steps, two seeds; VAE: 0.22).
+    spectral_norm: bool = setting(True, "divide the critic's kernels by their largest singular values")
     perceptual_weight: float = setting(1.0, "weight of the perceptual loss; 0: off", low=0, traced=True)
     average: float = setting(0.9999, "decay of the averaged weights that sample; 0: off", low=0, below=1)
 
@@ -150,7 +149,24 @@ class _Networks(NamedTuple):
     shapes: Params  # of the weights
     code: autoencoding.Code
     critic: Patches
-    init_params: Any  # (key) -> Params
+    init_params: Callable[[jax.Array], Params]  # (key)
+
+
+class _Update(NamedTuple):
+    """How weights of one optimiser change."""
+
+    optimiser: optax.GradientTransformation
+    pack: Callable[[Any], Any]
+    unpack: Callable[[Any], Any]
+
+    def init(self, weights: Any) -> Any:
+        """The optimiser's state at the start."""
+        return self.optimiser.init(self.pack(weights))
+
+    def applied(self, weights: Any, gradient: Any, opt_state: Any) -> tuple[Any, Any]:
+        """The weights after an update, and the optimiser's state."""
+        updates, opt_state = self.optimiser.update(self.pack(gradient), opt_state)
+        return self.unpack(optax.apply_updates(self.pack(weights), updates)), opt_state
 
 
 def build(config: Any, target: Any) -> Model:
@@ -171,20 +187,14 @@ def build(config: Any, target: Any) -> Model:
     scheme = _scheme_of(settings, target.event.law)
     networks = _networks_of(config, target, scheme)
     coder = autoencoding.autoencoder(target, networks.code, autoencoding.Decoded(scheme.law, scheme.log_sigma))
-    packs, unpacks = zip(*map(packing, _apart(networks.shapes)), strict=True)
-    critic_rate = settings.critic_learning_rate
-    optimisers = (
-        optax.adam(settings.learning_rate),
-        optax.adam(critic_rate if is_on(critic_rate) else settings.learning_rate, b1=settings.adam_b1),
-    )
-    objective = _objective(settings, scheme, networks, coder)
+    updates = _updates_of(settings, networks.shapes)
+    objective, critic_objective = _objectives(settings, scheme, networks, coder)
 
     def init(key, data):
         del data
         params = networks.init_params(key)
-        parts = zip(optimisers, packs, _apart(params), strict=True)
-        states = [optimiser.init(pack(part)) for optimiser, pack, part in parts]
-        return State(params, Optimised(states[0], states[1] if scheme.has_critic else ()))
+        autoencoder, critic = (update.init(part) for update, part in zip(updates, _apart(params), strict=True))
+        return State(params, Optimised(autoencoder, critic if scheme.has_critic else ()))
 
     def noise(key):
         shape = settings.latent_dim, config.batch_size
@@ -192,26 +202,15 @@ def build(config: Any, target: Any) -> Model:
             return Noise(prng.normal(key, shape), jnp.zeros((settings.latent_dim, 0)))
         return Noise(*(prng.normal(each, shape) for each in jax.random.split(key)))
 
-    def critic_objective(params, real, fake):
-        answers = networks.critic.apply(params, jnp.concatenate([real, fake], axis=1))
-        return critic_loss(answers[:, : real.shape[1]], answers[:, real.shape[1] :], settings)
-
-    def updated(i, part, gradient, opt_state):
-        """The weights of one optimiser after an update, and its state."""
-        packed = packs[i](part)
-        updates, opt_state = optimisers[i].update(packs[i](gradient), opt_state)
-        return unpacks[i](optax.apply_updates(packed, updates)), opt_state
-
     def step(state, batch, noise):
-        real = batch.T
-        (encoder, decoder), critic = _apart(state.params)
+        real, (weights, critic) = batch.T, _apart(state.params)
         n_updates = optax.tree_utils.tree_get(state.opt_state.autoencoder, "count")
-        gradient, (info, fake) = jax.grad(objective, has_aux=True)((encoder, decoder), critic, real, noise, n_updates)
-        weights, opt_autoencoder = updated(0, (encoder, decoder), gradient, state.opt_state.autoencoder)
+        gradient, (info, fake) = jax.grad(objective, has_aux=True)(weights, critic, real, noise, n_updates)
+        weights, opt_autoencoder = updates.autoencoder.applied(weights, gradient, state.opt_state.autoencoder)
         if not scheme.has_critic:
             return State(Params(*weights, critic), Optimised(opt_autoencoder, state.opt_state.critic)), info
         loss, gradient = jax.value_and_grad(critic_objective)(critic, real, fake)
-        critic, opt_critic = updated(1, critic, gradient, state.opt_state.critic)
+        critic, opt_critic = updates.critic.applied(critic, gradient, state.opt_state.critic)
         return State(Params(*weights, critic), Optimised(opt_autoencoder, opt_critic)), info._replace(critic_loss=loss)
 
     units = {"perceptual_loss": "squared distance"}
@@ -244,22 +243,6 @@ def adversarial_loss(fake: jax.Array, settings: Config) -> jax.Array:
     if settings.adversarial_loss == "cross_entropy":
         return gan.generator_loss(fake)
     return jnp.mean((fake - settings.label_smoothing) ** 2) / 2
-
-
-def perceptual_loss(ours: Sequence[jax.Array], theirs: Sequence[jax.Array]) -> jax.Array:
-    """The squared distance of features [channels, h, w, n] of length 1, summed over layers, averaged over positions."""
-    pairs = zip(ours, theirs, strict=True)
-    return sum(jnp.mean(jnp.sum((unit_length(a) - unit_length(b)) ** 2, axis=0)) for a, b in pairs)
-
-
-def unit_length(features: jax.Array) -> jax.Array:
-    """Features [channels, h, w, n] over their length at every position."""
-    return features * jax.lax.rsqrt(jnp.sum(features**2, axis=0, keepdims=True) + _EPSILON)
-
-
-def free_rate(rates: jax.Array, free_bits: Any) -> jax.Array:
-    """Σⱼ max(λ, KLⱼ) of the rates of all latents [latent_dim]; with λ = 0 their sum."""
-    return jnp.sum(jnp.maximum(rates, free_bits) if is_on(free_bits) else rates)
 
 
 def _scheme_of(settings: Config, law: laws.Law) -> _Scheme:
@@ -303,9 +286,27 @@ def _networks_of(config: Any, target: Any, scheme: _Scheme) -> _Networks:
     return _Networks(width, shapes(width), code, nets[2], functools.partial(init_params, nets=nets))
 
 
-def _objective(settings: Config, scheme: _Scheme, networks: _Networks, coder: autoencoding.Autoencoder) -> Any:
-    """(encoder's and decoder's weights, the critic's, images [size, B], Noise, updates so far) -> what is minimised,
-    with the Info of the step and the images [size, 2 B] that the critic is trained on."""
+def _updates_of(settings: Config, shapes: Params) -> Optimised:
+    """Adam for either part of the weights."""
+    rate = settings.critic_learning_rate
+    optimisers = (
+        optax.adam(settings.learning_rate),
+        optax.adam(rate if is_on(rate) else settings.learning_rate, b1=settings.adam_b1),
+    )
+    parts = zip(optimisers, map(packing, _apart(shapes)), strict=True)
+    return Optimised(*(_Update(optimiser, *pack) for optimiser, pack in parts))
+
+
+def _objectives(
+    settings: Config, scheme: _Scheme, networks: _Networks, coder: autoencoding.Autoencoder
+) -> tuple[Callable, Callable]:
+    """What both parts of the weights minimise.
+
+    Returns:
+      (weights of encoder and decoder, the critic's, images [size, B], Noise, updates so far) -> a scalar, with the
+      step's Info and the images [size, 2 B] that the critic is trained on; and (the critic's weights, images, those) ->
+      a scalar.
+    """
     weight = 1.0 if scheme.law.has_scale else scheme.beta
 
     def bound_of(params, events, noise, n_updates):
@@ -315,7 +316,9 @@ def _objective(settings: Config, scheme: _Scheme, networks: _Networks, coder: au
         outputs = networks.code.decoder.apply(params.decoder, jnp.concatenate([z, noise.z], axis=1))
         distortion = -jnp.mean(coder.log_likelihood(params, events, outputs[:, :n], axis=0))
         rates = kl_to_standard_normal(mean, log_variance, axis=1) / n
-        paid = autoencoding.risen(n_updates, settings.warm_up) * weight * free_rate(rates, settings.free_bits)
+        paid = (
+            autoencoding.risen(n_updates, settings.warm_up) * weight * autoencoding.free_rate(rates, settings.free_bits)
+        )
         rate = jnp.sum(rates)
         info = autoencoding.Info(distortion + weight * rate, distortion, rate)
         return scheme.scale * (distortion + paid), info, scheme.law.mean(outputs, axis=0)
@@ -326,20 +329,20 @@ def _objective(settings: Config, scheme: _Scheme, networks: _Networks, coder: au
         if not scheme.has_critic:
             return total, (info, fake)
         n = events.shape[1]
-        answers, features = _judged(networks.critic, critic, jnp.concatenate([fake, events], axis=1))
+        images = jnp.concatenate([fake, events], axis=1)
+        answers, kept = networks.critic.apply(critic, images, mutable=["intermediates"])
+        features = kept["intermediates"]["features"]
         adversarial = adversarial_loss(answers[:, :-n], settings)
         perceptual = perceptual_loss([f[..., :n] for f in features], [f[..., -n:] for f in features])
         more = settings.adversarial_weight * adversarial + settings.perceptual_weight * perceptual
         loss = info.loss + more / scheme.scale
         return total + more, (Info(loss, info.distortion, info.rate, adversarial, perceptual, loss), fake)
 
-    return objective
+    def critic_objective(critic, real, fake):
+        answers = networks.critic.apply(critic, jnp.concatenate([real, fake], axis=1))
+        return critic_loss(answers[:, : real.shape[1]], answers[:, real.shape[1] :], settings)
 
-
-def _judged(critic: Patches, params: Any, images: jax.Array) -> tuple[jax.Array, Sequence[jax.Array]]:
-    """The critic's answers [patches, n] and the features of its layers."""
-    answers, kept = critic.apply(params, images, mutable=["intermediates"])
-    return answers, kept["intermediates"]["features"]
+    return objective, critic_objective
 
 
 def _apart(params: Params) -> tuple[Any, Any]:

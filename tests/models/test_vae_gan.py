@@ -1,6 +1,7 @@
 """The VAE_GAN's losses against closed forms, its budget by hand, and the simple scheme against the VAE."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +10,22 @@ import pytest
 import scipy.special
 from pixel_targets import blobs
 
+import generative_models_GAN_VAE_RBM_benchmarks as script
+from benchmark.run import replay
 from models import MODELS, autoencoding, build
+from models.autoencoding import free_rate
 from models.base import count_params
 from models.images import FromImage, Patches, ToImage, n_layers
-from models.vae_gan import Config, adversarial_loss, critic_loss, free_rate, perceptual_loss, unit_length
+from models.perceptual import perceptual_loss, unit_length
+from models.vae_gan import Config, adversarial_loss, critic_loss
 
 SIMPLE = {"adversarial_weight": 0.0, "perceptual_weight": 0.0}
 B, LATENTS = 8, 3
 
 
 def built(make_config, shape=(8, 8, 1), budget=1500, family="VAE_GAN", **settings):
-    kind = MODELS[family].Config(**{"average": 0.0, "latent_dim": LATENTS, **settings})
+    plain = {"average": 0.0, "latent_dim": LATENTS} | ({"spectral_norm": False} if family == "VAE_GAN" else {})
+    kind = MODELS[family].Config(**{**plain, **settings})
     config = make_config(parameter_budget=budget, batch_size=B, **{family.lower(): kind})
     target = blobs(shape)
     model = MODELS[family].build(config, target)
@@ -249,6 +255,21 @@ def test_least_squares_are_lowest_where_every_answer_is_right():
     assert float(critic_loss(right / 2, right / 2, settings)) == pytest.approx(0.16, rel=1e-6)
 
 
+def test_a_normalised_critic_does_not_know_how_large_its_kernels_are(make_config):
+    """Kernels seven times as large make the same losses, but for biases, which are 0 at the start."""
+    target, model, state = built(make_config, spectral_norm=True)
+    x, noise = target.sample(jax.random.key(5), B), model.noise(jax.random.key(6))
+    steeper = jax.tree.map(lambda leaf: 7 * leaf, state.params.critic)
+    larger = state._replace(params=state.params._replace(critic=steeper))
+    first, second = (jax.jit(model.step)(s, x, noise)[1] for s in (state, larger))
+    for name in ("adversarial_loss", "perceptual_loss", "critic_loss"):
+        np.testing.assert_allclose(getattr(first, name), getattr(second, name), rtol=1e-4)
+    # A critic that is not normalised does.
+    _, plain, _ = built(make_config)
+    first, second = (float(jax.jit(plain.step)(s, x, noise)[1].critic_loss) for s in (state, larger))
+    assert abs(first - second) > 1e-3
+
+
 @pytest.mark.parametrize("only", ["adversarial_weight", "perceptual_weight"])
 def test_a_critic_is_trained_as_soon_as_something_needs_it(make_config, only):
     target, model, state = built(make_config, **{**SIMPLE, only: 2.0})
@@ -274,3 +295,18 @@ def test_weights_are_arguments_of_a_program_and_off_is_another(make_config):
     config = make_config(vae_gan=dataclasses.replace(Config(), **SIMPLE))
     assert not set(build("VAE_GAN", config, blobs()).numbers) & set(SIMPLE)
     assert set(build("VAE_GAN", make_config(), blobs()).numbers) >= set(SIMPLE)
+
+
+@pytest.mark.parametrize("scheme", [(), ("--vae-gan.adversarial-weight", "0", "--vae-gan.perceptual-weight", "0")])
+def test_a_replay_comes_to_the_same(scheme, here, capfd):
+    command = (
+        "--num-bins 0 --target-type IMAGE_DIGITS --parameter-budget 3000 --models VAE_GAN --n-steps 8 "
+        "--n-evaluations 2 --snapshot-percent 50 --num-seeds 2 --batch-size 16 --out-dir out"
+    )
+    assert script.main([*command.split(), *scheme]) == 0, capfd.readouterr().err
+    assert script.main(["--replay", "out/metrics.json"]) == 0, capfd.readouterr().err
+    found = json.loads((here / "out_replay" / replay.FILE).read_text(encoding="utf-8"))
+    assert (found["same"], found["numbers_differing"], found["arrays_differing"]) == (True, 0, 0)
+    names = set(json.loads((here / "out" / "metrics.json").read_text(encoding="utf-8"))["models"]["VAE_GAN"]["history"])
+    assert ("critic_loss" in names) == (not scheme)
+    assert (here / "out" / "vae_gan_latent_manifold_sweep.png").is_file()
