@@ -54,6 +54,23 @@ def test_traces(tmp_path, shown):
         assert any(np.allclose(y, -1.4) for y in lines)
 
 
+def test_traces_of_a_trained_model_have_a_scale_of_their_own(tmp_path, shown):
+    def arrays(i):
+        own = recording(i)
+        if i == 2:
+            own = own._replace(values={"e": own.values["e"] - 20, "m": own.values["m"]}, of_steps=False)
+        return mixing_views.traces(own)
+
+    chain_views.traces(tmp_path / "t.png", parts_of(arrays), None, {}, TITLE)
+    assert collisions(shown[0]) == []
+    one, other, model = (ax.get_ylim() for ax in np.reshape(shown[0].axes, (3, 2))[:, 0])
+    assert one == other
+    assert model[1] < one[0]
+    words = texts(shown[0])
+    assert words.count("free energy a bit (nats)") == 1
+    assert "exact mean; of a trained model that of its exact samples" in words
+
+
 def test_autocorrelations(tmp_path, shown):
     parts = parts_of(lambda i: mixing_views.autocorrelations(recording(i, frozen=i == 2)))
     chain_views.autocorrelation(tmp_path / "a.png", parts, None, {}, TITLE)
