@@ -6,12 +6,12 @@ before and after. A kept bond joins sites of one part, so that with q = exp(−2
     P(T | S) = q^(bonds that S aligns) · r(S ∩ T) r(S − T) r(T − S) r(the rest),
     r(U) = Σ_A (1/q − 1)^|A| / 2^(clusters of A) over the sets A of bonds within U.
 
-Without the factors 2 the sum is q^−(bonds within U), and cutting U in two in all ways gives it back:
+The probabilities of all T sum to 1. This gives
 
     Σ_W⊆U r(W) r(U − W) = q^−(bonds within U),
 
-which has r(U) from those of smaller sets. States that a symmetry of the lattice turns into each other are one class.
-The magnetisation is forgotten in one sweep, whatever the lattice: every cluster has a coin of its own.
+from which r(U) follows once it is known of all smaller sets. States that symmetries of the lattice turn into each other
+form one class. The magnetisation is forgotten in one sweep on any lattice, as every cluster has a coin of its own.
 """
 
 from collections.abc import Iterator
@@ -97,7 +97,7 @@ def bonds_inside(lattice: Lattice) -> np.ndarray:
 
 
 def classes_of(lattice: Lattice) -> np.ndarray:
-    """The class of every state [2^N], from 0 on: shifts, mirrors and turning all spins do not leave it."""
+    """The class of every state [2^N], numbered from 0. Shifts, mirrors and turning all spins keep a state's class."""
     least = np.arange(2**lattice.n_sites)
     images = list(_images(lattice))
     while True:
@@ -109,7 +109,7 @@ def classes_of(lattice: Lattice) -> np.ndarray:
 
 
 def _images(lattice: Lattice) -> Iterator[np.ndarray]:
-    """What becomes of every state [2^N], by symmetries that make all others together."""
+    """The image of every state [2^N] under each of a few symmetries; all others are products of these."""
     n, site = lattice.n_sites, np.arange(lattice.n_sites).reshape(lattice.height, lattice.width)
     moved = [site[::-1], site[:, ::-1]]
     if lattice.height == lattice.width:

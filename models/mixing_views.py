@@ -28,7 +28,7 @@ def views_of(record: Callable[[Any], Recording]) -> dict[str, View]:
 
 def traces(recording: Recording) -> dict[str, np.ndarray]:
     """A few chains of every quantity [4, T + 1] and the running mean of all [T + 1]; exact means where known."""
-    found = {}
+    found = {"of_steps": np.array(float(recording.of_steps))}
     for name, values in recording.values.items():
         found[f"trace {name}"] = values[:TRACES]
         means = values.mean(0)

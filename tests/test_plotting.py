@@ -748,6 +748,39 @@ def test_the_floor_stands_where_scores_stand(tmp_path, kind, n_families, externa
         assert fig.axes[0]._left_title.get_text() == "target: 2D_MIX_GAUSS"
 
 
+def test_many_scores_stand_in_two_lines(tmp_path, shown):
+    target, families = make_target("1-D")._replace(name="TARGET"), NAMES[:3]
+    many = "error of E 0.0087   error of |m| 0.0094   error of C 0.1087   error of χ 0.3824"
+    in_lines = "error of E 0.0087   error of |m| 0.0094\nerror of C 0.1087   error of χ 0.3824"
+    frame = frame_of(target, draws(target, families), dict.fromkeys(families, many) | {"C": "diverged at step 3"})
+    plotting.comparison_hist(tmp_path / "c.png", target, frame, COLOURS, "title", floors_text=f"floor: {many}")
+    first, second, *_, last = (ax.texts[0] for ax in shown[0].axes)
+    assert first.get_text().startswith(f"floor: {in_lines}")
+    assert second.get_text().startswith(in_lines)
+    assert last.get_text().startswith("diverged at step 3")
+    assert first.get_fontsize() >= 9
+    assert collisions(shown[0]) == []
+
+
+@pytest.mark.parametrize(("floor", "lowest"), [((0.004, 0.002, 0.006), 2e-4), (None, 1e-7)])
+def test_a_score_that_is_small_by_chance_does_not_stretch_its_axis(tmp_path, floor, lowest, shown):
+    curves = {"A": {"kld": Curve(np.array([0, 50, 100]), np.array([[1.0, 1e-7, 0.004]]))}}
+    metrics = {"kld": MetricPicture("KLD", floor, {}, False)}
+    plotting.metrics_comparison(tmp_path / "m.png", curves, metrics, COLOURS, "title")
+    low, _ = shown[0].axes[0].get_ylim()
+    assert lowest / 2 < low <= lowest
+
+
+@pytest.mark.parametrize(
+    ("reference", "label", "said"),
+    [(-163.94, "loss + 163.9", "exact: −163.9"), (163.94, "loss − 163.9", "exact: 163.9")],
+)
+def test_a_reference_has_one_sign(tmp_path, reference, label, said, shown):
+    one = losses({"A": {"loss": course_of()}}, references={"A": (reference, "exact")})
+    plotting.loss_curves(tmp_path / "l.png", one, COLOURS, "title")
+    assert {label, said} <= set(texts(shown[0]))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_known_masses_are_drawn_as_they_are(tmp_path, kind, shown):
     target = make_target(kind)

@@ -31,11 +31,11 @@ def traces(path: str | Path, parts: Mapping[str, Contribution], scene: Any, floo
     del scene, floors
     names = ("e", "m")
     fig = figures.new(13.0, 2.5 * len(parts) + 1.6, title)
-    axes = fig.subplots(len(parts), len(names), squeeze=False, sharex=True, sharey="col")
+    axes = fig.subplots(len(parts), len(names), squeeze=False, sharex=True)
     for row, (family, part) in zip(axes, parts.items(), strict=True):
         for ax, name in zip(row, names, strict=True):
             figures.header(ax, family if name == "e" else "", "", part.colour)
-            ax.set_ylabel(_NAMES[name])
+            ax.set_ylabel(_NAMES[name] if name != "e" or _of_lattice(part) else "free energy a bit (nats)")
             chains = part.arrays[f"trace {name}"][:, : _SHOWN + 1]
             if np.isnan(chains).any():
                 figures.words_in(ax, DIVERGED, part.colour)
@@ -49,9 +49,11 @@ def traces(path: str | Path, parts: Mapping[str, Contribution], scene: Any, floo
                 ax.axhline(float(part.arrays[f"exact {name}"]), **_EXACT)
             if name == "m":
                 ax.set_ylim(-1.05, 1.05)
-            # Panels of a column have one scale, and each its numbers.
-            ax.tick_params(labelleft=True)
             scales.round_ticks(ax.xaxis, ax.yaxis)
+    # Energies of one lattice can be compared.
+    alike = [ax for ax, part in zip(axes[:, 0], parts.values(), strict=True) if _of_lattice(part)]
+    for ax in alike:
+        ax.set_ylim(min(each.dataLim.y0 for each in alike) - 0.1, max(each.dataLim.y1 for each in alike) + 0.1)
     for ax in axes[-1]:
         ax.set_xlabel("sweep")
     entries = {
@@ -59,9 +61,15 @@ def traces(path: str | Path, parts: Mapping[str, Contribution], scene: Any, floo
         "running mean of all chains": Line2D([], [], color=TARGET_COLOUR, lw=1.8),
     }
     if any(name.startswith("exact") for part in parts.values() for name in part.arrays):
-        entries["exact mean"] = Line2D([], [], **_EXACT)
+        known = "exact mean" if len(alike) == len(parts) else "exact mean; of a trained model that of its exact samples"
+        entries[known] = Line2D([], [], **_EXACT)
     figures.figure_legend(fig, entries)
     figures.save(fig, path)
+
+
+def _of_lattice(part: Contribution) -> bool:
+    """Whether the chains are those of the target's own lattice and not of a trained model."""
+    return part.arrays["of_steps"] == 1
 
 
 @figures.styled
@@ -130,7 +138,7 @@ def mixing(
     del scene
     fig = figures.new(15.5, 5.6, title)
     left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1, 0.9))
-    _scores(left, {family: part for family, part in parts.items() if part.arrays["of_steps"] == 1}, floors)
+    _scores(left, {family: part for family, part in parts.items() if _of_lattice(part)}, floors)
     top = _windows(middle, parts)
     middle.set(xscale="log", xlabel="sweep t", ylabel="R̂ − 1 of the sweeps t to 2 t", ylim=(3e-4, max(3.0, top)))
     scales.log_ticks(middle.xaxis)

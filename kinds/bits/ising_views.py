@@ -24,6 +24,7 @@ _LABELS = {
     "C": "heat capacity C/N",
     "χ": "susceptibility χ/N",
 }
+_APART = 0.03  # samplers of one temperature, in J
 _FINITE = {"color": TARGET_COLOUR, "lw": 2.0, "zorder": 2}
 _INFINITE = {"color": "#808080", "lw": 1.6, "ls": (0, (5, 2)), "zorder": 1.5}
 
@@ -45,7 +46,7 @@ def temperature(path: str | Path, parts: Mapping[str, Contribution], scene: Any,
         for i, part in enumerate(parts.values()):
             mean, error = part.arrays[name]
             # Side by side, or the last would hide the others.
-            shift = 0.045 * (i - (len(parts) - 1) / 2)
+            shift = _APART * (i - (len(parts) - 1) / 2)
             ax.errorbar(part.arrays["T"] + shift, mean, 2 * error, ls="none", color=part.colour, zorder=3,
                         elinewidth=1.4, **figures.dots(part.colour))  # fmt: skip
             top = max(top, np.nanmax(mean + 2 * error, initial=0.0))
@@ -68,7 +69,10 @@ def temperature(path: str | Path, parts: Mapping[str, Contribution], scene: Any,
         "T_c": Line2D([], [], color="#B0B0B0", ls=":"),
     }
     figures.figure_legend(
-        fig, entries, "bars: two standard errors of independent chains, which start with all spins up"
+        fig,
+        entries,
+        "bars: two standard errors of independent chains, which start with all spins up"
+        + (f" · samplers of one temperature stand {_APART} apart" if len(parts) > 1 else ""),
     )
     figures.save(fig, path)
 

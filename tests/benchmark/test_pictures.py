@@ -204,6 +204,25 @@ def test_a_title_names_every_familys_own_parameters_and_what_is_not_at_its_defau
     )
 
 
+def test_a_view_of_something_else_is_not_titled_with_the_targets_own_size(calls_of, monkeypatch):
+    showing = Showing("test_pictures.draw_together", instead="five sizes")
+    monkeypatch.setitem(KINDS["bins"].views, "bounds", showing)
+    view = {"both": View("bounds", lambda state: {"level": 10 + state})}
+    _, calls = calls_of(ONE=view, OTHER=view, THIRD=view)
+    title = calls["both.png"].args[-1]
+    assert title.startswith("ONE, OTHER and THIRD · 1D_BIMODAL · five sizes · parameters: ONE 10")
+    assert "6 bins" not in title
+
+
+def test_a_title_says_nothing_of_parameters_where_nobody_has_any(calls_of):
+    runs, _ = calls_of(ONE={}, OTHER={})
+    without = [run._replace(model=run.model._replace(n_params=0)) for run in runs]
+    target = make_target(CONFIG)
+    assert context.title(CONFIG, target, without).startswith("1D_BIMODAL · 6 bins · 3 seeds")
+    assert context.title(CONFIG, target, [without[0]]).startswith("1D_BIMODAL · 6 bins · 3 seeds")
+    assert "ONE 0, OTHER 10" in context.title(CONFIG, target, [without[0], runs[1]])
+
+
 def test_what_differs_from_its_default_is_named_where_it_has_an_effect():
     default = from_constants(vars(script))
     assert context.own_settings(default, MODELS) == []

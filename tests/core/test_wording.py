@@ -30,6 +30,11 @@ def test_what_cannot_be_seen_is_escaped(text, shown):
     assert str(UserError(f"x {text} y")) == f"x {shown} y"
 
 
+@pytest.mark.parametrize(("names", "said"), [("A", "A"), ("AB", "A and B"), ("ABC", "A, B and C")])
+def test_names_are_listed(names, said):
+    assert wording.listed(names) == said
+
+
 def test_a_multiple_has_the_same_digits_everywhere():
     values = [0.00012, 0.0021, 0.9868, 1, 11.512, 99.96, 342.2, 12345]
     expected = ["1.2e-4", "0.00210", "0.987", "1.00", "11.5", "100", "342", "1.2e4"]

@@ -36,6 +36,9 @@ def test_tau_and_ess_of_an_autoregressive_course(phi):
     assert bulk == pytest.approx(values.size / known, rel=0.05)
     of_quantiles = [array_stats.ess(values, method="quantile", prob=prob) for prob in (0.05, 0.95)]
     assert tail == pytest.approx(float(min(of_quantiles)))
+    # What these are worth by our own window: of whether a value lies below the quantile.
+    below = [(values <= np.quantile(values, prob)).astype(float) for prob in (0.05, 0.95)]
+    assert tail == pytest.approx(min(values.size / mixing.tau_of(each).value for each in below), rel=0.05)
     assert max(mixing.r_hats(values)) < 1.001
 
 

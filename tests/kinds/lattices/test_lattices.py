@@ -58,6 +58,24 @@ def test_energies_are_kaufmans(family, side):
     assert coupling**2 * values.var() == pytest.approx(capacity, rel=4 * np.sqrt(2 * tau.value / values.size))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", WAYS)
+def test_long_runs_of_large_lattices_are_unbiased_at_the_critical_coupling(family):
+    n, before = (1500, 100) if family == "SWENDSEN_WANG" else (10_000, 2000)
+    lattice = rectangle(16, 16, True, ising.CRITICAL)
+    follow = lattice_scans.follower(lattice, WAYS[family](lattice), ising.CRITICAL, n)
+    words = jax.random.bits(jax.random.key(4), (16, 16, 2), np.uint32)
+    words, _, _ = follow(words, jax.random.key_data(jax.random.key(5)), before)
+    _, energy, magnetisation = follow(words, jax.random.key_data(jax.random.key(6)), n)
+    tau = mixing.tau_of(energy.T.astype(float))
+    assert tau.trusted
+    known, _ = ising.energy_and_heat_capacity(16, 16, ising.CRITICAL)
+    assert energy.mean() == pytest.approx(known, abs=4 * energy.std() * np.sqrt(tau.value / energy.size))
+    # Both signs of m are alike likely: the chains are independent, whatever their own memory.
+    of_chains = magnetisation.mean(0)
+    assert of_chains.mean() == pytest.approx(0, abs=4 * of_chains.std(ddof=1) / 8)
+
+
 def test_perfect_rows_have_the_exact_averages():
     target = make_target(config_of(8, 8))
     truth = target.truth
