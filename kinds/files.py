@@ -79,7 +79,7 @@ def array_of(
     size: int,
     place: str,
     check_shape: Callable[[tuple[int, ...]], None] = lambda shape: None,
-    most: int = MAX_NUMBERS,
+    most: int | None = None,
 ) -> np.ndarray:
     """The array of a .npy file; read only when its header has proved to fit the file and the limits.
 
@@ -88,7 +88,7 @@ def array_of(
       size: its bytes.
       place: which file, for messages.
       check_shape: raises a UserError for a shape that is of no use.
-      most: numbers that are read.
+      most: numbers that are read; None: MAX_NUMBERS.
     """
     header = trust.read_header(file)
     if header.dtype.hasobject:
@@ -100,7 +100,7 @@ def array_of(
     if header.n_bytes > there:
         promised = f"{count_of(header.n_bytes)} bytes of numbers"
         raise ValueError(f"its header promises {promised}, but {count_of(there)} follow; save it again")
-    n = math.prod(header.shape)
+    n, most = math.prod(header.shape), MAX_NUMBERS if most is None else most
     if n > most:
         raise too_many(place, n, most)
     if not n:
@@ -110,7 +110,7 @@ def array_of(
     return numbers.reshape(header.shape, order="F" if header.fortran_order else "C")
 
 
-def too_many(place: str, n: int, most: int = MAX_NUMBERS) -> UserError:
+def too_many(place: str, n: int, most: int) -> UserError:
     """The error for a table of n numbers, of which `most` are read."""
     return UserError(
         f"{place} has {count_of(n)} numbers: at most {count_of(most)} are read; keep one row in {-(-n // most)}"
