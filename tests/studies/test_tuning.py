@@ -145,7 +145,8 @@ def test_a_default_stands_for_what_its_law_needs_and_nothing_else_does():
     assert (config.for_law("bits").learning_rate, config.for_law("category").learning_rate) == (6e-4, 9e-4)
     assert config.for_law("bits").gumbel_temperature == 1.5
     assert config.for_law("bits").for_law("bits") == config.for_law("bits")
-    assert MODELS["VAE"].Config().for_law("bits") == MODELS["VAE"].Config()
+    assert MODELS["VAE"].Config().for_law("pixels").latent_dim == 20
+    assert MODELS["RBM"].Config().for_law("bits") == MODELS["RBM"].Config()
 
 
 def test_the_config_block_holds_the_defaults():
