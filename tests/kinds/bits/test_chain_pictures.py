@@ -58,7 +58,8 @@ def test_traces_of_a_trained_model_have_a_scale_of_their_own(tmp_path, shown):
     def arrays(i):
         own = recording(i)
         if i == 2:
-            own = own._replace(values={"e": own.values["e"] - 20, "m": own.values["m"]}, of_steps=False)
+            lower = [each | {"e": each["e"] - 20} for each in (own.values, own.exact)]
+            own = own._replace(values=lower[0], exact=lower[1], of_steps=False)
         return mixing_views.traces(own)
 
     chain_views.traces(tmp_path / "t.png", parts_of(arrays), None, {}, TITLE)
