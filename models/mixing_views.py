@@ -53,7 +53,7 @@ def autocorrelations(recording: Recording) -> dict[str, np.ndarray]:
 
 
 def courses(recording: Recording) -> dict[str, np.ndarray]:
-    """R̂ of windows [2, G], sweep and value, of every quantity; ESS a second by τ and the time of a sweep."""
+    """R̂ of windows [2, G], sweep and value, of every quantity; ESS a second by τ and a sweep's time (−1: stuck)."""
     found: dict[str, np.ndarray] = {"of_steps": np.array(float(recording.of_steps))}
     diagnostics = mixing.diagnosed(recording)
     for name, values in mixing.quantities(recording).items():
@@ -62,7 +62,9 @@ def courses(recording: Recording) -> dict[str, np.ndarray]:
         burn_in = diagnostics["quantities"][name]["burn_in"]
         found[f"burn_in {name}"] = np.array(-1.0 if burn_in is None else float(burn_in))
     for name, value in mixing.times(recording, diagnostics)["ess_per_second"].items():
-        found[f"per_second {name}"] = np.array(-1.0 if value is None else value)
+        # Chains that do not move are worth nothing; of a few sweeps nobody knows what they are worth.
+        unknown = -1.0 if diagnostics["quantities"][name]["stuck"] else np.nan
+        found[f"per_second {name}"] = np.array(unknown if value is None else value)
     return found
 
 

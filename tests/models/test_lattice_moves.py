@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from kinds.bits import ising
 from models import lattice_moves
@@ -220,6 +221,26 @@ def test_a_coupling_a_chain_moves_as_one_for_all(make):
     mixed = moves.sweep(words, noise, jnp.where(jnp.arange(64) < 32, 0.4, 0.1))
     np.testing.assert_array_equal(one[..., 0], mixed[..., 0])
     assert np.any(one[..., 1] != mixed[..., 1])
+
+
+@pytest.mark.parametrize("metropolis", [False, True])
+def test_sweeps_in_random_order_reach_every_state_as_often_as_its_law_says(metropolis):
+    lattice = LATTICES["2×3 free"]
+    moves, n_words = lattice_moves.random_order(lattice, metropolis), 512
+    words = jnp.full((2, 3, n_words), 2**32 - 1, np.uint32)
+
+    @jax.jit
+    def swept(words):
+        def once(words, key):
+            return moves.sweep(words, moves.noise(key, n_words), 0.4), None
+
+        # The slowest mode of 2 × 3 spins at this coupling is gone after a tenth of these sweeps.
+        return jax.lax.scan(once, words, jax.random.split(jax.random.key(5), 100))[0]
+
+    counts = np.bincount(number(as_bits(lattice, swept(words))), minlength=64)
+    # Independent chains: the statistic has 63 degrees of freedom, and exceeds this bound once in 10⁵ keys.
+    statistic, expected = counts - 32 * n_words * law(lattice), 32 * n_words * law(lattice)
+    assert (statistic**2 / expected).sum() < scipy.stats.chi2.isf(1e-5, 63)
 
 
 def test_digits_make_the_number_that_is_compared():
