@@ -61,7 +61,7 @@ def test_the_recorded_run_is_tracked_and_nothing_else_in_the_folder_is(clone):
     tracked = git(clone, "ls-files", "results_classical_benchmarks").splitlines()
     recorded = [name for name in tracked if "/default_run/" in name]
     assert "results_classical_benchmarks/default_run/metrics.json" in recorded
-    studies = {f"{study}.{end}" for study in ("quality", "bits", "decomposition") for end in ("json", "md")}
+    studies = {f"{study}.{end}" for study in ("quality", "bits", "images", "decomposition") for end in ("json", "md")}
     files = studies | {"loss_decomposition.png"}
     assert set(tracked) - set(recorded) == {f"results_classical_benchmarks/{name}" for name in files}
 
