@@ -11,7 +11,7 @@ References:
 from dataclasses import dataclass
 from typing import Any
 
-from models import lattice_chains, lattice_moves, lattice_spectra
+from models import lattice_chains
 from models.base import Model
 
 LAWS, NEEDS_LATTICE = lattice_chains.LAWS, True
@@ -28,12 +28,4 @@ def build(config: Any, target: Any) -> Model:
     Raises:
       UserError: the target's events have no lattice.
     """
-    at_random = config.gibbs.order == "random"
-    of_order = lattice_moves.random_order if at_random else lattice_moves.checkerboard
-    return lattice_chains.build(
-        "GIBBS",
-        config,
-        target,
-        lambda lattice: of_order(lattice, metropolis=False),
-        lambda lattice: lattice_spectra.exact_autocorrelations(lattice, False, at_random),
-    )
+    return lattice_chains.build_local("GIBBS", config, target, metropolis=False)

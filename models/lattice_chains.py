@@ -18,7 +18,7 @@ import numpy as np
 from core import prng
 from core.errors import UserError
 from core.settings import Settings, setting
-from models import lattice_scans, mixing
+from models import lattice_moves, lattice_scans, lattice_spectra, mixing
 from models.base import Model
 from models.lattice_moves import Moves
 from models.lattices import WORD, Lattice, energy_and_magnetisation, unpacked
@@ -72,6 +72,26 @@ def lattice_of(name: str, target: Any) -> Lattice:
             f"{name} moves the spins of a lattice, and {target.name} has none: set TARGET_TYPE = BITS_ISING"
         )
     return target.event.lattice
+
+
+def build_local(name: str, config: Any, target: Any, metropolis: bool) -> Model:
+    """The model of a sampler that moves one site at a time, in the order that its `LocalSettings` ask for.
+
+    Args:
+      name: of the family.
+      config: the run's configuration.
+      target: with a lattice.
+      metropolis: by Metropolis's rule; otherwise by the heat bath.
+    """
+    at_random = getattr(config, name.lower()).order == "random"
+    of_order = lattice_moves.random_order if at_random else lattice_moves.checkerboard
+    return build(
+        name,
+        config,
+        target,
+        lambda lattice: of_order(lattice, metropolis),
+        lambda lattice: lattice_spectra.exact_autocorrelations(lattice, metropolis, at_random),
+    )
 
 
 def build(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import UserError
-from models import lattice_chains, lattice_moves, lattice_spectra
+from models import lattice_chains
 from models.base import Model
 
 LAWS, NEEDS_LATTICE = lattice_chains.LAWS, True
@@ -29,17 +29,9 @@ def build(config: Any, target: Any) -> Model:
       UserError: the target's events have no lattice, or a coupling so weak that all spins turn in every sweep.
     """
     lattice = lattice_chains.lattice_of("METROPOLIS", target)
-    at_random = config.metropolis.order == "random"
-    if not at_random and abs(lattice.coupling) < _WEAKEST:
+    if config.metropolis.order != "random" and abs(lattice.coupling) < _WEAKEST:
         raise UserError(
             f"at BITS.coupling = {lattice.coupling:g} a checkerboard sweep turns nearly every spin: take at least "
             f"{_WEAKEST} in size, or set METROPOLIS.order = 'random'"
         )
-    of_order = lattice_moves.random_order if at_random else lattice_moves.checkerboard
-    return lattice_chains.build(
-        "METROPOLIS",
-        config,
-        target,
-        lambda lattice: of_order(lattice, metropolis=True),
-        lambda lattice: lattice_spectra.exact_autocorrelations(lattice, True, at_random),
-    )
+    return lattice_chains.build_local("METROPOLIS", config, target, metropolis=True)

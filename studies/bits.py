@@ -12,12 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 from core import places
+from studies import records
 
 OUTPUT = places.ROOT / "results_classical_benchmarks" / "bits"
 RUNS = places.ROOT / "studies" / "bits_runs"
@@ -107,14 +107,9 @@ def main() -> None:
     for case in () if chosen.show else CASES:
         if not _is_whole(results["cases"].get(case)):
             results["cases"][case] = run_case(case)
-            _write(file, results)
+            records.write(file, results, tables(results))
             print(f"{case}: done", flush=True)
     print(tables(results))
-
-
-def _write(file: Path, results: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    file.with_suffix(".md").write_text(tables(results) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

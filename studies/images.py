@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from tabulate import tabulate
 
 from core import places
+from studies import records
 
 OUTPUT = places.ROOT / "results_classical_benchmarks" / "images"
 RUNS = places.ROOT / "studies" / "images_runs"
@@ -136,14 +137,9 @@ def main() -> None:
             cells = results.setdefault(f"{name} {budget}", {})
             for family in [each for each in chosen.families if each not in cells]:
                 cells[family] = run_cell(case, budget, family, chosen.images)
-                _write(file, results)
+                records.write(file, results, tables(results))
                 print(f"{name}, {budget}, {family}: done", flush=True)
     print(tables(results))
-
-
-def _write(file: Path, results: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    file.with_suffix(".md").write_text(tables(results) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

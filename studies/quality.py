@@ -28,6 +28,7 @@ from tabulate import tabulate
 from core import places
 from kinds.real.targets import LINES, OF_FILES, PLANES
 from models import MODELS, drawing
+from studies import records
 
 ROOT = places.ROOT
 SCRIPT = ROOT / "generative_models_GAN_VAE_RBM_benchmarks.py"
@@ -264,7 +265,7 @@ def main() -> None:
                     row["models"] = before["models"] | row["models"]
                     row["seconds"] += before["seconds"]
                     results["rows"][row_name(case, budget)] = row
-                _write(file, results)
+                records.write(file, results, tables(results))
                 print(f"{case}: {', '.join(families)}, {row['seconds']:.0f} s at {BUDGETS[-1]}", flush=True)
         if results["two_sample"] is None and chosen.targets is None:
             draws = _draws_of_2d_gmm(100)
@@ -273,7 +274,7 @@ def main() -> None:
             arguments = [*cases()["2D_GMM"], "--parameter-budget", "310", "--hidden-layers", "1", *TWO_SAMPLE_SETTINGS]
             arguments[arguments.index("--n-steps") + 1] = "100000"
             results["two_sample"] = run([*arguments, "--models", *TWO_SAMPLE_FAMILIES])
-            _write(file, results)
+            records.write(file, results, tables(results))
         for case, arguments in cases().items() if chosen.tenfold else ():
             place = row_name(case, BUDGETS[-1])
             row = results["rows"].get(place, {"models": {}})
@@ -282,7 +283,7 @@ def main() -> None:
                     more = ["--models", name, "--parameter-budget", str(10 * BUDGETS[-1])]
                     more += TENFOLD
                     results["tenfold"].setdefault(place, {})[name] = run(_replaced(arguments, more))
-                    _write(file, results)
+                    records.write(file, results, tables(results))
                     print(f"{case}, {name}, ten times the parameters", flush=True)
     print(tables(results))
 
@@ -291,11 +292,6 @@ def _replaced(arguments: list[str], more: list[str]) -> list[str]:
     """The arguments without those options, each of one value, that are among `more`, and then these."""
     pairs = zip(arguments[::2], arguments[1::2], strict=True)
     return [word for option, value in pairs if option not in more for word in (option, value)] + more
-
-
-def _write(file: Path, results: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    file.with_suffix(".md").write_text(tables(results) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from core.captions import Caption
 from core.drawing.scenes import Curve
 from kinds.bits.truth import Bits, rows_of, shown
 from kinds.contract import Judge, Showing, Target
+from kinds.manifolds import manifold_of
 
 _VIEWS = "kinds.bits.views"
 
@@ -40,15 +41,6 @@ class BitsPicture(NamedTuple):
         return f"the {len(self.strings)} likeliest strings of {self.n_states:,}".replace(",", " ")
 
 
-class ManifoldPicture(NamedTuple):
-    """What one or two latents decode to, any others at 0."""
-
-    z: np.ndarray  # [g], the values of each
-    mean: np.ndarray  # [g (z₂), g (z₁), n], or [g, n] of one: the probability of every bit; all NaN: diverged
-    rate: float  # nats: KL(q(z|x) ‖ p(z)), its mean over strings of the target
-    more: int  # latents beyond two
-
-
 class DiscriminatorPicture(NamedTuple):
     """What a discriminator says."""
 
@@ -75,11 +67,7 @@ def scene_of(target: Target, judge: Judge, config: Any) -> BitsPicture:
 
 def _latent_sweep(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: BitsPicture, colour: str):
     del curves, colour
-    mean = arrays["mean"]
-    # Every sixth of 61 values, so that small images have room.
-    few = np.linspace(0, len(arrays["z"]) - 1, 11).astype(int)
-    thinned = mean[few] if mean.ndim == 2 else mean[np.ix_(few, few)]
-    return ManifoldPicture(arrays["z"][few], thinned, float(arrays["rate"]), int(arrays["more"])), scene
+    return manifold_of(arrays), scene
 
 
 def _discriminator(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: BitsPicture, colour: str):

@@ -13,7 +13,8 @@ from core.drawing import figures, scales
 from core.drawing.courses import course
 from core.drawing.figures import DIVERGED, TARGET_COLOUR
 from kinds.bits.panels import label_strings
-from kinds.bits.pictured import BitsPicture, DiscriminatorPicture, ManifoldPicture
+from kinds.bits.pictured import BitsPicture, DiscriminatorPicture
+from kinds.manifolds import ManifoldPicture
 
 COLLAPSED = 0.1  # nats: below this rate the code says next to nothing about a string
 _WIDE = 0.44  # of the distance between two small images: half of one's side

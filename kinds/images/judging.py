@@ -5,8 +5,6 @@ The floor is what real images score: of a data set those of a fresh split, and o
 are compared with.
 """
 
-import threading
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +16,7 @@ from kinds.contract import Closing, Judge, Scorer, Target, floor_of
 from kinds.images import scores
 from kinds.images.features import Features, features_of
 from kinds.images.truth import Images
+from kinds.timing import Stopwatch
 
 N_ROWS = 2_000  # images of a sample and as many real ones
 N_KEPT = 64  # images that pictures need of a sample
@@ -121,15 +120,8 @@ def make_closing(target: Target, config: Any, judge: Judge) -> Closing:
     truth: Images = target.truth
     n, features = judge.scorer.n_samples, reference.features
     axes, levels = scores.directions(target.dim), metrics.mid_ranks(n)
-    seconds: dict[str, float] = {}
-    lock = threading.Lock()
-
-    def timed(name, function, *args):
-        started = time.perf_counter()
-        value = function(*args)
-        with lock:
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
-        return value
+    watch = Stopwatch()
+    timed = watch.timed
 
     def class_kld(x, real):
         real, own = (metrics.cell_counts(features.classes(rows), len(truth.names)) for rows in (real, x))
@@ -161,7 +153,7 @@ def make_closing(target: Target, config: Any, judge: Judge) -> Closing:
 
     draws = [score_perfect(i) for i in range(N_CLOSING_DRAWS)]
     floors = {name: floor_of([draw[name] for draw in draws]) for name in metrics.METRICS if name in draws[0]}
-    return Closing(score, floors, seconds)
+    return Closing(score, floors, watch.seconds)
 
 
 def distances(x: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, float]:

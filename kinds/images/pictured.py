@@ -11,6 +11,7 @@ from core.drawing.scenes import Curve
 from kinds.contract import Judge, Showing, Target
 from kinds.images.judging import N_KEPT
 from kinds.images.truth import Images
+from kinds.manifolds import manifold_of
 
 _VIEWS = "kinds.images.views"
 _MOST_FILTERS = 64
@@ -26,15 +27,6 @@ class ImagesPicture(NamedTuple):
     empirical: bool
 
     panels = "kinds.images.panels.ImagePanels"
-
-
-class ManifoldPicture(NamedTuple):
-    """What one or two latents decode to, any others at 0."""
-
-    z: np.ndarray  # [g], the values of each
-    mean: np.ndarray  # [g (z₂), g (z₁), D], or [g, D] of one; all NaN: diverged
-    rate: float  # nats: KL(q(z|x) ‖ p(z)), its mean over real images
-    more: int  # latents beyond two
 
 
 class FiltersPicture(NamedTuple):
@@ -60,11 +52,7 @@ def scene_of(target: Target, judge: Judge, config: Any) -> ImagesPicture:
 
 def _latent_sweep(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: ImagesPicture, colour: str):
     del curves, colour
-    mean = arrays["mean"]
-    # Every sixth of 61 values, so that images have room.
-    few = np.linspace(0, len(arrays["z"]) - 1, 11).astype(int)
-    thinned = mean[few] if mean.ndim == 2 else mean[np.ix_(few, few)]
-    return ManifoldPicture(arrays["z"][few], thinned, float(arrays["rate"]), int(arrays["more"])), scene
+    return manifold_of(arrays), scene
 
 
 def _filters(arrays: Mapping[str, np.ndarray], curves: Mapping[str, Curve], scene: ImagesPicture, colour: str):

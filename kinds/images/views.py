@@ -10,7 +10,8 @@ import numpy as np
 from core.drawing import figures
 from core.drawing.figures import DIVERGED, TARGET_COLOUR
 from kinds.images import mosaics
-from kinds.images.pictured import FiltersPicture, ImagesPicture, ManifoldPicture
+from kinds.images.pictured import FiltersPicture, ImagesPicture
+from kinds.manifolds import ManifoldPicture
 
 COLLAPSED = 0.1  # nats: below this rate the code says next to nothing about an image
 

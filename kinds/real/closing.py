@@ -1,7 +1,5 @@
 """What scores samples once, when training is over."""
 
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +11,7 @@ import metrics
 from kinds.contract import Closing, Floor, Judge, Target, floor_of
 from kinds.real import sample_metrics
 from kinds.real.judging import N_FLOOR_DRAWS
+from kinds.timing import Stopwatch
 
 N_ROWS = 2_000  # rows of a sample and of the target that the metrics below compare
 N_HOST_DRAWS = 20  # behind their floors
@@ -30,15 +29,8 @@ def make_closing(target: Target, config: Any, judge: Judge) -> Closing:
     reference = np.asarray(target.as_compared(rows))[:n_rows]
     bandwidth = sample_metrics.median_distance(reference)
     reference_term = sample_metrics.mean_kernel(reference, bandwidth)
-    seconds: dict[str, float] = {}
-    lock = threading.Lock()
-
-    def timed(name, function, *args):
-        started = time.perf_counter()
-        value = function(*args)
-        with lock:
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
-        return value
+    watch = Stopwatch()
+    timed = watch.timed
 
     def score_against(x, rows):
         scores = {}
@@ -74,5 +66,5 @@ def make_closing(target: Target, config: Any, judge: Judge) -> Closing:
     return Closing(
         score=lambda x: score_against(x, reference) | {"classifier_accuracy": accuracy(x, reference)},
         floors=floors,
-        seconds=seconds,
+        seconds=watch.seconds,
     )
