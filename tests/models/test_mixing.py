@@ -9,7 +9,7 @@ from conftest import small_config
 from test_lattice_moves import LATTICES, cluster_matrix, law, states, sweep_matrix
 
 from kinds.bits.settings import Config
-from models import MODELS, build, cluster_spectra, mixing
+from models import MODELS, build, cluster_spectra, mixing, mixing_views
 from models.lattice_spectra import exact_autocorrelations
 from models.lattices import neighbours, rectangle
 from targets import make_target
@@ -98,6 +98,15 @@ def test_a_quantity_that_never_moves_is_stuck_and_has_no_ess():
         assert own["ess_bulk"] is own["tau"] is own["r_hat_bulk"] is own["burn_in"] is None
     assert found["sign_flips"] == 0
     assert mixing.times(mixing.Recording({"m": m}, 0.0, 1e-3), found)["ess_per_second"] == {"m": None, "|m|": None}
+
+
+def test_only_what_does_not_move_is_called_stuck():
+    """−1 stands for stuck chains; of a few sweeps the worth is unknown."""
+    moving = np.random.default_rng(0).normal(size=(4, 9))
+    frozen = np.repeat(moving[:, :1], 40, axis=1)
+    found = mixing_views.courses(mixing.Recording({"e": moving}, 0.1, 1e-3))
+    assert np.isnan(found["per_second e"])
+    assert mixing_views.courses(mixing.Recording({"e": frozen}, 0.1, 1e-3))["per_second e"] == -1
 
 
 def test_a_second_buys_the_worth_of_the_sweeps_that_it_has_room_for():

@@ -162,7 +162,9 @@ def test_ways_of_finding_anomalies(run):
     assert {name for name, _ in named} == {"GAN", "VAE", *anomalies.BASELINES}
     assert ("GAN", "to its nearest image") in named
     assert ("VAE", "lost by its code") in named
-    assert ("VAE", "−bound of ln q") in named
+    vae, bound = run.entries[1], named["VAE", "−bound of ln q"]
+    own = -vae.model.bound(jax.random.key(0), vae.state, jnp.asarray(found.rows))
+    np.testing.assert_allclose(np.concatenate([bound.normal, bound.anomalous]), own, rtol=1e-5)
     for each in found.found:
         assert 0 <= each.low <= each.auroc <= each.high <= 1
         assert (len(each.normal), len(each.anomalous)) == (250, 250)
@@ -175,13 +177,27 @@ def test_ways_of_finding_anomalies(run):
         truth=run.target.truth._replace(anomalies=None)))) is None  # fmt: skip
 
 
-def test_likelihoods_are_of_bits_or_of_grey_levels(run):
+def test_likelihoods_are_of_bits_or_of_grey_levels(run, monkeypatch):
     config, target = run.config, run.target
     entries = []
     for name in ("PRODUCT", "PPCA", "BERNOULLI_MIXTURE"):
         model = build(name, config, target)
         entries.append(Ended(name, "#000000", model=model, state=model.init(jax.random.key(0), target.train_rows)))
+    asked = {}
+
+    def told(model, state, rows, key):
+        asked[model.name] = rows
+        return likelihood.held_out(model, state, rows, key)
+
+    monkeypatch.setattr(likelihoods, "held_out", told)
     known = likelihoods.find(run._replace(entries=[*entries, *run.entries]))
+    # Every pixel is a coin with its grey level as the chance, and a density is asked for the grey level itself.
+    grey = run.judge.compared.rows
+    assert set(np.unique(asked["VAE"])) == {0, 1}
+    np.testing.assert_array_equal(asked["PPCA"], grey)
+    apart = (asked["VAE"] - grey).sum() / np.sqrt((grey * (1 - grey)).sum())
+    assert abs(apart) < 5
+    np.testing.assert_array_equal(asked["VAE"][grey == 1], 1)
     found = {each.family: each for each in known}
     assert set(found) == {"PRODUCT", "PPCA", "BERNOULLI_MIXTURE", "VAE"}
     assert {each.n for each in known} == {len(run.judge.compared.rows)}
