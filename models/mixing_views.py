@@ -53,7 +53,7 @@ def autocorrelations(recording: Recording) -> dict[str, np.ndarray]:
 
 
 def courses(recording: Recording) -> dict[str, np.ndarray]:
-    """R̂ of windows [2, G], sweep and value, of every quantity; ESS a second by τ and a sweep's time (−1: stuck)."""
+    """R̂ of windows [2, G], sweep and value, of every quantity; ESS a second by τ and time (−1: stuck, 0: unknown)."""
     found: dict[str, np.ndarray] = {"of_steps": np.array(float(recording.of_steps))}
     diagnostics = mixing.diagnosed(recording)
     for name, values in mixing.quantities(recording).items():
@@ -63,7 +63,7 @@ def courses(recording: Recording) -> dict[str, np.ndarray]:
         found[f"burn_in {name}"] = np.array(-1.0 if burn_in is None else float(burn_in))
     for name, value in mixing.times(recording, diagnostics)["ess_per_second"].items():
         # Chains that do not move are worth nothing; of a few sweeps nobody knows what they are worth.
-        unknown = -1.0 if diagnostics["quantities"][name]["stuck"] else np.nan
+        unknown = -1.0 if diagnostics["quantities"][name]["stuck"] else 0.0
         found[f"per_second {name}"] = np.array(unknown if value is None else value)
     return found
 
