@@ -1,9 +1,9 @@
 """Ctrl-C and SIGTERM: the first asks the run to come to an end, the second ends the process.
 
 While something is at work that can be kept (`deferred`), the first only leaves a note, which the training loop looks at
-after every interval. Elsewhere it is raised, and nothing can be lost: where the main thread does not come to its end in
-a few seconds, as inside a compilation, the process ends without it. A thread of its own reads the signals, so that they
-are heard whatever the main thread does.
+after every interval. Once all is trained (`kept_by`), the training is kept at once. There and elsewhere nothing can be
+lost: where the main thread does not come to its end in a few seconds, as inside a compilation, the process ends without
+it. A thread of its own reads the signals, so that they are heard whatever the main thread does.
 """
 
 import atexit
@@ -39,6 +39,8 @@ class _State:
         self.heard_at = 0.0
         self.deferring = False
         self.raised = False
+        self.keep: Callable[[], bool] | None = None  # within `kept_by`
+        self.kept = False  # it has been called, and there is nothing to lose any more
         self.over = threading.Event()  # set where the block that handles signals has ended
 
 
@@ -50,6 +52,7 @@ _left: list[threading.Thread] = []
 _left_code = 128 + signal.SIGINT
 _raised_until = 0.0  # when a block ended whose signal was raised, and so long after it
 _owned = False  # the process has nobody else in it
+_undisturbed = threading.Lock()
 
 
 def requested() -> signal.Signals | None:
@@ -81,6 +84,34 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _state.deferring = False
+
+
+@contextlib.contextmanager
+def kept_by(keep: Callable[[], bool]) -> Iterator[None]:
+    """For the part of a deferred block that may compute for long and looks at no signal.
+
+    A first signal that comes in it ends the process within five seconds, unless the block comes to its end before.
+
+    Args:
+      keep: keeps what there is, called by another thread; returns whether that is all. If not, the block goes on.
+    """
+    _state.keep = keep
+    try:
+        yield
+    finally:
+        _state.keep = None
+
+
+def kept() -> bool:
+    """Whether a signal has had everything kept that an unfinished block has come to."""
+    return _state.kept
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """For a short block, as one that exchanges files: a first signal does not end the process inside it."""
+    with _undisturbed:
+        yield
 
 
 @contextlib.contextmanager
@@ -207,10 +238,24 @@ def _say(line: str, descriptor: int = 2) -> None:
         os.write(descriptor, f"{chr(10) * os.isatty(descriptor)}{line}\n".encode(errors="backslashreplace"))
 
 
-def _end_for(number: int, over: threading.Event) -> None:
-    """Ends the process unless the main thread does."""
-    if over.wait(_SECONDS_TO_END):
+def _end_for(number: int, over: threading.Event, keep: Callable[[], bool] | None) -> None:
+    """Ends the process unless the main thread does, or there is something to keep that cannot be kept."""
+    if keep is not None:
+        kept = keep()
+        if over.is_set() or not kept:
+            return
+        _state.kept = True
+    # An exchange of files takes an instant: where it takes longer it is the last thing that the main thread does.
+    if over.wait(_SECONDS_TO_END) or not _undisturbed.acquire(timeout=_SECONDS_TO_CLEAN):
         return
+    try:
+        _end_now(number, over)
+    finally:
+        _undisturbed.release()
+
+
+def _end_now(number: int, over: threading.Event) -> None:
+    """Undoes and says what there is to, and ends the process unless the main thread has come to its end meanwhile."""
 
     def clean_up():
         for each in reversed(_clean_ups):
@@ -237,13 +282,14 @@ def _listen(reading: socket.socket, signals: set[int]) -> None:
         _note(number)
         if not told:
             told = True
-            if not _state.deferring:
-                ending = threading.Thread(target=_end_for, args=(number, _state.over), daemon=True)
-                ending.start()
-            else:
+            keep = _state.keep
+            if _state.deferring:
                 again = "Ctrl-C again" if number == signal.SIGINT else "a second signal, later,"
                 name = signal.Signals(number).name
                 _say(f"{name}: ending soon, with what there is by then; {again} stops at once")
+            if not _state.deferring or keep:
+                ending = threading.Thread(target=_end_for, args=(number, _state.over, keep), daemon=True)
+                ending.start()
         elif time.monotonic() - _state.heard_at > _ONE_SECONDS.get(number, _ONE_SECONDS_ELSE):
             # Not even what is being written is waited for: every file is there whole or not at all.
             os._exit(128 + number)

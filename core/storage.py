@@ -119,7 +119,7 @@ def staged(folder: Path, names: Sequence[str], before_last: Callable[[], None]) 
             _flush(staging / name)
             if (folder / name).is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
-        with interruption.deferred():
+        with interruption.deferred(), interruption.undisturbed():
             for i, name in enumerate(names):
                 if name == names[-1]:
                     before_last()

@@ -97,7 +97,6 @@ LONGER = {
     "benchmark/engine/training.py": {"prepare", "train"},
     "benchmark/pictures/views/scaling.py": {"budget_scaling"},
     "benchmark/pictures/views/scorecards.py": {"cost_quality", "kld_sensitivity"},
-    "benchmark/run/one_run.py": {"execute"},
     "benchmark/sweeps/launcher.py": {"submit"},
     "kinds/real/judging.py": {"make_judge"},
     "kinds/real/mixtures.py": {"gaussian_mixture"},

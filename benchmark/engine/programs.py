@@ -48,22 +48,22 @@ _kept: dict[str, Any] = {}
 _asked_for: set[str] = set()  # of them, since `forget_unused`
 _kept_lock = threading.Lock()
 # What is being compiled at this moment, by thread: the family and its program.
-_being_compiled: dict[int, str] = {}
+_at_work: dict[int, str] = {}
 
 
-def being_compiled() -> list[str]:
-    """What is being compiled at this moment, such as "GAN (training)"."""
-    return sorted(_being_compiled.copy().values())
+def at_work() -> list[str]:
+    """What is being compiled, or compiled and computed, at this moment, such as "GAN (training)"."""
+    return sorted(_at_work.copy().values())
 
 
 @contextlib.contextmanager
-def compiling(name: str, what: str) -> Iterator[None]:
-    """While it compiles, says that a family's program is being compiled."""
-    _being_compiled[threading.get_ident()] = f"{name} ({what})"
+def working_on(name: str, what: str) -> Iterator[None]:
+    """For a block that may compile for long: meanwhile `at_work` names it."""
+    _at_work[threading.get_ident()] = f"{name} ({what})"
     try:
         yield
     finally:
-        del _being_compiled[threading.get_ident()]
+        del _at_work[threading.get_ident()]
 
 
 def compile_shared(lowered: Any, first: Any, once: bool = False) -> _Compiled:

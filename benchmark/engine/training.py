@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmark.engine.intervals import advance, all_finite, over_seeds
-from benchmark.engine.programs import compile_shared, compiling, memory_bytes
+from benchmark.engine.programs import compile_shared, memory_bytes, working_on
 from benchmark.engine.records import Begun, Cost, Evaluation, Feed, Run, Schedule, Streams, data_key, streams
 from core import prng
 from kinds.contract import Scorer
@@ -47,7 +47,7 @@ def step_cost(model: Model, feed: Feed, compiled: Any = None) -> Cost:
     state, batch, noise = step_arguments(model, feed)
     numbers = {name: jnp.float32(value) for name, value in model.numbers.items()}
     # Operations are counted before they become machine code, which is never run and need not be good.
-    with compiling(model.name, "one step, to count its operations"):
+    with working_on(model.name, "one step, to count its operations"):
         counted = compile_shared(jax.jit(step).lower(numbers, state, batch, noise), numbers, once=True)
     analysis = counted.cost_analysis() or {}
     rows = math.prod(batch.shape[: 1 if model.batches_per_step in (None, 1) else 2])
@@ -129,7 +129,7 @@ def prepare(model: Model, feed: Feed, scorer: Scorer, schedule: Schedule) -> Pro
 
     def compiled(what, function, in_seeds, *args, once=False, **how):
         spread, _, _ = over_seeds(function, n_seeds, (False, *in_seeds))
-        with compiling(model.name, what):
+        with working_on(model.name, what):
             return compile_shared(jax.jit(spread, **how).lower(numbers, *args), numbers, once)
 
     compiled_init = compiled("initialisation", init, (True, False), keys, feed.rows, once=True)

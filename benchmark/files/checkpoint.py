@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import json
 import re
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,6 +62,7 @@ class Checkpoint:
         self._unwritten: list[tuple[Run, Cost]] = []
         self._next = self._began + _SECONDS_APART
         self._told = self._failed = False
+        self._writing = threading.Lock()
         self.n_written, self.seconds_writing = 0, 0.0
 
     @property
@@ -137,9 +139,15 @@ class Checkpoint:
         self._unwritten.append((run, cost))
 
     def write(self) -> None:
-        """Keeps all that is finished, if it is not kept yet."""
-        if self._unwritten:
-            self._write([])
+        """Keeps all that is finished, if it is not kept yet; a signal may have another thread call it meanwhile."""
+        with self._writing:
+            if self._unwritten:
+                self._write([])
+
+    def keep(self) -> bool:
+        """Keeps all that is finished; returns whether it is kept."""
+        self.write()
+        return self.is_kept
 
     def _write(self, entries: Sequence[archive.Entry]) -> None:
         began = time.perf_counter()

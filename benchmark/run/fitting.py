@@ -53,7 +53,7 @@ def compile_all(
         return Compiled(model.name, program, step_cost(model, feed, program.advance), None)
 
     # Compilation uses one core: side by side it takes half the time, and it is over before anything is timed.
-    with console.compiling([model.name for model in models]):
+    with console.waiting(f"compiling {', '.join(model.name for model in models)}"):
         return in_threads(compiled, models)
 
 

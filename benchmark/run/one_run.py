@@ -98,24 +98,19 @@ def execute(
       UserError: the folder holds an unfinished run that this one cannot continue; nothing has changed then.
       OutputError: the results cannot be written; nothing has changed but that progress may have been kept.
     """
-    config, target, models, _, fingerprints = job
+    config, models = job.config, job.models
     progress = checkpoint.open_in(folder, job, fresh=started.fresh)
     if trained is None:
         # Where several processes train, another one may be writing.
         storage.remove_leftovers(folder)
     drawing = studio.Studio() if with_pictures else None
     begun = progress.started if progress.resumed else started.utc
-    origin = results.provenance(started.args, started.root or folder, begun, fingerprints)
+    origin = results.provenance(started.args, started.root or folder, begun, job.inputs)
     console.say(f"device: {origin['device']}{devices.precision_note()}")
     keep_compiled(config)
-    if progress.resumed:
-        steps = ", ".join(f"{name} from step {step}" for name, step in progress.steps().items())
-        console.say(f"continuing the run begun at {progress.started}: {steps} (--fresh starts over)")
-    _introduce(job)
-    with console.waiting("floor: scoring samples of the target itself …"):
-        judge = kind_of(target).judge(target, config)
-    if judge.discretisation_error is not None:
-        console.say(f"binning moves the target by W₁ = {judge.discretisation_error:.4f} (units of x)")
+    _introduce(job, progress)
+    judge = _judge_of(job)
+    files = _Files(folder, drawing, origin, started, progress, further or {})
     families = []
     if trained is None and models:
         families = compile_all(models, feed_of(job), judge, config, range(config.num_seeds), progress)
@@ -127,20 +122,36 @@ def execute(
         partial = None
         if trained.runs and steps != dict.fromkeys(config.models, config.n_steps):
             partial = {"signal": interruption.requested().name, "steps": steps}
-        try:
-            files = _Files(folder, drawing, origin, started, progress, further or {})
-            report = _close(job, judge, trained, partial, files)
-            if partial is None:
-                progress.remove()
-        except BaseException as error:
-            # What was trained must not be lost to a picture that cannot be drawn.
-            progress.write()
-            if isinstance(error, OSError):
-                raise OutputError(_unwritten(error, folder, progress, bool(trained.runs))) from error
-            raise
+        # What other processes have trained is kept by them.
+        with interruption.kept_by(progress.keep) if families else contextlib.nullcontext():
+            report = _write(job, judge, trained, partial, files)
+    _say_what_is_there(report, files, partial)
+    return report
+
+
+def _write(
+    job: Job, judge: Judge, trained: Trained, partial: Mapping[str, Any] | None, files: "_Files"
+) -> dict[str, Any]:
+    """Scores what was trained and writes everything; returns the report. What cannot be written is kept."""
+    try:
+        report = _close(job, judge, trained, partial, files)
+        if partial is None:
+            files.progress.remove()
+        return report
+    except BaseException as error:
+        # What was trained must not be lost to a picture that cannot be drawn.
+        files.progress.write()
+        if isinstance(error, OSError):
+            raise OutputError(_unwritten(error, files.folder, files.progress, bool(trained.runs))) from error
+        raise
+
+
+def _say_what_is_there(report: Mapping[str, Any], files: "_Files", partial: Mapping[str, Any] | None) -> None:
+    """Says what has been written, and raises Interrupted if a signal has asked for the end."""
+    origin, progress = files.origin, files.progress
     peak = f" and {origin['peak_memory_bytes'] / 2**30:.2f} GiB at most" if origin["peak_memory_bytes"] else ""
     console.say(
-        f"{len(report['files'])} files in {wording.visible(str(folder))}/ after {origin['seconds']:.0f} s{peak}"
+        f"{len(report['files'])} files in {wording.visible(str(files.folder))}/ after {origin['seconds']:.0f} s{peak}"
     )
     if partial:
         on = "the same command, without --fresh, goes on from there" if progress.is_kept else "it could not be kept"
@@ -149,7 +160,6 @@ def execute(
     if interruption.requested():
         console.say("the run had come to its end by then: its results are whole")
         raise interruption.Interrupted("told")
-    return report
 
 
 def page_line(folder: str | Path) -> str:
@@ -172,9 +182,12 @@ def _unwritten(error: OSError, folder: Path, progress: checkpoint.Checkpoint, tr
     return f"the results cannot be written to {place} ({why}): what was there before is unchanged; {kept}"
 
 
-def _introduce(job: Job) -> None:
+def _introduce(job: Job, progress: checkpoint.Checkpoint) -> None:
     """Says what is about to be trained and scored."""
     config, target, models, entries, _ = job
+    if progress.resumed:
+        at = ", ".join(f"{name} from step {step}" for name, step in progress.steps().items())
+        console.say(f"continuing the run begun at {progress.started}: {at} (--fresh starts over)")
     steps = f", {config.n_steps} steps" if models else ""
     console.say(f"target: {context.title(config, target)}{steps}")
     if target.train_rows is not None:
@@ -193,6 +206,15 @@ def _introduce(job: Job) -> None:
         console.say(note)
     if models:
         console.widths(models, config.parameter_budget)
+
+
+def _judge_of(job: Job) -> Judge:
+    """What scores the run, with its floors."""
+    with console.waiting("floor: scoring samples of the target itself"):
+        judge = kind_of(job.target).judge(job.target, job.config)
+    if judge.discretisation_error is not None:
+        console.say(f"binning moves the target by W₁ = {judge.discretisation_error:.4f} (units of x)")
+    return judge
 
 
 def _close(
@@ -215,7 +237,7 @@ def _close(
         results.remove_previous(files.folder, keep=names)
 
     with storage.staged(files.folder, names, before_last) as staging:
-        with console.waiting("exact divergences and the metrics of the end …"):
+        with console.waiting("exact divergences and the metrics of the end"):
             judges = assessment.judges_of(entries, config, target, judge)
             assessments = assessment.assess(runs, entries, target, judge, judges)
             outcome = Outcome(config, target, judge, runs, assessments, costs, None, partial)
@@ -234,7 +256,7 @@ def _close(
             (staging / results.TARGET_FILE).write_bytes(exports.target_bytes(states))
         exports.write_parameters(staging / results.PARAMETERS_FILE, runs)
         if files.drawing:
-            with console.waiting("drawing the pictures …"):
+            with console.waiting("drawing the pictures"):
                 files.drawing.finish()
         _complete(files, trained)
         report = results.report(outcome, files.origin, names)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from benchmark.engine.programs import working_on
 from benchmark.engine.records import Run
 from benchmark.scoring.assessment import Assessment, memorisation
 from benchmark.scoring.outcome import Outcome
@@ -72,7 +73,8 @@ def _of_chains(run: Run) -> tuple[list[dict[str, Any] | None], list[dict[str, An
         return [], []
     sampling, times = [], []
     for state, lost in zip(run.states, run.diverged_at_step, strict=True):
-        recording = None if lost is not None else run.model.record(state)
+        with working_on(run.model.name, "chains"):
+            recording = None if lost is not None else run.model.record(state)
         sampling.append(None if recording is None else mixing.diagnosed(recording))
         times.append(None if recording is None else mixing.times(recording, sampling[-1]))
     return sampling, times
@@ -84,11 +86,13 @@ def _of_densities(run: Run, target: Target) -> tuple[list[float] | None, list[st
     missing = _LOST if has_log_likelihoods(run.model, target) else None
     exact, unknown, likelihoods = [], [], []
     for state, lost in zip(run.states, run.diverged_at_step, strict=True):
-        found = Divergence(math.nan) if lost is not None else kind.divergence(run.model, state, target)
+        with working_on(run.model.name, "exact divergence"):
+            found = Divergence(math.nan) if lost is not None else kind.divergence(run.model, state, target)
         if found is not None:
             exact.append(found.value)
             unknown.append(found.word)
-        likelihoods.append(missing if lost is not None else mean_log_likelihoods(run.model, state, target))
+        with working_on(run.model.name, "likelihoods"):
+            likelihoods.append(missing if lost is not None else mean_log_likelihoods(run.model, state, target))
     return exact if kind.has_divergence(run.model, target) else None, unknown, likelihoods
 
 
@@ -97,4 +101,5 @@ def _of_samples(run: Run, seed: int, target: Target, closing: Closing) -> tuple:
     x = run.evaluations[-1].samples[seed]
     if run.diverged_at_step[seed] is not None:
         return dict.fromkeys(closing.floors, math.nan), None if target.train_rows is None else _LOST
-    return closing.score(x), memorisation(x, target)
+    with working_on(run.model.name, "scores of the sample"):
+        return closing.score(x), memorisation(x, target)

@@ -60,7 +60,7 @@ def _run_or_end(command: Command, args: Sequence[str], constants: Mapping[str, A
     try:
         n = len(plan.cells)
         sweep_record.check(plan, fresh=command.fresh)
-        with console.waiting_if_long(f"checking {n} {_cells(n)} …"):
+        with console.waiting_if_long(f"checking {n} {_cells(n)}"):
             cell_runs.check([cell for cell in plan.cells if not cell_runs.is_finished(cell)], fresh=command.fresh)
         # Two that run, or send, the same cells would do all the work twice.
         with locks.held(plan.out_dir):
@@ -99,10 +99,10 @@ def _run(command: Command, args: Sequence[str], constants: Mapping[str, Any], pl
                 interruption.check()
     except KeyboardInterrupt:
         if any(map(cell_runs.is_finished, plan.cells)):
-            with console.waiting("merging …"):
+            with console.waiting("merging"):
                 cell_runs.merge(plan)
         raise
-    with console.waiting("merging …"):
+    with console.waiting("merging"):
         merged = cell_runs.merge(plan)
     _say_merged(plan, merged)
     return _FAILED if n_failed or (command.strict and merged.lost) else 0
@@ -125,7 +125,7 @@ def _merge_alone(plan: Plan, strict: bool) -> int:
             f"{failed if n_failed else ''}; run it first, without --merge"
         )
     storage.open_folder(plan.out_dir)
-    with console.waiting("merging …"):
+    with console.waiting("merging"):
         merged = sweep_merge.merge(plan, () if earlier is None else earlier["files"])
         sweep_record.note_merge(plan, earlier, merged.files, len(merged.missing))
     _say_merged(plan, merged)

@@ -13,7 +13,7 @@ import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
-from benchmark.engine.programs import being_compiled
+from benchmark.engine.programs import at_work
 from benchmark.engine.records import Evaluation
 from benchmark.terminal import streams
 from benchmark.terminal.numbers import median_of, score_line, score_text
@@ -24,8 +24,8 @@ from models.base import Model
 _HEARTBEAT_SECONDS = 1.0
 # Nor fill a file that somebody keeps what is printed in.
 _LOG_SECONDS = 30.0
-# A compilation that takes longer says so, and again after as long.
-_LONG_COMPILATION_SECONDS = 120.0
+# What takes longer, as a compilation may, says at what it is, and again after as long.
+_LONG_SECONDS = 120.0
 
 
 def prepare() -> None:
@@ -88,30 +88,19 @@ def _medians(evaluation: Evaluation) -> dict[str, str]:
 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """A line that counts the seconds of its block."""
-    with _beating(text, None, "{desc} {elapsed}"):
-        yield
-
-
-@contextlib.contextmanager
-def compiling(names: Sequence[str]) -> Iterator[None]:
-    """A line that counts the seconds of its block, which compiles families; where it takes long it says at what it is.
-
-    Args:
-      names: of the families.
-    """
+    """A line that counts the seconds of its block; where the block takes long, lines on stderr say at what it is."""
     done = threading.Event()
     began = time.monotonic()
 
     def tell():
-        while not done.wait(_LONG_COMPILATION_SECONDS):
-            seconds = time.monotonic() - began
-            warn(f"still compiling after {seconds:.0f} s: {', '.join(being_compiled()) or ', '.join(names)}")
+        while not done.wait(_LONG_SECONDS):
+            at = f", at {', '.join(at_work())}" if at_work() else ""
+            warn(f"{text}: still going on after {time.monotonic() - began:.0f} s{at}")
 
     telling = threading.Thread(target=tell, daemon=True)
     telling.start()
     try:
-        with waiting(f"compiling {', '.join(names)} …"):
+        with _beating(f"{text} …", None, "{desc} {elapsed}"):
             yield
     finally:
         done.set()

@@ -16,6 +16,7 @@ from test_endings import SMALL
 
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.engine import programs
+from benchmark.scoring import closing
 from benchmark.terminal import console
 from core import interruption
 from core.side_by_side import in_threads
@@ -145,6 +146,29 @@ def test_a_signal_ends_a_compilation_within_five_seconds(number, where, tmp_path
         assert are_gone(begun, 5)
 
 
+def test_a_signal_ends_the_scoring_of_what_is_trained_within_five_seconds(tmp_path):
+    out, words = tmp_path / "out", ("--out-dir", str(tmp_path / "out"))
+    with started(out, tmp_path / "temporary", "benchmark.run.one_run close 0") as process:
+        begun = children(process.pid)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        code = process.wait()
+        assert time.monotonic() - began < 5
+        said, errors = process.communicate()
+    assert code == 143
+    line = "interrupted (SIGTERM) after the training, which is kept; the same command, without --fresh, goes on"
+    assert said.splitlines()[-1] == line
+    assert errors == "SIGTERM: ending soon, with what there is by then; a second signal, later, stops at once\n"
+    assert are_gone(begun, 5)
+    # Nothing but what was trained.
+    assert [path.name for path in out.iterdir() if path.name != ".gitignore"] == ["checkpoint"]
+    done = subprocess.run([sys.executable, script.__file__, *SMALL, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "continuing the run" in done.stdout
+    assert (out / "metrics.json").exists()
+    assert not (out / "checkpoint").exists()
+
+
 @pytest.mark.slow
 def test_a_sweep_says_what_is_finished(tmp_path):
     words = ("--sweep", "SEED=1,2", "--no-sweep-pictures")
@@ -217,16 +241,32 @@ def test_calls_that_have_not_begun_do_not_begin_after_a_signal(monkeypatch):
 
 
 def test_what_compiles_for_long_is_named(monkeypatch):
-    monkeypatch.setattr(console, "_LONG_COMPILATION_SECONDS", 0.2)
+    monkeypatch.setattr(console, "_LONG_SECONDS", 0.2)
     errors = io.StringIO()
     with (
         contextlib.redirect_stderr(errors),
         contextlib.redirect_stdout(io.StringIO()),
-        console.compiling(["GAN", "VAE"]),
-        programs.compiling("VAE", "training"),
+        console.waiting("compiling GAN, VAE"),
+        programs.working_on("VAE", "training"),
     ):
         time.sleep(0.5)
     lines = errors.getvalue().splitlines()
     assert len(lines) == 2
-    assert re.fullmatch(r"warning: still compiling after \d+ s: VAE \(training\)", lines[0])
-    assert programs.being_compiled() == []
+    assert re.fullmatch(r"warning: compiling GAN, VAE: still going on after \d+ s, at VAE \(training\)", lines[0])
+    assert programs.at_work() == []
+
+
+def test_a_long_score_after_the_training_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(console, "_LONG_SECONDS", 0.1)
+
+    def slow(*args):
+        time.sleep(0.5)
+        return usual(*args)
+
+    usual = closing.mean_log_likelihoods
+    monkeypatch.setattr(closing, "mean_log_likelihoods", slow)
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        assert script.main([*SMALL, "--out-dir", str(tmp_path)]) == 0
+    assert "end: still going on after" in errors.getvalue()
+    assert "(likelihoods)" in errors.getvalue()

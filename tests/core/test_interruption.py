@@ -80,6 +80,53 @@ def test_where_there_is_something_to_keep_it_is_noted_once(capfd):
         assert interruption.requested() == signal.SIGTERM
 
 
+@pytest.mark.parametrize(
+    ("keep", "code", "ending"),
+    [("lambda: True", 143, "kept: True\n"), ("lambda: False", 0, "to its end, kept: False\n")],
+)
+def test_what_is_kept_ends_soon_and_what_cannot_be_kept_goes_on(keep, code, ending):
+    lines = f"""
+import os, signal, time
+from core import interruption
+with (
+    interruption.handled(),
+    interruption.ending_with(lambda: f"kept: {{interruption.kept()}}"),
+    interruption.deferred(),
+    interruption.kept_by({keep}),
+):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+    print(f"to its end, kept: {{interruption.kept()}}")
+"""
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, timeout=60, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, ending)
+    assert code == 0 or time.monotonic() - began < 5
+
+
+def test_files_that_are_being_exchanged_are_all_in_their_place(tmp_path):
+    # The time that is left to the main thread ends within the exchange.
+    lines = f"""
+import os, pathlib, signal, time
+from core import interruption, storage
+usual, folder, names = os.replace, pathlib.Path({str(tmp_path)!r}), ["a", "b", "c", "d"]
+def slowly(*places):
+    time.sleep(0.1)
+    usual(*places)
+interruption._SECONDS_TO_END = 0.15
+os.replace = slowly
+with interruption.handled(), interruption.deferred(), interruption.kept_by(lambda: True):
+    with storage.staged(folder, names, lambda: None) as staging:
+        for name in names:
+            (staging / name).write_text("whole")
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+    done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, timeout=50, capture_output=True, text=True)
+    assert done.returncode == 143, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "d"]
+
+
 def test_in_another_thread_nothing_is_changed():
     found = []
 
