@@ -2,13 +2,14 @@
 
     python3 -m studies.starts                       # 200 processes, two at a time
     python3 -m studies.starts --each 3 --jobs 1     # every case three times
+    python3 -m studies.starts --each 3 --new        # the cases that have not been counted with these versions
     python3 -m studies.starts --show                # the table of docs/reproducibility.md
 
 Each process compiles everything anew: it has neither the kept programs of earlier runs nor those of its neighbours. A
 quarter of them are the default families on the default target; the others take every family alone, on every kind of
-target that it knows: a line, bins, a plane, a user's table. All are short runs. A process is late when it takes more
-than three times the median of its case, and stands when it has not ended after `LIMIT` seconds; then it is stopped.
-Figures go to `studies/starts.json`, by version of Python and JAX.
+target that it knows: a line, bins, a plane, a user's table, bits, a lattice, images. All are short runs. A process is
+late when it takes more than three times the median of its case, and stands when it has not ended after `LIMIT` seconds;
+then it is stopped. Figures go to `studies/starts.json`, by version of Python and JAX.
 """
 
 import argparse
@@ -41,16 +42,35 @@ SHORT = (
     *("--n-steps", "40", "--n-evaluations", "1", "--snapshot-percent", "100", "--num-seeds", "1"),
     *("--n-eval-samples", "100", "--compilation-cache", "off"),
 )
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "line": ("--target-type", "1D_TRIMODAL", "--num-bins", "0"),
-    "bins": ("--target-type", "1D_TRIMODAL", "--num-bins", "20"),
-    "plane": ("--target-type", "2D_GMM", "--num-bins", "0"),
-    "bits": ("--target-type", "BITS_ISING", "--num-bins", "0"),
-    "table": ("--target-type", "CUSTOM", "--custom-file", "table.npy", "--num-bins", "0"),
-}
-# Of events that are no numbers.
-LAWS = {"bins": "category", "bits": "bits"}
+COUNTS = ("processes", "standing", "late", "failed")
 DEFAULT = "default families"
+
+
+class Events(NamedTuple):
+    """One kind of target, and who draws its events."""
+
+    words: tuple[str, ...]
+    families: Sequence[str]
+
+
+def _kinds() -> dict[str, Events]:
+    numbers, bits = drawing("normal"), drawing("bits")
+    ising = ("--target-type", "BITS_ISING")
+    large = ("--bits.height", "6", "--bits.width", "6")  # whose states nobody can enumerate
+    kinds = {
+        "line": (("--target-type", "1D_TRIMODAL"), numbers),
+        "bins": (("--target-type", "1D_TRIMODAL", "--num-bins", "20"), drawing("category")),
+        "plane": (("--target-type", "2D_GMM"), numbers),
+        "table": (("--target-type", "CUSTOM", "--custom-file", "table.npy"), numbers),
+        "bits": (ising, bits),
+        "lattice": ((*ising, *large), [name for name in drawing("bits", lattice=True) if name not in bits]),
+        "images": (("--target-type", "IMAGE_DIGITS"), drawing("pixels")),
+    }
+    # A number that is given twice counts as it stands last.
+    return {kind: Events(("--num-bins", "0", *words), families) for kind, (words, families) in kinds.items()}
+
+
+KINDS: Mapping[str, Events] = _kinds()
 
 
 class Start(NamedTuple):
@@ -64,9 +84,9 @@ class Start(NamedTuple):
 def cases() -> dict[str, tuple[str, ...]]:
     """Name -> arguments of the script."""
     families = {
-        f"{family}, {kind}": ("--models", family, *words)
-        for kind, words in KINDS.items()
-        for family in drawing(LAWS.get(kind, "normal"))
+        f"{family}, {kind}": ("--models", family, *events.words)
+        for kind, events in KINDS.items()
+        for family in events.families
     }
     return {DEFAULT: (), **families}
 
@@ -100,26 +120,30 @@ def start(case: str, folder: Path, limit: float = LIMIT) -> Start:
     return Start(case, time.perf_counter() - began, done.returncode)
 
 
-def figures(starts: Sequence[Start]) -> dict[str, Any]:
-    """What came of all processes, and the median and longest time of every case."""
-    by_case: dict[str, list[float]] = {}
+def figures(starts: Sequence[Start]) -> dict[str, dict[str, Any]]:
+    """Case -> what came of its processes, and their median and longest time."""
+    by_case: dict[str, list[Start]] = {}
     for each in starts:
-        by_case.setdefault(each.case, []).append(each.seconds)
-    medians = {case: statistics.median(seconds) for case, seconds in by_case.items()}
+        by_case.setdefault(each.case, []).append(each)
+    return {case: _figures(each) for case, each in sorted(by_case.items())}
+
+
+def _figures(starts: Sequence[Start]) -> dict[str, Any]:
+    seconds = [each.seconds for each in starts]
+    median = statistics.median(seconds)
     return {
         "processes": len(starts),
         "standing": sum(each.exit_code is None for each in starts),
         "failed": sum(bool(each.exit_code) for each in starts),
-        "late": sum(each.seconds > LATE * medians[each.case] for each in starts),
-        "cases": {
-            case: {
-                "processes": len(seconds),
-                "median_seconds": round(medians[case], 1),
-                "longest_seconds": round(max(seconds), 1),
-            }
-            for case, seconds in sorted(by_case.items())
-        },
+        "late": sum(each > LATE * median for each in seconds),
+        "median_seconds": round(median, 1),
+        "longest_seconds": round(max(seconds), 1),
     }
+
+
+def totals(by_case: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """What came of the processes of all cases."""
+    return {count: sum(case[count] for case in by_case.values()) for count in COUNTS}
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -127,10 +151,11 @@ def markdown(results: Mapping[str, Any]) -> str:
     rows = []
     for versions, found in sorted(results.items()):
         name, longest = max(found["cases"].items(), key=lambda case: case[1]["longest_seconds"])
-        counts = [found[count] for count in ("processes", "standing", "late", "failed")]
+        counts = totals(found["cases"]).values()
         median = found["cases"][DEFAULT]["median_seconds"]
         rows.append([versions, *counts, f"{median:.0f} s", f"{longest['longest_seconds']:.0f} s ({name})"])
-    head = ["", "processes", "stand", "late", "failed", "default families, median", "longest of all"]
+    head = ["", *("stand" if count == "standing" else count for count in COUNTS)]
+    head += ["default families, median", "longest of all"]
     return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 
 
@@ -153,26 +178,25 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=200)
     parser.add_argument("--each", type=int, default=0, help="so many processes of every case, in place of --processes")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    parser.add_argument(
-        "--only", nargs="+", default=(), choices=[*cases()], help="these cases, whose figures are not kept"
-    )
+    parser.add_argument("--only", nargs="+", default=(), choices=[*cases()], help="these cases; no figures are kept")
+    parser.add_argument("--new", action="store_true", help="the cases without figures, which join those of the others")
     parser.add_argument("--show", action="store_true", help="print the last figures alone")
     options = parser.parse_args(args)
     if options.show:
         print(markdown(json.loads(RESULTS.read_text())))
         return 0
-    names = options.only or (tuple(cases()) if options.each else ())
-    processes = options.each * len(names) if options.each else options.processes
-    found = figures(measure(processes, options.jobs, names))
-    if options.only:
-        print(json.dumps(found, indent=1))
-        return int(bool(found["standing"] or found["failed"] or found["late"]))
     versions = f"Python {sys.version.split()[0]}, JAX {jax.__version__}"
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    kept[versions] = {**found, "jobs": options.jobs, "cores": os.cpu_count()}
-    storage.write_whole(RESULTS, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
-    print({name: found[name] for name in ("processes", "standing", "failed", "late")})
-    return int(bool(found["standing"] or found["failed"] or found["late"]))
+    earlier = kept[versions]["cases"] if options.new and versions in kept else {}
+    names = options.only or (tuple(name for name in cases() if name not in earlier) if options.each else ())
+    processes = options.each * len(names) if options.each else options.processes
+    found = figures(measure(processes, options.jobs, names))
+    if not options.only:
+        kept[versions] = {"cases": {**earlier, **found}, "jobs": options.jobs, "cores": os.cpu_count()}
+        storage.write_whole(RESULTS, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
+    counts = totals(found)
+    print(json.dumps(found, indent=1) if options.only else counts)
+    return int(bool(counts["standing"] or counts["failed"] or counts["late"]))
 
 
 if __name__ == "__main__":
