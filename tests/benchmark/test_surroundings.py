@@ -19,6 +19,7 @@ from benchmark.run import checks, one_run
 from core import surroundings
 from core.drawing import figures
 from core.errors import UserError
+from studies import starts
 
 # Where nothing is trained there is little to compile.
 QUICK = ("--models", "HISTOGRAM", *SMALL[2:])
@@ -64,7 +65,7 @@ def test_no_stream_is_needed_nor_a_backend_that_exists_nor_a_home(shell, tmp_pat
         MPLBACKEND="module://matplotlib_inline.backend_inline" if ">&-" in shell else "nosuch",
         XLA_FLAGS="--xla_force_host_platform_device_count=4",
         MATPLOTLIBRC=str(tmp_path / "unreadable"),
-        HOME="/proc/nonexistent",
+        HOME="/proc/nonexistent" if ">&-" in shell else None,
         XDG_CACHE_HOME="/proc/nonexistent",
     )
     # Matplotlib keeps its list of fonts elsewhere, and need not say so.
@@ -171,9 +172,16 @@ def test_every_requirement_is_a_module_that_is_looked_for():
     assert "jax" in (Path(script.__file__).with_name("requirements.txt")).read_text()
 
 
-@pytest.mark.parametrize("family", [quick_if(name == "HISTOGRAM", name) for name in ("HISTOGRAM", "VBGMM")])
-def test_x64_is_set_off_and_changes_nothing(family, tmp_path):
-    words = ("--models", family, "--no-sweep-pictures", "--sweep", "SEED=1")
+# What little there is to compile, and in `make test-all` every family of a line, of bits, of a lattice and of images.
+X64 = {"histogram": ()} | {
+    kind: (*starts.KINDS[kind].words, "--parameter-budget", "1000", "--models", *starts.KINDS[kind].families)
+    for kind in ("line", "bits", "lattice", "images")
+}
+
+
+@pytest.mark.parametrize("case", [quick_if(case == "histogram", case) for case in X64])
+def test_x64_is_set_off_and_changes_nothing(case, tmp_path):
+    words = (*X64[case], "--no-sweep-pictures", "--sweep", "SEED=1")
     found = []
     for value in (None, "1"):
         folder = tmp_path / str(value)

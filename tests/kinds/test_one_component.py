@@ -10,6 +10,7 @@ from conftest import quick_if, small_config
 
 from benchmark.engine.records import Feed, Schedule
 from benchmark.engine.training import Scorer, prepare, train
+from kinds.bits.settings import Config
 from models import MODELS
 from targets import make_target
 
@@ -20,8 +21,10 @@ KINDS = {
     "bins": dict(target_type="1D_TRIMODAL", num_bins=9),
     "plane": dict(target_type="2D_GMM", num_bins=0),
 }
+# Of events that are no numbers: a string of eight bits.
+OTHERS = {("BERNOULLI_MIXTURE", "bits"): (8, dict(target_type="BITS_GAUSSIAN", num_bins=0, bits=Config(n=8)))}
 # Whose result is known in closed form, one or two of every family that has one; `make test-all` takes all.
-QUICK = [("GMM", "line"), ("GMM", "plane"), ("KMEANS", "line"), ("VBGMM", "plane")]
+QUICK = [("GMM", "line"), ("GMM", "plane"), ("KMEANS", "line"), ("VBGMM", "plane"), *OTHERS]
 
 
 def cases(*chosen):
@@ -33,9 +36,9 @@ def cases(*chosen):
 @functools.cache
 def trained(name, kind):
     """The model, its target and the trained states of two seeds, on a fixed training set where there are no bins."""
-    budget = FEWEST[name][kind == "plane"]
+    budget, target = OTHERS.get((name, kind)) or (FEWEST[name][kind == "plane"], KINDS[kind])
     fields = dict(n_samples_train=0 if kind == "bins" else 300, parameter_budget=budget)
-    config = small_config(**KINDS[kind], **fields)
+    config = small_config(**target, **fields)
     target = make_target(config)
     model = MODELS[name].build(config, target)
     rows = None if target.train_rows is None else target.codec.encode(target.train_rows)
@@ -45,11 +48,11 @@ def trained(name, kind):
     return target, model, train(program, snapshot_steps=frozenset()).states
 
 
-@cases(*itertools.product(FEWEST, KINDS))
+@cases(*itertools.product(FEWEST, KINDS), *OTHERS)
 def test_one_component_trains_and_draws(name, kind):
     target, model, states = trained(name, kind)
     assert model.width == 1
-    assert model.n_params == FEWEST[name][kind == "plane"]
+    assert model.n_params == (OTHERS[name, kind][0] if (name, kind) in OTHERS else FEWEST[name][kind == "plane"])
     for state in states:
         x = np.asarray(target.codec.decode(model.sample(jax.random.key(1), state, 200)))
         assert x.shape == (200, target.dim)
@@ -89,3 +92,13 @@ def test_one_bayesian_component_has_the_posterior_of_its_rows(name, kind):
         np.testing.assert_allclose(state.params.mean_precision, n + 1, rtol=1e-6)
         np.testing.assert_allclose(state.params.degrees_of_freedom, n + dim, rtol=1e-6)
         np.testing.assert_allclose(state.params.inverse_scale[0], scatter[np.tril_indices(dim)], rtol=1e-4, atol=1e-3)
+
+
+@cases(*OTHERS)
+def test_one_product_has_the_frequencies_of_its_rows(name, kind):
+    target, _, states = trained(name, kind)
+    frequencies = np.asarray(target.codec.encode(target.train_rows), np.float64).mean(0)
+    assert 0 < frequencies.min() < frequencies.max() < 1
+    for state in states:
+        assert state.params.log_odds == ()
+        np.testing.assert_allclose(jax.nn.sigmoid(state.params.logits[0]), frequencies, atol=1e-6)
