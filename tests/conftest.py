@@ -74,6 +74,16 @@ def pytest_configure(config):
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Keeps the tests of a file on one worker, which share what they train; files of several groups stay divided."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 def pytest_sessionfinish(session):
     """Leaves what has been compiled out of the last garbage collections, which would outlast a worker's time to end."""
     if hasattr(session.config, "workerinput"):
