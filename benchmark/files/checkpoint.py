@@ -1,14 +1,13 @@
 """What an unfinished run leaves in its folder, and how the same command goes on from there.
 
 A checkpoint is a folder with one file a family, an `archive` of what its training has come to. It belongs to one
-configuration, one state of the program, one set of seeds and one training table; a run of any other is refused until it
-is given up. Files are only ever replaced by whole ones, so that a process may end at any moment.
+configuration, one state of the program, one set of seeds and one training table. A run of any other is refused until it
+is given up, unless it holds the work of a few minutes alone: that is given up with a word. Files are only ever replaced
+by whole ones, so that a process may end at any moment.
 """
 
 import contextlib
 import datetime
-import json
-import re
 import threading
 import time
 import uuid
@@ -19,16 +18,13 @@ from typing import Any
 from benchmark.engine import devices
 from benchmark.engine.records import Begun, Cost, Feed, Run
 from benchmark.engine.training import Program
-from benchmark.files import archive, results
-from benchmark.files.identity import SCHEMA, digest, identity_of
+from benchmark.files import archive, kept
+from benchmark.files.identity import digest, identity_of
 from benchmark.terminal import console
-from core import storage, trust
-from core.errors import KeptError, UserError
+from core import storage
+from core.errors import UserError
 from models.base import Model
 
-FOLDER = "checkpoint"
-_NAME = re.compile(rf"{FOLDER}(-\d+-\d+)?")
-_ENDING = ".npz"
 # Between two writes, at least; and at least so many times what the last one took: at most 2 % of the time.
 _SECONDS_APART = 3.0
 _TIMES_APART = 50
@@ -171,13 +167,13 @@ class Checkpoint:
 
     def _write_one(self, entry: archive.Entry) -> None:
         about = {**self._about, "seconds": self._about["seconds"] + self._elapsed()}
-        archive.write(self._folder / f"{entry.run.model.name}{_ENDING}", about, [entry])
+        archive.write(self._folder / f"{entry.run.model.name}{kept.ENDING}", about, [entry])
         self.n_written += 1
 
     def remove(self) -> None:
         """Removes it: the run is whole."""
         try:
-            _remove(self._folder)
+            kept.remove(self._folder)
         except UserError as error:
             console.warn(str(error))
 
@@ -189,7 +185,7 @@ class Checkpoint:
         try:
             yield
         except (archive.Broken, LookupError, TypeError, AttributeError, OSError) as error:
-            raise _damaged(self._folder / f"{name}{_ENDING}", error) from None
+            raise kept.damaged(self._folder / f"{name}{kept.ENDING}", error) from None
 
 
 def open_in(folder: Path, job: Any, *, fresh: bool = False, seeds: range | None = None) -> Checkpoint:
@@ -204,12 +200,18 @@ def open_in(folder: Path, job: Any, *, fresh: bool = False, seeds: range | None 
     Raises:
       UserError: an unfinished run of another configuration or version of the program, or one that is damaged.
     """
-    place = folder / _name(seeds)
-    _refuse_link(place)
-    if fresh or _is_finished(folder, place):
-        _remove(place)
+    place = folder / kept.folder_name(seeds)
+    kept.refuse_link(place)
+    if fresh or kept.is_finished(folder, place):
+        kept.remove(place)
     own = identity_of(job.config, seeds) | {"data": digest(job.target.train_rows, job.target.held_out_rows)}
-    found = _found(place, own)
+    found = kept.read(place)
+    other = kept.other_run(place, found, own)
+    if other:
+        seconds = kept.seconds_of(found)
+        kept.remove(place)
+        console.say(f"{other}: it had taken {seconds:.0f} s and is given up")
+        found = {}
     storage.remove_leftovers(place)
     return Checkpoint(place, own, {name: found[name] for name in job.config.models if name in found})
 
@@ -220,123 +222,22 @@ def check(folder: Path, config: Any) -> None:
     Raises:
       UserError: as `open_in`.
     """
-    place = folder / _name(None)
-    if place.exists() and not _is_finished(folder, place):
-        _found(place, identity_of(config, None))
+    place = folder / kept.folder_name(None)
+    if place.exists() and not kept.is_finished(folder, place):
+        kept.other_run(place, kept.read(place), identity_of(config, None))
 
 
 def files_in(folder: Path) -> list[Path]:
     """What of an unfinished run is kept in its folder, of all seeds or some."""
-    return sorted(path for place in _places(folder) for path in place.glob(f"*{_ENDING}"))
+    return sorted(path for place in kept.places_in(folder) for path in place.glob(f"*{kept.ENDING}"))
 
 
 def remove(folder: Path, seeds: range | None = None) -> None:
     """Removes what training of these seeds, or of all, has kept."""
-    _remove(folder / _name(seeds))
+    kept.remove(folder / kept.folder_name(seeds))
 
 
 def remove_all(folder: Path) -> None:
     """Removes what a run has kept, and what processes that have trained some of its seeds have."""
-    for place in _places(folder):
-        _remove(place)
-
-
-def _places(folder: Path) -> list[Path]:
-    return [place for place in folder.glob(f"{FOLDER}*") if _NAME.fullmatch(place.name)]
-
-
-def _remove(place: Path) -> None:
-    """Removes a checkpoint, and nothing else that somebody has put beside it.
-
-    Raises:
-      UserError: it cannot be removed.
-    """
-    _refuse_link(place)
-    storage.remove_leftovers(place)
-    try:
-        for path in place.glob(f"*{_ENDING}"):
-            path.unlink()
-    except OSError as error:
-        raise UserError(
-            f"checkpoint {str(place)!r} cannot be removed ({error.strerror}): do so by hand, or name another OUT_DIR"
-        ) from None
-    with contextlib.suppress(OSError):
-        # Unless there is something else in it.
-        place.rmdir()
-
-
-def _refuse_link(place: Path) -> None:
-    """Raises a UserError for a link: what is written and removed would be somewhere else."""
-    if place.is_symlink():
-        raise UserError(
-            f"checkpoint {str(place)!r} is a link, which no run has made: remove it, or name another OUT_DIR"
-        )
-
-
-def _name(seeds: range | None) -> str:
-    return FOLDER if seeds is None else f"{FOLDER}-{seeds.start}-{seeds.stop - 1}"
-
-
-def _found(place: Path, own: Mapping[str, Any]) -> dict[str, archive.Archive]:
-    """The archives in a folder, by family.
-
-    Raises:
-      UserError: they are not of the run that `own` describes, or damaged.
-    """
-    found: dict[str, archive.Archive] = {}
-    for path in sorted(place.glob(f"*{_ENDING}")):
-        try:
-            each = archive.read(path)
-        except FileNotFoundError:
-            # Another process has come to its end.
-            continue
-        except (archive.Broken, OSError) as error:
-            raise _damaged(path, error) from None
-        try:
-            if each.about["schema"] != SCHEMA or each.families() != [path.name.removesuffix(_ENDING)]:
-                raise archive.Broken("it is of another kind")
-            _refuse_other(place, each, own)
-            if any(other.about["run"] != each.about["run"] for other in found.values()):
-                raise archive.Broken("it is of another run than the files beside it")
-        except (archive.Broken, LookupError, TypeError, AttributeError) as error:
-            raise _damaged(path, error) from None
-        found[path.name.removesuffix(_ENDING)] = each
-    return found
-
-
-def _refuse_other(place: Path, each: archive.Archive, own: Mapping[str, Any]) -> None:
-    """Raises a UserError that names the first thing in which an unfinished run is another one."""
-    name = each.families()[0]
-    where = f"OUT_DIR {str(place.parent)!r} holds an unfinished run ({name} at step {each.last_step(name)})"
-    what = "finish it with its own settings, name another OUT_DIR, or give it up with --fresh"
-    theirs, ours = each.about["config"], own["config"]
-    if theirs != ours:
-        raise KeptError(f"{where} with {results.differences(theirs, ours)[0]}: {what}")
-    if each.about["program"] != own["program"]:
-        other = sorted(key for key, value in own["program"].items() if each.about["program"].get(key) != value)
-        raise KeptError(
-            f"{where} of another version of the program ({', '.join(other)}): finish it with that, name another "
-            "OUT_DIR, or give it up with --fresh"
-        )
-    if "data" in own and each.about["data"] != own["data"]:
-        raise KeptError(f"{where} of other rows: CUSTOM_FILE has changed since; {what}")
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    why = " ".join(str(error).split()) or type(error).__name__
-    return UserError(
-        f"checkpoint {str(path)!r} is damaged ({why}): start over with --fresh, or remove {str(path.parent)!r}"
-    )
-
-
-def _is_finished(folder: Path, place: Path) -> bool:
-    """Whether the run that has left a checkpoint is whole: it was killed between its last file and its end."""
-    kept = sorted(place.glob(f"*{_ENDING}"))
-    if not kept:
-        return False
-    try:
-        report = json.loads(trust.read_whole(folder / results.METRICS_FILE))
-        run = report["provenance"]["run"] if report["partial"] is None else None
-        return run is not None and all(archive.read(path).about["run"] == run for path in kept)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return False
+    for place in kept.places_in(folder):
+        kept.remove(place)

@@ -3,12 +3,13 @@
 import dataclasses
 import hashlib
 import json
+import re
 
 import html_checks
 import numpy as np
 import pytest
 
-from benchmark.files import archive, checkpoint, exports, identity, results
+from benchmark.files import archive, checkpoint, exports, identity, kept, results
 from benchmark.run import checks, fitting, one_run
 from core import interruption, storage
 from core.errors import OutputError, UserError
@@ -92,7 +93,7 @@ def undisturbed(config, tmp_path):
     """What nobody's interference leads to."""
     if not _UNDISTURBED:
         execute(config, tmp_path / "undisturbed")
-        assert not (tmp_path / "undisturbed" / checkpoint.FOLDER).exists()
+        assert not (tmp_path / "undisturbed" / kept.FOLDER).exists()
         _UNDISTURBED.append(contents(tmp_path / "undisturbed"))
     return _UNDISTURBED[0]
 
@@ -115,7 +116,7 @@ def test_a_killed_run_goes_on_to_the_same_results(config, tmp_path, crash_after,
     reached = "VAE from step 2" if n == 1 else "VAE from step 8, RBM from step 2"
     assert f": {reached} (--fresh starts over)" in said
     assert contents(folder) == undisturbed
-    assert not (folder / checkpoint.FOLDER).exists()
+    assert not (folder / kept.FOLDER).exists()
     origin = json.loads((folder / results.METRICS_FILE).read_text())["provenance"]
     assert len(origin["resumed"]) == 1
 
@@ -193,7 +194,9 @@ def unfinished(config, tmp_path, crash_after):
     return folder
 
 
-def refused(config, folder):
+def refused(config, folder, monkeypatch):
+    """What is said where too much would be lost."""
+    monkeypatch.setattr(kept, "_LITTLE_SECONDS", 0.0)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(UserError) as error:
         execute(config, folder)
@@ -205,26 +208,40 @@ def refused(config, folder):
 
 def test_another_run_is_refused_and_can_start_over(config, unfinished, monkeypatch):
     other = dataclasses.replace(config, parameter_budget=70)
-    said = refused(other, unfinished)
+    said = refused(other, unfinished, monkeypatch)
     assert "unfinished run (RBM at step 2) with PARAMETER_BUDGET = 60, not 70" in said
     setting = dataclasses.replace(config, vae=dataclasses.replace(config.vae, learning_rate=0.5))
-    assert "VAE.learning_rate = 0.003, not 0.5" in refused(setting, unfinished)
+    assert "VAE.learning_rate = 0.003, not 0.5" in refused(setting, unfinished, monkeypatch)
     # Where it is and whether programs are kept is no part of a run.
     checkpoint.check(unfinished, dataclasses.replace(config, out_dir="x", compilation_cache="off"))
     with monkeypatch.context() as patched:
         patched.setattr(results, "versions", lambda: {"jax": "0.0"})
-        assert "another version of the program (" in refused(config, unfinished)
+        assert "another version of the program (" in refused(config, unfinished, monkeypatch)
     execute(other, unfinished, fresh=True)
-    assert not (unfinished / checkpoint.FOLDER).exists()
+    assert not (unfinished / kept.FOLDER).exists()
+    assert json.loads((unfinished / results.METRICS_FILE).read_text())["config"]["parameter_budget"] == 70
+
+
+def test_the_work_of_a_few_minutes_stands_in_nobody_s_way(config, unfinished, monkeypatch, capsys):
+    other = dataclasses.replace(config, parameter_budget=70)
+    checkpoint.check(unfinished, other)
+    monkeypatch.setattr(kept, "_LITTLE_SECONDS", 0.0)
+    with pytest.raises(UserError, match="name another OUT_DIR, or give it up with --fresh"):
+        checkpoint.check(unfinished, other)
+    monkeypatch.undo()
+    execute(other, unfinished)
+    said = capsys.readouterr().out
+    run = f"OUT_DIR {str(unfinished)!r} holds an unfinished run (RBM at step 2) with PARAMETER_BUDGET = 60, not 70"
+    assert re.search(re.escape(run) + r": it had taken \d+ s and is given up", said)
     assert json.loads((unfinished / results.METRICS_FILE).read_text())["config"]["parameter_budget"] == 70
 
 
 def test_changed_files_of_the_program_are_noticed(config, unfinished, monkeypatch):
     monkeypatch.setattr(identity, "program", lambda: "other")
-    assert "another version of the program (its files)" in refused(config, unfinished)
+    assert "another version of the program (its files)" in refused(config, unfinished, monkeypatch)
 
 
-def test_other_training_rows_are_noticed(make_config, tmp_path, crash_after):
+def test_other_training_rows_are_noticed(make_config, tmp_path, crash_after, monkeypatch):
     rows = np.random.default_rng(0).normal(size=(60, 1))
     np.save(tmp_path / "rows.npy", rows)
     config = make_config(target_type="CUSTOM", custom_file=str(tmp_path / "rows.npy"), models=("VAE",), num_bins=0,
@@ -233,17 +250,17 @@ def test_other_training_rows_are_noticed(make_config, tmp_path, crash_after):
     with pytest.raises(Crash):
         execute(config, tmp_path / "out")
     np.save(tmp_path / "rows.npy", rows + 1e-6)
-    assert "CUSTOM_FILE has changed" in refused(config, tmp_path / "out")
+    assert "CUSTOM_FILE has changed" in refused(config, tmp_path / "out", monkeypatch)
 
 
-def test_a_damaged_checkpoint_is_said_and_kept(config, unfinished):
-    path = unfinished / checkpoint.FOLDER / "RBM.npz"
+def test_a_damaged_checkpoint_is_said_and_kept(config, unfinished, monkeypatch):
+    path = unfinished / kept.FOLDER / "RBM.npz"
     content = path.read_bytes()
     path.write_bytes(content[:-100])
-    assert f"checkpoint {str(path)!r} is damaged (its checksum differs)" in refused(config, unfinished)
+    assert f"checkpoint {str(path)!r} is damaged (its checksum differs)" in refused(config, unfinished, monkeypatch)
     path.write_bytes(content)
     (path.parent / "VAE.npz").write_bytes(content)
-    assert "is damaged" in refused(config, unfinished)
+    assert "is damaged" in refused(config, unfinished, monkeypatch)
     (path.parent / "VAE.npz").unlink()
     # Made up, with a checksum.
     for family, own in ({"steps": []}, {}), ([], {}), ({"steps": [4]}, []), ({"steps": [4]}, 3):
@@ -252,14 +269,14 @@ def test_a_damaged_checkpoint_is_said_and_kept(config, unfinished):
             np.savez(file, about=np.array(json.dumps(about)))
         with open(path, "ab") as file:
             file.write(archive._MARK + hashlib.sha256(path.read_bytes()).hexdigest().encode() + b"\n")
-        assert f"checkpoint {str(path)!r} is damaged" in refused(config, unfinished)
+        assert f"checkpoint {str(path)!r} is damaged" in refused(config, unfinished, monkeypatch)
 
 
 def test_what_a_link_leads_to_is_neither_read_nor_removed(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.npz").touch()
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / checkpoint.FOLDER).symlink_to(tmp_path / "mine")
+    (tmp_path / "out" / kept.FOLDER).symlink_to(tmp_path / "mine")
     for open_or_remove in (
         lambda folder: checkpoint.open_in(folder, None, fresh=True),
         lambda folder: checkpoint.open_in(folder, None),
@@ -271,25 +288,25 @@ def test_what_a_link_leads_to_is_neither_read_nor_removed(tmp_path):
     assert (tmp_path / "mine" / "precious.npz").exists()
 
 
-def test_files_of_two_runs_do_not_mix(config, unfinished, tmp_path):
+def test_files_of_two_runs_do_not_mix(config, unfinished, tmp_path, monkeypatch):
     """Somebody has copied one."""
-    place = unfinished / checkpoint.FOLDER
+    place = unfinished / kept.FOLDER
     found = archive.read(place / "VAE.npz")
     job = checks.check(config)
     run = archive.run_of(job.models[0], fitting.feed_of(job), found.about["families"]["VAE"], found.arrays("VAE"))
     about = {name: value for name, value in found.about.items() if name != "families"} | {"run": "another"}
     cost = one_run.Cost(**found.about["families"]["VAE"]["cost"])
     archive.write(place / "VAE.npz", about, [archive.entry_of(run, cost)])
-    assert "another run than the files beside it" in refused(config, unfinished)
+    assert "another run than the files beside it" in refused(config, unfinished, monkeypatch)
 
 
 def test_a_finished_run_protects_nothing(config, unfinished):
     """One that was killed between its last file and the end of its checkpoint."""
-    place = unfinished / checkpoint.FOLDER
-    kept = {path.name: path.read_bytes() for path in place.iterdir()}
+    place = unfinished / kept.FOLDER
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
     execute(config, unfinished)
     place.mkdir()
-    for name, content in kept.items():
+    for name, content in before.items():
         (place / name).write_bytes(content)
     execute(dataclasses.replace(config, parameter_budget=70), unfinished)
     assert not place.exists()
@@ -375,7 +392,7 @@ def test_an_interrupted_run_writes_what_it_has_and_goes_on(
         assert report["models"][name]["history"]["step"][-1] == step
         assert report["models"][name]["final"]["kld"]["median"] >= 0
     assert "Partial results: SIGTERM ended this run early." in html_checks.checked(folder / "index.html").text
-    assert (folder / checkpoint.FOLDER).is_dir()
+    assert (folder / kept.FOLDER).is_dir()
     execute(config, folder)
     page = html_checks.checked(folder / "index.html")
     assert "Partial" not in page.text

@@ -1179,7 +1179,7 @@ def test_what_a_cell_prints_is_kept(executed, here, monkeypatch, capsys):
 
     def telling(*args, **more):
         console.say("compiled programs are not kept: others can write to it")
-        with console.waiting("scoring …"):
+        with console.waiting("scoring"):
             pass
         whole(*args, **more)
 
@@ -1219,7 +1219,7 @@ def test_ctrl_c_is_no_traceback(executed, here, monkeypatch, capsys, first):
 
 
 def test_what_takes_long_is_seen_and_what_does_not_is_not(monkeypatch, capsys):
-    with console.waiting_if_long("checking 60 cells …"):
+    with console.waiting_if_long("checking 60 cells"):
         pass
     assert capsys.readouterr().out == ""
     monkeypatch.setattr(console, "_HEARTBEAT_SECONDS", 0.01)
@@ -1231,7 +1231,7 @@ def test_what_takes_long_is_seen_and_what_does_not_is_not(monkeypatch, capsys):
             shown.set()
             return super().write(text)
 
-    with contextlib.redirect_stdout(Screen()) as screen, console.waiting_if_long("checking 60 cells …"):
+    with contextlib.redirect_stdout(Screen()) as screen, console.waiting_if_long("checking 60 cells"):
         assert shown.wait(30)
     assert "checking 60 cells … 00:0" in screen.getvalue()
 
