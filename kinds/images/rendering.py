@@ -15,6 +15,7 @@ SIDE = 32
 WALL = 4.0  # lengths
 NAMES = ("box", "cylinder", "sphere")
 _AMBIENT = 0.3
+_AT_ONCE = 256  # images: what their rays meet takes some 0.5 MB each
 
 
 class Scene(NamedTuple):
@@ -125,10 +126,11 @@ def draw(key: jax.Array, n: int, kinds: tuple[int, ...]) -> tuple[jax.Array, jax
     key_kind, key_scene = jax.random.split(key)
     which = jax.random.randint(key_kind, (n,), 0, len(kinds))
 
-    def one(key, kind):
-        return render(draw_scene(key, kind)).reshape(-1)
+    def one(scene):
+        return render(draw_scene(*scene)).reshape(-1)
 
-    return jax.vmap(one)(jax.random.split(key_scene, n), jnp.asarray(kinds)[which]), which
+    scenes = jax.random.split(key_scene, n), jnp.asarray(kinds)[which]
+    return jax.lax.map(one, scenes, batch_size=_AT_ONCE), which
 
 
 def _lit(cosine: jax.Array) -> jax.Array:
