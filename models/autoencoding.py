@@ -39,11 +39,28 @@ class Code(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What p(x|z) is."""
+    """What p(x|z) is, and how the objective weighs it."""
 
     law: Law
-    log_sigma: Callable[[Any], Any]  # (params) -> ln σ; None where the law has no scale
+    beta: Any  # weight of the KL term; where the law has a scale that is not learnt, it stands for that
+    learn_sigma: bool = False  # the parameters have a `log_sigma` [1]
     nearest: Callable[[jax.Array], jax.Array] | None = None  # from its draws to events; None: they are events
+
+    @property
+    def scale(self) -> Any:
+        """How many bounds the objective is: β where it stands for the decoder's variance."""
+        return self.beta if self.law.has_scale and not self.learn_sigma else 1.0
+
+    @property
+    def weight(self) -> Any:
+        """Of the rate beside the distortion, both in nats."""
+        return 1.0 if self.law.has_scale else self.beta
+
+    def log_sigma(self, params: Any) -> Any:
+        """The law's scale; None: it has none."""
+        if not self.law.has_scale:
+            return None
+        return params.log_sigma[0] if self.learn_sigma else 0.5 * jnp.log(self.beta / 2)
 
 
 class Autoencoder(NamedTuple):

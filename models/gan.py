@@ -26,7 +26,7 @@ from flax import linen as nn
 
 from core import prng
 from core.settings import COUNTED, Settings, setting
-from models.adversarial import Norms, build_pair, sampling, shrinking
+from models.adversarial import Norms, Pair, build_pair, sampling, shrinking
 from models.base import Model, View, averaged, is_on
 
 # The laws of events that it can draw: all.
@@ -69,7 +69,7 @@ class Config(Settings, of="GAN"):
 
 
 class Networks(NamedTuple):
-    """One entry per network; the params, the optimiser states and the networks themselves come in this form."""
+    """One entry per network; weights, optimisers and their states, and objectives come in this form."""
 
     generator: Any
     discriminator: Any
@@ -111,7 +111,7 @@ def build(config: Any, target: Any) -> Model:
       target: the distribution to learn; its event is what the model draws.
 
     Returns:
-      The model. Where events have probabilities `log_prob` is an estimate whose errors `adversarial.build_pair` states;
+      The model. Where events have probabilities `log_prob` is an estimate: `generated.probabilities` states its errors;
       otherwise there is no density and `log_prob` is None.
 
     Raises:
@@ -122,16 +122,13 @@ def build(config: Any, target: Any) -> Model:
     # A penalty on the slope at a row needs a D in which that row alone counts.
     norms = Norms(batch=not (settings.spectral_norm or is_on(settings.r1_penalty)), spectral=settings.spectral_norm)
     pair = build_pair(config, target, settings.latent_dim, settings.gumbel_temperature, norms=norms)
-    rate_discriminator = settings.discriminator_learning_rate
-    rates = settings.learning_rate, rate_discriminator if is_on(rate_discriminator) else settings.learning_rate
-    optimisers = [optax.adam(rate, b1=settings.adam_b1) for rate in rates]
-    optimisers[0] = shrinking(optimisers[0], rates[0], settings.weight_decay)
+    updates = Networks(*pair.updates(_optimisers(settings)))
+    objectives = _objectives(settings, pair)
 
     def init(key, data):
         del data
-        params = Networks(*pair.init_params(key))
-        opt_state = (o.init(pack(net)) for o, pack, net in zip(optimisers, pair.pack, params, strict=True))
-        return State(params, Networks(*opt_state))
+        params = Networks(*pair.sized.init_params(key))
+        return State(params, Networks(*(update.init(net) for update, net in zip(updates, params, strict=True))))
 
     def noise(key):
         key_z, key_draw, key_gradient = jax.random.split(key, 3)
@@ -139,55 +136,81 @@ def build(config: Any, target: Any) -> Model:
         n = (config.batch_size,)
         return Noise(z[0], z[1], law.noise(key_draw, n), law.gradient_noise(key_gradient, *n))
 
-    def discriminator_objective(params, real, fake):
+    def step(state, batch, noise):
+        generator, discriminator = state.params
+        fake = pair.generate(generator, noise.z_discriminator, noise.draw_discriminator)
+        gradient, info = jax.grad(objectives.discriminator, has_aux=True)(discriminator, batch.T, fake)
+        discriminator, opt_discriminator = updates.discriminator.applied(
+            discriminator, gradient, state.opt_state.discriminator
+        )
+
+        loss, gradient = jax.value_and_grad(objectives.generator)(
+            generator, discriminator, noise.z_generator, noise.draw_generator
+        )
+        generator, opt_generator = updates.generator.applied(generator, gradient, state.opt_state.generator)
+        new_state = State(Networks(generator, discriminator), Networks(opt_generator, opt_discriminator))
+        return new_state, info._replace(generator_loss=loss)
+
+    model = Model(
+        name="GAN",
+        n_params=pair.sized.n_params,
+        width=pair.sized.width,
+        init=init,
+        noise=noise,
+        step=step,
+        **sampling(pair),
+        views={"gan_discriminator": _discriminator_view(settings, target, pair)},
+        loss_reference=(equilibrium_loss(settings.label_smoothing), "equilibrium of L_D"),
+    )
+    return averaged(model, settings.average)
+
+
+def _optimisers(settings: Config) -> Networks:
+    rate, rate_discriminator = settings.learning_rate, settings.discriminator_learning_rate
+    generator, discriminator = (
+        optax.adam(each, b1=settings.adam_b1)
+        for each in (rate, rate_discriminator if is_on(rate_discriminator) else rate)
+    )
+    return Networks(shrinking(generator, rate, settings.weight_decay), discriminator)
+
+
+def _objectives(settings: Config, pair: Pair) -> Networks:
+    """What either network minimises.
+
+    Returns:
+      generator: (its weights, the discriminator's, z, the law's gradient noise) -> L_G.
+      discriminator: (its weights, real events [event_dim, B], generated ones) -> L_D with the penalty, and the step's
+        Info, in which the generator's loss is missing.
+    """
+
+    def generator(params, params_discriminator, z, drawn):
+        return generator_loss(pair.judge(params_discriminator, pair.generate_with_gradient(params, z, drawn)))
+
+    def discriminator(params, real, fake):
         logit_real, logit_fake = pair.judge(params, real), pair.judge(params, fake)
         loss = discriminator_loss(logit_real, logit_fake, settings.label_smoothing)
         penalty = 0.0
         if is_on(settings.r1_penalty):
             gradient = jax.grad(lambda events: pair.judge(params, events).sum())(real)
             penalty = settings.r1_penalty / 2 * jnp.mean(jnp.sum(gradient**2, axis=0))
-        return loss + penalty, (loss, jnp.mean(nn.sigmoid(logit_real)), jnp.mean(nn.sigmoid(logit_fake)))
+        return loss + penalty, Info(loss, None, jnp.mean(nn.sigmoid(logit_real)), jnp.mean(nn.sigmoid(logit_fake)))
 
-    def generator_objective(params, params_discriminator, z, drawn):
-        return generator_loss(pair.judge(params_discriminator, pair.generate_with_gradient(params, z, drawn)))
+    return Networks(generator, discriminator)
 
-    def step(state, batch, noise):
-        generator, discriminator = state.params
-        fake = pair.generate(generator, noise.z_discriminator, noise.draw_discriminator)
-        gradient, (loss, d_real, d_fake) = jax.grad(discriminator_objective, has_aux=True)(discriminator, batch.T, fake)
-        discriminator, opt_discriminator = pair.updated(
-            1, optimisers[1], discriminator, gradient, state.opt_state.discriminator
-        )
 
-        loss_generator, gradient = jax.value_and_grad(generator_objective)(
-            generator, discriminator, noise.z_generator, noise.draw_generator
-        )
-        generator, opt_generator = pair.updated(0, optimisers[0], generator, gradient, state.opt_state.generator)
-        new_state = State(Networks(generator, discriminator), Networks(opt_generator, opt_discriminator))
-        return new_state, Info(loss, loss_generator, d_real, d_fake)
+def _discriminator_view(settings: Config, target: Any, pair: Pair) -> View:
+    """D over the box."""
 
     @jax.jit
     def discriminator(params, events):
         return nn.sigmoid(pair.judge(params, events.T))
 
-    def discriminator_view(state):
-        """D over the box."""
+    def arrays(state):
         x, events = target.grid()
         d = discriminator(state.params.discriminator, events)
         return {"x": x, "d": d, "equilibrium": settings.label_smoothing / 2}
 
-    model = Model(
-        name="GAN",
-        n_params=pair.n_params,
-        width=pair.width,
-        init=init,
-        noise=noise,
-        step=step,
-        **sampling(pair),
-        views={"gan_discriminator": View("discriminator", discriminator_view, ("d_real", "d_fake"))},
-        loss_reference=(equilibrium_loss(settings.label_smoothing), "equilibrium of L_D"),
-    )
-    return averaged(model, settings.average)
+    return View("discriminator", arrays, ("d_real", "d_fake"))
 
 
 def discriminator_loss(logit_real: jax.Array, logit_fake: jax.Array, smoothing: float) -> jax.Array:

@@ -28,7 +28,6 @@ References:
   Kingma et al., Improved Variational Inference with Inverse Autoregressive Flow, 2016 (appendix C.8, free bits).
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -38,15 +37,15 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from budget import solve_width
 from core import prng
 from core.settings import Settings, setting
 from models import autoencoding, gan, laws
 from models.architectures import networks_for
 from models.autoencoding import kl_to_standard_normal
-from models.base import Model, View, averaged, count_params, is_on, packing
+from models.base import Model, View, averaged, is_on
 from models.images import Patches
 from models.perceptual import perceptual_loss
+from models.sizing import Sized, sized, update_of
 
 # The laws of events that it can draw.
 LAWS = ("pixels",)
@@ -127,46 +126,16 @@ class Info(NamedTuple):
 class _Scheme(NamedTuple):
     """What the settings ask for."""
 
-    law: laws.Law  # of p(x|z)
-    beta: Any
+    decoded: autoencoding.Decoded
     has_critic: bool
-
-    @property
-    def scale(self) -> Any:
-        """How many bounds the objective is: with squared error β, which stands for the decoder's variance."""
-        return self.beta if self.law.has_scale else 1.0
-
-    def log_sigma(self, params: Any) -> Any:
-        """Of p(x|z), where it has one."""
-        del params
-        return 0.5 * jnp.log(self.beta / 2) if self.law.has_scale else None
 
 
 class _Networks(NamedTuple):
-    """The networks of one width."""
+    """The networks of the width that is closest to the budget."""
 
-    width: int
-    shapes: Params  # of the weights
+    sized: Sized
     code: autoencoding.Code
     critic: Patches
-    init_params: Callable[[jax.Array], Params]  # (key)
-
-
-class _Update(NamedTuple):
-    """How weights of one optimiser change."""
-
-    optimiser: optax.GradientTransformation
-    pack: Callable[[Any], Any]
-    unpack: Callable[[Any], Any]
-
-    def init(self, weights: Any) -> Any:
-        """The optimiser's state at the start."""
-        return self.optimiser.init(self.pack(weights))
-
-    def applied(self, weights: Any, gradient: Any, opt_state: Any) -> tuple[Any, Any]:
-        """The weights after an update, and the optimiser's state."""
-        updates, opt_state = self.optimiser.update(self.pack(gradient), opt_state)
-        return self.unpack(optax.apply_updates(self.pack(weights), updates)), opt_state
 
 
 def build(config: Any, target: Any) -> Model:
@@ -186,13 +155,13 @@ def build(config: Any, target: Any) -> Model:
     settings: Config = config.vae_gan
     scheme = _scheme_of(settings, target.event.law)
     networks = _networks_of(config, target, scheme)
-    coder = autoencoding.autoencoder(target, networks.code, autoencoding.Decoded(scheme.law, scheme.log_sigma))
-    updates = _updates_of(settings, networks.shapes)
+    coder = autoencoding.autoencoder(target, networks.code, scheme.decoded)
+    updates = _updates_of(settings, networks.sized.shapes)
     objective, critic_objective = _objectives(settings, scheme, networks, coder)
 
     def init(key, data):
         del data
-        params = networks.init_params(key)
+        params = networks.sized.init_params(key)
         autoencoder, critic = (update.init(part) for update, part in zip(updates, _apart(params), strict=True))
         return State(params, Optimised(autoencoder, critic if scheme.has_critic else ()))
 
@@ -218,13 +187,13 @@ def build(config: Any, target: Any) -> Model:
         units |= dict.fromkeys(("adversarial_loss", "critic_loss"), "squared error")
     model = Model(
         name="VAE_GAN",
-        n_params=count_params(networks.shapes),
-        width=networks.width,
+        n_params=networks.sized.n_params,
+        width=networks.sized.width,
         init=init,
         noise=noise,
         step=step,
         **coder.fields,
-        bound=None if scheme.law.has_scale else coder.bound,
+        bound=None if scheme.decoded.law.has_scale else coder.bound,
         views={"vae_gan_latent_manifold_sweep": View("latent_sweep", coder.latent_view, needs_rows=True)},
         info_units=units if scheme.has_critic else {},
     )
@@ -255,7 +224,7 @@ def _scheme_of(settings: Config, law: laws.Law) -> _Scheme:
 
         law = law._replace(has_scale=True, log_prob=log_prob)
     has_critic = is_on(settings.adversarial_weight) or is_on(settings.perceptual_weight)
-    return _Scheme(law, autoencoding.weight_of_kl(settings.beta, has_scale), has_critic)
+    return _Scheme(autoencoding.Decoded(law, autoencoding.weight_of_kl(settings.beta, has_scale)), has_critic)
 
 
 def _networks_of(config: Any, target: Any, scheme: _Scheme) -> _Networks:
@@ -266,10 +235,10 @@ def _networks_of(config: Any, target: Any, scheme: _Scheme) -> _Networks:
 
     def of_width(width):
         critic = Patches(width, target.event.shape, batch_norm=False, spectral_norm=settings.spectral_norm)
-        return makers.from_event(width, 2 * latent_dim), makers.to_event(width, scheme.law.n_outputs), critic
+        return makers.from_event(width, 2 * latent_dim), makers.to_event(width, scheme.decoded.law.n_outputs), critic
 
-    def init_params(key, nets):
-        encoder, decoder, critic = nets
+    def init_params(key, networks):
+        encoder, decoder, critic = networks
         keys = jax.random.split(key, 2 + scheme.has_critic)
         return Params(
             encoder.init(keys[0], jnp.zeros((size, 1))),
@@ -277,13 +246,9 @@ def _networks_of(config: Any, target: Any, scheme: _Scheme) -> _Networks:
             critic.init(keys[2], jnp.zeros((size, 1))) if scheme.has_critic else (),
         )
 
-    def shapes(width):
-        return jax.eval_shape(functools.partial(init_params, nets=of_width(width)), jax.random.key(0))
-
-    width = solve_width(lambda width: count_params(shapes(width)), config.parameter_budget)
-    nets = of_width(width)
-    code = autoencoding.Code(*nets[:2], makers, latent_dim)
-    return _Networks(width, shapes(width), code, nets[2], functools.partial(init_params, nets=nets))
+    networks = sized(of_width, init_params, config.parameter_budget)
+    encoder, decoder, critic = networks.networks
+    return _Networks(networks, autoencoding.Code(encoder, decoder, makers, latent_dim), critic)
 
 
 def _updates_of(settings: Config, shapes: Params) -> Optimised:
@@ -293,8 +258,7 @@ def _updates_of(settings: Config, shapes: Params) -> Optimised:
         optax.adam(settings.learning_rate),
         optax.adam(rate if is_on(rate) else settings.learning_rate, b1=settings.adam_b1),
     )
-    parts = zip(optimisers, map(packing, _apart(shapes)), strict=True)
-    return Optimised(*(_Update(optimiser, *pack) for optimiser, pack in parts))
+    return Optimised(*map(update_of, optimisers, _apart(shapes)))
 
 
 def _objectives(
@@ -307,7 +271,7 @@ def _objectives(
       step's Info and the images [size, 2 B] that the critic is trained on; and (the critic's weights, images, those) ->
       a scalar.
     """
-    weight = 1.0 if scheme.law.has_scale else scheme.beta
+    decoded = scheme.decoded
 
     def bound_of(params, events, noise, n_updates):
         """The objective of the simple scheme, its Info and the decoder's images: reconstructions, then draws."""
@@ -316,12 +280,11 @@ def _objectives(
         outputs = networks.code.decoder.apply(params.decoder, jnp.concatenate([z, noise.z], axis=1))
         distortion = -jnp.mean(coder.log_likelihood(params, events, outputs[:, :n], axis=0))
         rates = kl_to_standard_normal(mean, log_variance, axis=1) / n
-        paid = (
-            autoencoding.risen(n_updates, settings.warm_up) * weight * autoencoding.free_rate(rates, settings.free_bits)
-        )
+        risen = autoencoding.risen(n_updates, settings.warm_up)
+        paid = risen * decoded.weight * autoencoding.free_rate(rates, settings.free_bits)
         rate = jnp.sum(rates)
-        info = autoencoding.Info(distortion + weight * rate, distortion, rate)
-        return scheme.scale * (distortion + paid), info, scheme.law.mean(outputs, axis=0)
+        info = autoencoding.Info(distortion + decoded.weight * rate, distortion, rate)
+        return decoded.scale * (distortion + paid), info, decoded.law.mean(outputs, axis=0)
 
     def objective(weights, critic, events, noise, n_updates):
         params = Params(*weights, critic)
@@ -335,7 +298,7 @@ def _objectives(
         adversarial = adversarial_loss(answers[:, :-n], settings)
         perceptual = perceptual_loss([f[..., :n] for f in features], [f[..., -n:] for f in features])
         more = settings.adversarial_weight * adversarial + settings.perceptual_weight * perceptual
-        loss = info.loss + more / scheme.scale
+        loss = info.loss + more / decoded.scale
         return total + more, (Info(loss, info.distortion, info.rate, adversarial, perceptual, loss), fake)
 
     def critic_objective(critic, real, fake):

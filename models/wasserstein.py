@@ -22,12 +22,13 @@ import jax
 import jax.numpy as jnp
 
 from core import prng
-from models.adversarial import build_pair, sampling
+from models.adversarial import Pair, build_pair, sampling
 from models.base import Model, View, averaged
+from models.sizing import Update
 
 
 class Networks(NamedTuple):
-    """One entry per network; the params, the optimiser states and the optimisers come in this form."""
+    """One entry per network; weights, optimisers, their states and updates come in this form."""
 
     generator: Any
     critic: Any
@@ -92,16 +93,15 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
     Raises:
       UserError: the budget is below the smallest pair for these events.
     """
-    event_dim, law = target.event.size, target.event.law
+    law, n_critic = target.event.law, settings.n_critic
     pair = build_pair(config, target, settings.latent_dim, settings.gumbel_temperature, judge_bias=False)
-    n_critic = settings.n_critic
-    unit, stretch = _units(target.codec)
+    updates = Networks(*pair.updates(optimisers))
+    critic = _Critic(pair, bound, target.event.size, *_units(target.codec))
 
     def init(key, data):
         del data
-        params = Networks(*pair.init_params(key))
-        opt_state = (o.init(pack(net)) for o, pack, net in zip(optimisers, pair.pack, params, strict=True))
-        return State(params, Networks(*opt_state))
+        params = Networks(*pair.sized.init_params(key))
+        return State(params, Networks(*(update.init(net) for update, net in zip(updates, params, strict=True))))
 
     def noise(key):
         key_z, key_draw, key_gradient, key_mixing = jax.random.split(key, 4)
@@ -110,74 +110,100 @@ def build(name: str, config: Any, target: Any, settings: Any, optimisers: Networ
         drawn, drawn_generator = law.noise(key_draw, (n_critic, n)), law.gradient_noise(key_gradient, n)
         return Noise(z[:-1], z[-1], drawn, drawn_generator, jax.random.uniform(key_mixing, (n_critic, 1, n)))
 
-    def slopes(params, events):
-        """‖∇f‖ at events [event_dim, n], [n]; times `unit` the distances are then those of data space."""
-        gradient = jax.grad(lambda x: pair.judge(params, x).sum())(events)
-        return norms(gradient if stretch is None else gradient / stretch[:, None])
-
-    def difference(params, rows):
-        return jnp.mean(pair.judge(params, rows.real)) - jnp.mean(pair.judge(params, rows.fake))
-
-    def critic_objective(params, rows):
-        penalty = 0.0 if bound.penalty is None else bound.penalty(slopes(params, rows.between))
-        return penalty - difference(params, rows)
-
-    def largest_slope(params, rows):
-        if law.unit_vectors:
-            # Between the only events that there are.
-            values = pair.judge(params, jnp.eye(event_dim))
-            return (jnp.max(values) - jnp.min(values)) / math.sqrt(2)
-        return jnp.max(slopes(params, jnp.concatenate(rows, axis=1)))
-
     def generator_objective(params, params_critic, z, drawn):
         return -jnp.mean(pair.judge(params_critic, pair.generate_with_gradient(params, z, drawn)))
 
-    def step_with(unroll):
-        def step(state, batch, noise):
-            generator = state.params.generator
-            batches = batch[None] if n_critic == 1 else batch
-
-            def critic_update(carry, drawn):
-                _, critic, opt_state = carry
-                batch, z, noise_draw, mixing = drawn
-                real, fake = batch.T, pair.generate(generator, z, noise_draw)
-                rows = Rows(real, fake, fake + mixing * (real - fake))
-                loss, gradient = jax.value_and_grad(critic_objective)(critic, rows)
-                after, opt_state = pair.updated(1, optimisers.critic, critic, gradient, opt_state)
-                return (critic, bound.after_update(after), opt_state), (loss, rows)
-
-            drawn = batches, noise.z_critic, noise.draw_critic, noise.mixing
-            start = state.params.critic, state.params.critic, state.opt_state.critic
-            (before, critic, opt_critic), (losses, rows) = jax.lax.scan(critic_update, start, drawn, unroll=unroll)
-            # Of rows that the critic has not seen: those of its last update, before that.
-            last = Rows(*(each[-1] for each in rows))
-            slope = largest_slope(before, last)
-            distance = unit * difference(before, last) / (slope if bound.normalised else 1.0)
-            loss_generator, gradient = jax.value_and_grad(generator_objective)(
-                generator, critic, noise.z_generator, noise.draw_generator
-            )
-            generator, opt_generator = pair.updated(
-                0, optimisers.generator, generator, gradient, state.opt_state.generator
-            )
-            info = Info(losses[-1], loss_generator, distance, slope)
-            return State(Networks(generator, critic), Networks(opt_generator, opt_critic)), info
-
-        return step
+    def step(state, batch, noise):
+        generator, batches = state.params.generator, batch[None] if n_critic == 1 else batch
+        trained = _trained(critic, updates.critic, state, batches, noise)
+        loss, gradient = jax.value_and_grad(generator_objective)(
+            generator, trained.params, noise.z_generator, noise.draw_generator
+        )
+        generator, opt_generator = updates.generator.applied(generator, gradient, state.opt_state.generator)
+        info = Info(trained.loss, loss, trained.distance, trained.slope)
+        return State(Networks(generator, trained.params), Networks(opt_generator, trained.opt_state)), info
 
     model = Model(
         name=name,
-        n_params=pair.n_params,
-        width=pair.width,
+        n_params=pair.sized.n_params,
+        width=pair.sized.width,
         init=init,
         noise=noise,
-        step=step_with(n_critic),
-        step_counted=step_with(n_critic),
+        step=step,
+        step_counted=step,
         **sampling(pair),
         views={"critic_vs_wasserstein": View("critic", info_fields=("critic_distance", "largest_slope"))},
         info_units=dict.fromkeys(("loss", "generator_loss"), "output of the critic"),
         batches_per_step=n_critic,
     )
     return averaged(model, settings.average)
+
+
+class _Critic(NamedTuple):
+    """What is asked of a critic f, as functions of its parameters."""
+
+    pair: Pair
+    bound: Bound
+    event_dim: int
+    unit: float  # as `_units` gives both
+    stretch: jax.Array | None
+
+    def objective(self, params: Any, rows: Rows) -> jax.Array:
+        """L_C with the penalty."""
+        penalty = 0.0 if self.bound.penalty is None else self.bound.penalty(self.slopes(params, rows.between))
+        return penalty - self.difference(params, rows)
+
+    def difference(self, params: Any, rows: Rows) -> jax.Array:
+        """E_p[f(x)] − E_z[f(G(z))]."""
+        return jnp.mean(self.pair.judge(params, rows.real)) - jnp.mean(self.pair.judge(params, rows.fake))
+
+    def slopes(self, params: Any, events: jax.Array) -> jax.Array:
+        """‖∇f‖ at events [event_dim, n], [n]; times `unit` the distances are then those of data space."""
+        gradient = jax.grad(lambda x: self.pair.judge(params, x).sum())(events)
+        return norms(gradient if self.stretch is None else gradient / self.stretch[:, None])
+
+    def largest_slope(self, params: Any, rows: Rows) -> jax.Array:
+        """The largest that is found; with bins between the only events that there are."""
+        if self.pair.law.unit_vectors:
+            values = self.pair.judge(params, jnp.eye(self.event_dim))
+            return (jnp.max(values) - jnp.min(values)) / math.sqrt(2)
+        return jnp.max(self.slopes(params, jnp.concatenate(rows, axis=1)))
+
+    def distance(self, params: Any, rows: Rows, slope: jax.Array) -> jax.Array:
+        """The estimate of W₁(p, q), with the largest slope."""
+        return self.unit * self.difference(params, rows) / (slope if self.bound.normalised else 1.0)
+
+
+class _Trained(NamedTuple):
+    """A critic after its updates of one step."""
+
+    params: Any
+    opt_state: Any
+    loss: jax.Array  # at the last of them
+    distance: jax.Array
+    slope: jax.Array  # the largest
+
+
+def _trained(critic: _Critic, update: Update, state: State, batches: jax.Array, noise: Noise) -> _Trained:
+    """The critic's updates of one step, each with a minibatch of its own of batches [n_critic, B, event_dim]."""
+    pair, generator = critic.pair, state.params.generator
+
+    def updated(carry, drawn):
+        _, params, opt_state = carry
+        batch, z, noise_draw, mixing = drawn
+        real, fake = batch.T, pair.generate(generator, z, noise_draw)
+        rows = Rows(real, fake, fake + mixing * (real - fake))
+        loss, gradient = jax.value_and_grad(critic.objective)(params, rows)
+        after, opt_state = update.applied(params, gradient, opt_state)
+        return (params, critic.bound.after_update(after), opt_state), (loss, rows)
+
+    drawn = batches, noise.z_critic, noise.draw_critic, noise.mixing
+    start = state.params.critic, state.params.critic, state.opt_state.critic
+    (before, params, opt_state), (losses, rows) = jax.lax.scan(updated, start, drawn, unroll=len(batches))
+    # Of rows that the critic has not seen: those of its last update, before that.
+    last = Rows(*(each[-1] for each in rows))
+    slope = critic.largest_slope(before, last)
+    return _Trained(params, opt_state, losses[-1], critic.distance(before, last, slope), slope)
 
 
 def norms(gradient: jax.Array) -> jax.Array:

@@ -76,7 +76,7 @@ def build(config: Any, target: Any) -> Model:
       target: the distribution to learn; its event is what the model draws.
 
     Returns:
-      The model. Where events have probabilities `log_prob` is an estimate whose errors `adversarial.build_pair` states;
+      The model. Where events have probabilities `log_prob` is an estimate: `generated.probabilities` states its errors;
       otherwise there is no density and `log_prob` is None.
 
     Raises:

@@ -101,17 +101,13 @@ LONGER = {
     "kinds/real/judging.py": {"make_judge"},
     "kinds/real/mixtures.py": {"gaussian_mixture"},
     "kinds/real/shapes.py": {"_noisy_curves"},
-    "models/adversarial.py": {"build_pair"},
     "models/bayesian_mixture.py": {"shared_parts"},
     "models/bbvi.py": {"build"},
-    "models/gan.py": {"build"},
     "models/gmm.py": {"build"},
     "models/histogram.py": {"_boxes"},
     "models/kde.py": {"build"},
     "models/kmeans.py": {"build"},
     "models/rbm.py": {"build"},
-    "models/vae.py": {"build"},
-    "models/wasserstein.py": {"build"},
     "studies/speed/loops.py": {"gan"},
 }
 

@@ -16,7 +16,7 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.run import one_run
 from benchmark.terminal import console
 from kinds.real import closing, judging, sensitivity
-from models import MODELS, adversarial, vae
+from models import MODELS, generated, latent_density
 from targets import TARGETS
 
 # What runs in an instant, by option; of each family, some settings.
@@ -88,8 +88,8 @@ def with_effect(words, draw):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(vae, "_Z_SPACING", (0.5, 0.5))
-    monkeypatch.setattr(adversarial, "_Z_DRAWS", 2**8)
+    monkeypatch.setattr(latent_density, "_Z_SPACING", (0.5, 0.5))
+    monkeypatch.setattr(generated, "_Z_DRAWS", 2**8)
     monkeypatch.setattr(closing, "N_HOST_DRAWS", 2)
     monkeypatch.setattr(judging, "N_FLOOR_DRAWS", 4)
     monkeypatch.setattr(sensitivity, "N_FLOOR_DRAWS", 2)

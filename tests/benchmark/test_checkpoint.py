@@ -14,7 +14,7 @@ from benchmark.run import checks, fitting, one_run
 from core import interruption, storage
 from core.errors import OutputError, UserError
 from kinds.real import closing, judging
-from models import vae
+from models import latent_density
 
 N_INTERVALS = 4
 
@@ -29,7 +29,7 @@ def _often(monkeypatch):
     monkeypatch.setattr(checkpoint, "_SECONDS_APART", 0.0)
     monkeypatch.setattr(checkpoint, "_TIMES_APART", 0)
     monkeypatch.setattr(closing, "N_HOST_DRAWS", 2)
-    monkeypatch.setattr(vae, "_Z_SPACING", (0.5, 0.5))
+    monkeypatch.setattr(latent_density, "_Z_SPACING", (0.5, 0.5))
     monkeypatch.setattr(judging, "N_FLOOR_DRAWS", 5)
 
 

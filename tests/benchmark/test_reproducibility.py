@@ -18,7 +18,7 @@ from benchmark.asked import command_line
 from benchmark.files import results
 from benchmark.run import checks, one_run, replay
 from kinds.real import closing
-from models import vae
+from models import latent_density
 
 # One worker has what all are compared with.
 pytestmark = pytest.mark.xdist_group("reproducibility")
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def _rough(monkeypatch):
     """Fewer nodes and draws behind what is the same with any number of them."""
-    monkeypatch.setattr(vae, "_Z_SPACING", (0.25, 0.25))
+    monkeypatch.setattr(latent_density, "_Z_SPACING", (0.25, 0.25))
     monkeypatch.setattr(closing, "N_HOST_DRAWS", 3)
 
 

@@ -24,7 +24,7 @@ from benchmark.run import one_run
 from kinds.real import closing, judging
 from kinds.real.cells import score_cells
 from kinds.registry import kind_of
-from models import MODELS, adversarial, vae
+from models import MODELS, generated, latent_density
 from targets import TARGETS, make_target
 
 SMALL = (
@@ -84,8 +84,8 @@ QUICK = {0, 7, 12, 13, 14}
 @pytest.fixture(autouse=True)
 def _rough_quadrature(monkeypatch):
     """Fewer nodes and draws behind what other tests hold to its exact value: here it only has to be written."""
-    monkeypatch.setattr(vae, "_Z_SPACING", (0.25, 0.25))
-    monkeypatch.setattr(adversarial, "_Z_DRAWS", 2**12)
+    monkeypatch.setattr(latent_density, "_Z_SPACING", (0.25, 0.25))
+    monkeypatch.setattr(generated, "_Z_DRAWS", 2**12)
     monkeypatch.setattr(closing, "N_HOST_DRAWS", 3)
 
 

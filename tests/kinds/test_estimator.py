@@ -15,7 +15,7 @@ import metrics
 from benchmark.engine.intervals import advance
 from benchmark.engine.records import Feed, streams
 from kinds.real.cells import score_cells
-from models import MODELS, latent, vae
+from models import MODELS, latent, latent_density, vae
 from models.boltzmann_density import log_partition_gaussian
 from targets import make_target
 
@@ -144,10 +144,10 @@ def test_the_quadrature_over_the_latent_has_converged(kind, monkeypatch):
 
     def with_grid(reach, factor):
         monkeypatch.setattr(latent, "REACH", reach)
-        monkeypatch.setattr(vae, "_Z_SPACING", tuple(factor * spacing for spacing in spacings))
+        monkeypatch.setattr(latent_density, "_Z_SPACING", tuple(factor * spacing for spacing in spacings))
         return kl_exact(vae.build(config, target), state, target)
 
-    spacings, reach = vae._Z_SPACING, latent.REACH
+    spacings, reach = latent_density._Z_SPACING, latent.REACH
     shipped = with_grid(reach, 1)
     assert with_grid(reach, 0.5) == pytest.approx(shipped, abs=1e-5)
     assert with_grid(reach + 2, 1) == pytest.approx(shipped, abs=1e-5)
@@ -160,11 +160,11 @@ def test_the_quadrature_over_the_latent_has_converged(kind, monkeypatch):
 def test_a_rule_that_is_too_coarse_is_made_finer(monkeypatch):
     config, target, _, state, _ = trained("VAE", "1-D")
     shipped = kl_exact(vae.build(config, target), state, target)
-    monkeypatch.setattr(vae, "_Z_SPACING", tuple(20 * spacing for spacing in vae._Z_SPACING))
-    monkeypatch.setattr(vae, "_FINEST", 0.0)
+    monkeypatch.setattr(latent_density, "_Z_SPACING", tuple(20 * spacing for spacing in latent_density._Z_SPACING))
+    monkeypatch.setattr(latent_density, "_FINEST", 0.0)
     assert math.isnan(kl_exact(vae.build(config, target), state, target))
     # With as many steps as it takes it is known, as well as is promised.
-    monkeypatch.setattr(vae, "_FINEST", 100.0)
+    monkeypatch.setattr(latent_density, "_FINEST", 100.0)
     assert kl_exact(vae.build(config, target), state, target) == pytest.approx(shipped, abs=1e-3 * (0.1 + shipped))
 
 

@@ -15,7 +15,7 @@ from flax import linen as nn
 from core.errors import UserError
 from kinds.exact import wide
 from kinds.real.cells import identity
-from models import vae
+from models import sizing, vae
 from models.networks import MLP
 from targets import Target, make_target
 
@@ -356,7 +356,7 @@ def test_linear_networks_reach_probabilistic_pca(monkeypatch):
     batch = jnp.asarray(rows, jnp.float32)
     target = Target("GAUSSIAN", kind="real", dim=dim, codec=identity(dim), sample=None, truth=None)
     # An MLP without hidden layers is linear. It has no width to solve for.
-    monkeypatch.setattr(vae, "solve_width", lambda count, budget: 1)
+    monkeypatch.setattr(sizing, "solve_width", lambda count, budget: 1)
 
     def build_linear(learning_rate):
         settings = vae.Config(learning_rate=learning_rate, beta=beta, latent_dim=2, average=0.0)
