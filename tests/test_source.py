@@ -107,7 +107,6 @@ LONGER = {
     "models/histogram.py": {"_boxes"},
     "models/kde.py": {"build"},
     "models/kmeans.py": {"build"},
-    "models/rbm.py": {"build"},
     "studies/speed/loops.py": {"gan"},
 }
 

@@ -13,7 +13,7 @@ import scipy.special
 import scipy.stats
 from conftest import quick_if
 
-from models import boltzmann, rbm
+from models import boltzmann, boltzmann_steps, rbm
 from models.boltzmann import free_energy
 from models.boltzmann_density import log_partition_gaussian
 from models.visibles import GAUSSIAN, SOFTMAX
@@ -372,7 +372,7 @@ def whole_noise(noise, width, n):
         jnp.concatenate([boltzmann.part_uniforms(key, i, (min(5, width - start), n)) for i, start in enumerate(starts)])
         for key in noise.hidden
     ]
-    return rbm.Noise(jnp.stack(hidden), noise.visible)
+    return boltzmann_steps.Noise(jnp.stack(hidden), noise.visible)
 
 
 # Both algorithms with both k and both kinds of units, σ learned and fixed where there is one.
