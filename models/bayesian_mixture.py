@@ -53,7 +53,6 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
     Raises:
       UserError: as `vbgmm.build`.
     """
-    codec = target.codec
     positions = grouped.positions(target)
     dim = positions.dim
 
@@ -67,42 +66,6 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
             f"{family}.degrees_of_freedom_prior = {freedom:g} must be above {dim - 1} in {dim} dimensions; "
             f"the nearest whole number is {dim}"
         )
-    predictive = positions.mixture(
-        grouped.Mixture(
-            log_weights=lambda law: normal_wishart.predictive(law)[0],
-            centres=lambda law: law.means,
-            log_masses=normal_wishart.predictive_log_masses,
-            draw=normal_wishart.predictive_draw,
-            log_density=normal_wishart.predictive_log_density,
-        ),
-    )
-
-    # One seed after the other where several are side by side: a batch of them would evaluate the bounds at every step.
-    @jax.custom_batching.sequential_vmap
-    def course_with(n_done, course, law, prior, events, seeds):
-        marks = jnp.asarray(MARKS)
-        place = jnp.minimum(jnp.searchsorted(marks, n_done), len(MARKS) - 1)
-
-        def evaluated():
-            x, weights = positions.weighted(events)
-            found = normal_wishart.bounds(key_of(seeds), law, prior, x, weights, settings.n_draws)
-            return course.at[place].set(jnp.stack(found))
-
-        return jax.lax.cond(marks[place] == n_done, evaluated, lambda: course)
-
-    def followed(state, law, events, seeds):
-        return course_with(state.n_done, state.course, law, state.prior, events, seeds)
-
-    def view(state):
-        """Both bounds at the marks that training has come to, nats a row."""
-        known = jnp.searchsorted(jnp.asarray(MARKS), state.n_done, side="left")
-        place = jnp.minimum(jnp.arange(len(MARKS)), jnp.maximum(known - 1, 0))
-        return {
-            "step": jnp.asarray(MARKS, jnp.float32)[place],
-            "with_assignments": state.course[place, 0] - codec.log_volume,
-            "summed_out": state.course[place, 1] - codec.log_volume,
-            "standard_error": state.course[place, 2],
-        }
 
     def features(state):
         _, centres, whitening, _ = normal_wishart.predictive(law_of(state))
@@ -116,13 +79,61 @@ def shared_parts(family: str, config: Any, target: Any, settings: Any, law_of: C
         init=None,
         noise=None,
         step=None,
-        **grouped.drawing(predictive, law_of),
+        **grouped.drawing(positions.mixture(_PREDICTIVE), law_of),
         features=features,
-        views={"variational_elbo": View("bounds", view, info_fields=("components",))},
+        views={"variational_elbo": _bounds_view(target.codec)},
         batches_per_step=None,
         n_data_rows=settings.n_rows,
     )
-    return Shared(width, positions, followed, model)
+    return Shared(width, positions, _following(positions, settings.n_draws), model)
+
+
+# The posterior predictive, by functions of the law of the parameters.
+_PREDICTIVE = grouped.Mixture(
+    log_weights=lambda law: normal_wishart.predictive(law)[0],
+    centres=lambda law: law.means,
+    log_masses=normal_wishart.predictive_log_masses,
+    draw=normal_wishart.predictive_draw,
+    log_density=normal_wishart.predictive_log_density,
+)
+
+
+def _following(positions: grouped.Positions, n_draws: int) -> Callable[[Any, Law, jax.Array, jax.Array], jax.Array]:
+    """`Shared.followed`, with so many draws for the bound without assignments."""
+
+    # One seed after the other where several are side by side: a batch of them would evaluate the bounds at every step.
+    @jax.custom_batching.sequential_vmap
+    def course_with(n_done, course, law, prior, events, seeds):
+        marks = jnp.asarray(MARKS)
+        place = jnp.minimum(jnp.searchsorted(marks, n_done), len(MARKS) - 1)
+
+        def evaluated():
+            x, weights = positions.weighted(events)
+            found = normal_wishart.bounds(key_of(seeds), law, prior, x, weights, n_draws)
+            return course.at[place].set(jnp.stack(found))
+
+        return jax.lax.cond(marks[place] == n_done, evaluated, lambda: course)
+
+    def followed(state, law, events, seeds):
+        return course_with(state.n_done, state.course, law, state.prior, events, seeds)
+
+    return followed
+
+
+def _bounds_view(codec: Any) -> View:
+    """Both bounds at the marks that training has come to, nats a row."""
+
+    def arrays(state):
+        known = jnp.searchsorted(jnp.asarray(MARKS), state.n_done, side="left")
+        place = jnp.minimum(jnp.arange(len(MARKS)), jnp.maximum(known - 1, 0))
+        return {
+            "step": jnp.asarray(MARKS, jnp.float32)[place],
+            "with_assignments": state.course[place, 0] - codec.log_volume,
+            "summed_out": state.course[place, 1] - codec.log_volume,
+            "standard_error": state.course[place, 2],
+        }
+
+    return View("bounds", arrays, info_fields=("components",))
 
 
 def seeds(key: jax.Array) -> jax.Array:

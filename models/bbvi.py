@@ -19,6 +19,7 @@ References:
   Figurnov, Mohamed and Mnih, Implicit Reparameterization Gradients, 2018.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,8 +30,9 @@ import optax
 
 from core.settings import setting
 from models import bayesian_mixture, grouped, mixtures, normal_wishart
-from models.base import Model, averaged, packing
+from models.base import Model, averaged
 from models.normal_wishart import Law
+from models.sizing import update_of
 
 # The laws of events that it can draw.
 LAWS = grouped.LAWS
@@ -92,20 +94,14 @@ def build(config: Any, target: Any) -> Model:
     """
     settings: Config = config.bbvi
     shared = bayesian_mixture.shared_parts("BBVI", config, target, settings, lambda state: law_of(state.params))
-    optimiser = optax.adam(settings.learning_rate)
-    pack, unpack = packing(jax.eval_shape(lambda: zeros(shared.width, shared.positions.dim)))
+    shapes = jax.eval_shape(lambda: zeros(shared.width, shared.positions.dim))
+    update = update_of(optax.adam(settings.learning_rate), shapes)
 
     def init(key, data):
         x, weights = shared.positions.weighted(data)
         prior = normal_wishart.prior_of(x, weights, shared.width, settings)
         params = params_of(normal_wishart.start_of(key, x, weights, prior))
-        return State(
-            params,
-            optimiser.init(pack(params)),
-            prior,
-            bayesian_mixture.no_course(x.dtype),
-            jnp.int32(0),
-        )
+        return State(params, update.init(params), prior, bayesian_mixture.no_course(x.dtype), jnp.int32(0))
 
     def noise(key):
         keys = jax.random.split(key, 3)
@@ -116,39 +112,38 @@ def build(config: Any, target: Any) -> Model:
         rows = batch[jnp.minimum((noise.rows * len(batch)).astype(jnp.int32), len(batch) - 1)]
         return shared.positions.drawn(rows, noise.within)
 
-    def step_with(whole):
-        def step(state, batch, noise):
-            n = len(batch)
-            key_gradient, key_bounds = jax.random.split(bayesian_mixture.key_of(noise.seeds))
-            rows = minibatch(batch, noise)
+    def bound_of(state, batch, noise, key, whole):
+        """The negative bound that the minibatch and the draws estimate, and its gradient."""
+        rows = minibatch(batch, noise)
 
-            def expected(key, params):
-                return n * jnp.mean(
-                    normal_wishart.log_likelihood(normal_wishart.draw(key, law_of(params)), rows, whole)
-                )
+        def expected(key, params):
+            log_likelihood = normal_wishart.log_likelihood(normal_wishart.draw(key, law_of(params)), rows, whole)
+            return len(batch) * jnp.mean(log_likelihood)
 
-            def cost(params):
-                return normal_wishart.kl(law_of(params), state.prior)
+        def cost(params):
+            return normal_wishart.kl(law_of(params), state.prior)
 
-            loss, gradient = bound_gradient(key_gradient, state.params, expected, cost, settings.n_gradient_draws)
-            # A row's share: the size of a gradient then does not depend on how many rows there are.
-            gradient = jax.tree.map(lambda leaf: leaf / n, gradient)
-            updates, opt_state = optimiser.update(pack(gradient), state.opt_state)
-            law = law_of(state.params)
-            seeds = jax.random.uniform(key_bounds, (2,))
-            # What is counted are the updates: the bounds are evaluated before a few of them.
-            course = state.course if whole else shared.followed(state, law, batch, seeds)
-            params = unpack(optax.apply_updates(pack(state.params), updates))
-            left = normal_wishart.n_components(law_of(params), state.prior, n)
-            return State(params, opt_state, state.prior, course, state.n_done + 1), Info(loss / n, left)
+        return bound_gradient(key, state.params, expected, cost, settings.n_gradient_draws)
 
-        return step
+    def step(whole, state, batch, noise):
+        n = len(batch)
+        key_gradient, key_bounds = jax.random.split(bayesian_mixture.key_of(noise.seeds))
+        loss, gradient = bound_of(state, batch, noise, key_gradient, whole)
+        # A row's share: the size of a gradient then does not depend on how many rows there are.
+        gradient = jax.tree.map(lambda leaf: leaf / n, gradient)
+        # What is counted are the updates: the bounds are evaluated before a few of them.
+        course = state.course
+        if not whole:
+            course = shared.followed(state, law_of(state.params), batch, bayesian_mixture.seeds(key_bounds))
+        params, opt_state = update.applied(state.params, gradient, state.opt_state)
+        left = normal_wishart.n_components(law_of(params), state.prior, n)
+        return State(params, opt_state, state.prior, course, state.n_done + 1), Info(loss / n, left)
 
     model = shared.model._replace(
         init=init,
         noise=noise,
-        step=step_with(False),
-        step_counted=step_with(True),
+        step=functools.partial(step, False),
+        step_counted=functools.partial(step, True),
         last_fields=("components",),
         n_rows_used=config.batch_size,
     )

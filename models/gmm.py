@@ -17,7 +17,6 @@ References:
   McLachlan and Jones, Fitting Mixture Models to Grouped and Truncated Data via the EM Algorithm, 1988.
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -25,9 +24,8 @@ import jax
 import jax.numpy as jnp
 
 from core.settings import Settings, setting
-from models import grouped, mixtures
-from models.base import Model, count_params
-from models.mixture_views import clustering_view
+from models import grouped, mixtures, starts
+from models.base import Model
 
 # In units of an event, squared.
 # Rows that a component needs to have moved: below, its mean would be a quotient of what rounding has left.
@@ -60,15 +58,6 @@ class Params(NamedTuple):
     covariances: jax.Array  # [K, D(D+1)/2] lower triangles; "diag": [K, D]; "spherical": [K, 1]
 
 
-class State(NamedTuple):
-    """What training carries."""
-
-    params: Params  # of the best start
-    starts: Params  # of all, [n_init, …]
-    course: jax.Array  # [max_iter] the best start's loss before every iteration; 0 where none has been
-    n_done: jax.Array  # [] int32
-
-
 class Info(NamedTuple):
     """Scalars of one step."""
 
@@ -87,48 +76,51 @@ def build(config: Any, target: Any) -> Model:
     """
     settings: Config = config.gmm
     positions = grouped.positions(target)
-    dim = positions.dim
-    kind = settings.covariance_type
+    dim, kind, floor = positions.dim, settings.covariance_type, settings.variance_floor
     n_scales = {"full": dim * (dim + 1) // 2, "diag": dim, "spherical": 1}[kind]
-
-    def shapes(n_components):
-        return Params(*map(jnp.zeros, [(n_components - 1,), (n_components, dim), (n_components, n_scales)]))
 
     def count(n_components):
         return n_components * (1 + dim + n_scales) - 1
 
     width = grouped.n_components(config, target, count, "components", settings)
 
-    def one_iteration(params, batch, whole):
-        if positions.edges is not None:
-            return em_step_grouped(params, jnp.sum(batch, axis=0), positions.edges, settings.variance_floor)
-        return em_step(params, batch, kind, settings.variance_floor, whole)
-
     def init(key, data):
         rows, weights = positions.weighted(data)
 
         def start(key):
-            return initial(key, rows, width, kind, settings.variance_floor, weights)
+            return initial(key, rows, width, kind, floor, weights)
 
-        starts = jax.lax.map(start, jax.random.split(key, settings.n_init))
-        best = jax.tree.map(lambda leaf: leaf[0], starts)
-        return State(best, starts, jnp.zeros(settings.max_iter, data.dtype), jnp.int32(0))
+        return starts.begun(start, key, settings, data.dtype)
 
-    def noise(key):
-        del key
-        return ()
+    def iterated(params, batch, whole):
+        if positions.edges is not None:
+            return em_step_grouped(params, jnp.sum(batch, axis=0), positions.edges, floor)
+        return em_step(params, batch, kind, floor, whole)
 
-    def step_with(whole):
-        def step(state, batch, noise):
-            del noise
-            each = functools.partial(one_iteration, batch=batch, whole=whole)
-            starts, losses = jax.vmap(each)(state.starts) if whole else jax.lax.map(each, state.starts)
-            best = mixtures.smallest(losses)
-            params = jax.tree.map(lambda leaf: leaf[best], starts)
-            course = state.course.at[state.n_done].set(losses[best])
-            return State(params, starts, course, state.n_done + 1), Info(losses[best])
+    def step(whole, state, batch, noise):
+        del noise
+        after, losses = starts.each(lambda params: iterated(params, batch, whole), state.starts, whole)
+        best = mixtures.smallest(losses)
+        return state.followed_by(starts.at(after, best), after, losses[best]), Info(losses[best])
 
-        return step
+    mixture = positions.mixture(_over_rows(kind))
+    fit = starts.Fit(
+        name="GMM",
+        width=width,
+        n_params=count(width),
+        mixture=mixture,
+        natural=lambda params: natural(params, kind),
+        assigning=lambda params: gaussians(params, kind),
+        init=init,
+        step=step,
+        last_fields=("loss",),
+    )
+    model = starts.model_of(fit, target, positions, settings)
+    return model._replace(direct=lambda params, x, key: mixture.log_prob(params, x, whole=True))
+
+
+def _over_rows(kind: str) -> grouped.Mixture:
+    """The mixture, by functions of its parameters."""
 
     def log_masses(params, edges):
         _, means, covariances = natural(params, kind)
@@ -138,41 +130,12 @@ def build(config: Any, target: Any) -> Model:
         log_weights, means, covariances = natural(params, kind)
         return mixtures.draw_normal(key, n, log_weights, means, mixtures.cholesky(covariances))[0]
 
-    mixture = positions.mixture(
-        grouped.Mixture(
-            log_weights=lambda params: natural(params, kind)[0],
-            centres=lambda params: params.means,
-            log_masses=log_masses,
-            draw=draw,
-            log_density=lambda params, x, whole: mixtures.log_density(*gaussians(params, kind), x, whole=whole),
-        ),
-    )
-
-    fields = grouped.drawing(mixture, lambda state: state.params)
-
-    def components(state):
-        return natural(state.params, kind)
-
-    def assigning(state):
-        return gaussians(state.params, kind)
-
-    return Model(
-        name="GMM",
-        n_params=count_params(shapes(width)),
-        width=width,
-        init=init,
-        noise=noise,
-        step=step_with(False),
-        step_counted=step_with(True),
-        **fields,
-        direct=lambda params, x, key: mixture.log_prob(params, x, whole=True),
-        features=lambda state: natural(state.params, kind)[1:],
-        views={"gmm_vs_kmeans": clustering_view(target, positions, components, assigning, fields["log_prob"])},
-        loss_reference=mixtures.loss_reference(target),
-        batches_per_step=None,
-        n_data_rows=settings.n_rows,
-        max_steps=settings.max_iter,
-        last_fields=("loss",),
+    return grouped.Mixture(
+        log_weights=lambda params: natural(params, kind)[0],
+        centres=lambda params: params.means,
+        log_masses=log_masses,
+        draw=draw,
+        log_density=lambda params, x, whole: mixtures.log_density(*gaussians(params, kind), x, whole=whole),
     )
 
 

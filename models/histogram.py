@@ -35,6 +35,8 @@ from models.laws import box_of
 _N_ROWS = 2**17
 # The box in deviations of the Gaussian outside of it: ± this.
 _EDGE = 2.0
+# Of a coordinate of that Gaussian, the share within the box.
+_WITHIN = 1 - 2 * scipy.special.ndtr(-_EDGE)
 
 
 @dataclass(frozen=True)
@@ -155,64 +157,102 @@ def _boxes(config: Any, target: Any) -> Partition:
     dim = target.event.size
     n_per_axis = solve_width(lambda width: width**dim, config.parameter_budget)
     box = box_of(target.event)
+    outside = _Outside(box.mean(1, dtype=np.float64), np.ptp(box.astype(np.float64), axis=1) / (2 * _EDGE))
     # As float32 has them: what is counted, drawn and integrated has the same bounds.
-    edges = np.stack([np.linspace(low, high, n_per_axis + 1, dtype=np.float32) for low, high in box])
-    log_widths = np.log(np.diff(edges.astype(np.float64), axis=1))
-    middle, deviation = box.mean(1, dtype=np.float64), np.ptp(box.astype(np.float64), axis=1) / (2 * _EDGE)
-    n_inside = n_per_axis**dim
-    # Of a coordinate of the Gaussian, the share within the box.
-    within = 1 - 2 * scipy.special.ndtr(-_EDGE)
-
-    def positions(x):
-        """The cell of every coordinate [n, D]; −1 or n_per_axis outside."""
-        found = []
-        for axis in range(dim):
-            bounds = jnp.asarray(edges[axis], x.dtype)
-            position = jnp.searchsorted(bounds, x[:, axis], side="right") - 1
-            # The box has its upper edge: a table's largest row lies there.
-            found.append(jnp.where(x[:, axis] == bounds[-1], n_per_axis - 1, position))
-        return jnp.stack(found, axis=-1)
-
-    def index(x):
-        each = positions(x)
-        inside = jnp.all((each >= 0) & (each < n_per_axis), axis=-1)
-        flat = each[:, 0]
-        for axis in range(1, dim):
-            flat = flat * n_per_axis + each[:, axis]
-        return jnp.where(inside, flat, n_inside)
-
-    def by_axis(index):
-        """The cell of every coordinate [n, D] of cells inside."""
-        return jnp.stack(jnp.unravel_index(jnp.minimum(index, n_inside - 1), (n_per_axis,) * dim), axis=-1)
+    grid = _Grid(np.stack([np.linspace(low, high, n_per_axis + 1, dtype=np.float32) for low, high in box]))
 
     def log_density(x, index):
-        axes, z = by_axis(index), (x - jnp.asarray(middle, x.dtype)[None]) / jnp.asarray(deviation, x.dtype)[None]
-        volume = sum(jnp.asarray(log_widths[axis], x.dtype)[axes[:, axis]] for axis in range(dim))
-        tail = jnp.sum(-(z**2) / 2, axis=-1) - float(np.log(deviation).sum()) - dim / 2 * math.log(2 * math.pi)
-        return jnp.where(index < n_inside, -volume, tail - math.log1p(-(within**dim)))
+        return jnp.where(index < grid.n_cells, -grid.log_volume(index, x.dtype), outside.log_density(x))
 
-    def outside(key, n):
-        """Draws [n, D] of the Gaussian outside of the box: the first coordinate that is outside, and the others."""
+    def draw(key, index):
+        key_within, key_outside = jax.random.split(key)
+        is_inside = (index < grid.n_cells)[:, None]
+        return jnp.where(is_inside, grid.draw(key_within, index), outside.draw(key_outside, len(index)))
+
+    return Partition(grid.n_cells + 1, n_per_axis, n_per_axis, grid.index, log_density, draw, mean=draw)
+
+
+class _Grid(NamedTuple):
+    """Equal cells over a box in D dimensions."""
+
+    edges: np.ndarray  # [D, cells an axis + 1] float32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Cells along every axis."""
+        return (self.edges.shape[1] - 1,) * len(self.edges)
+
+    @property
+    def n_cells(self) -> int:
+        """Cells in all; that is the number of the one outside of the box."""
+        return math.prod(self.shape)
+
+    def index(self, x: jax.Array) -> jax.Array:
+        """The cell of each of x [n, D], [n]."""
+        n_per_axis = self.shape[0]
+        each = self._positions(x)
+        inside = jnp.all((each >= 0) & (each < n_per_axis), axis=-1)
+        flat = each[:, 0]
+        for axis in range(1, len(self.edges)):
+            flat = flat * n_per_axis + each[:, axis]
+        return jnp.where(inside, flat, self.n_cells)
+
+    def log_volume(self, index: jax.Array, dtype: Any) -> jax.Array:
+        """Of cells inside [n], [n]."""
+        log_widths = np.log(np.diff(self.edges.astype(np.float64), axis=1))
+        axes = self._by_axis(index)
+        return sum(jnp.asarray(widths, dtype)[axes[:, axis]] for axis, widths in enumerate(log_widths))
+
+    def draw(self, key: jax.Array, index: jax.Array) -> jax.Array:
+        """Uniform draws [n, D] within cells inside [n]."""
+        dim, axes = len(self.edges), self._by_axis(index)
+        low, high = (
+            jnp.stack([jnp.asarray(self.edges)[a][axes[:, a] + end] for a in range(dim)], -1) for end in (0, 1)
+        )
+        return low + jax.random.uniform(key, (len(index), dim)) * (high - low)
+
+    def _positions(self, x: jax.Array) -> jax.Array:
+        """The cell of every coordinate [n, D]; −1 or the number of cells outside."""
+        found = []
+        for axis, n_cells in enumerate(self.shape):
+            bounds = jnp.asarray(self.edges[axis], x.dtype)
+            position = jnp.searchsorted(bounds, x[:, axis], side="right") - 1
+            # The box has its upper edge: a table's largest row lies there.
+            found.append(jnp.where(x[:, axis] == bounds[-1], n_cells - 1, position))
+        return jnp.stack(found, axis=-1)
+
+    def _by_axis(self, index: jax.Array) -> jax.Array:
+        """The cell of every coordinate [n, D] of cells inside."""
+        return jnp.stack(jnp.unravel_index(jnp.minimum(index, self.n_cells - 1), self.shape), axis=-1)
+
+
+class _Outside(NamedTuple):
+    """A Gaussian, given that it is outside of the box whose sides are _EDGE deviations away."""
+
+    middle: np.ndarray  # [D]
+    deviation: np.ndarray  # [D]
+
+    def log_density(self, x: jax.Array) -> jax.Array:
+        """At x [n, D], [n]."""
+        dim = len(self.middle)
+        z = (x - jnp.asarray(self.middle, x.dtype)[None]) / jnp.asarray(self.deviation, x.dtype)[None]
+        density = jnp.sum(-(z**2) / 2, axis=-1) - float(np.log(self.deviation).sum()) - dim / 2 * math.log(2 * math.pi)
+        return density - math.log1p(-(_WITHIN**dim))
+
+    def draw(self, key: jax.Array, n: int) -> jax.Array:
+        """Draws [n, D]: the first coordinate that is outside, and the others."""
+        dim = len(self.middle)
         key_first, key_side, key_u = jax.random.split(key, 3)
-        bounds = np.cumsum(within ** np.arange(dim))[:-1] / np.sum(within ** np.arange(dim))
+        bounds = np.cumsum(_WITHIN ** np.arange(dim))[:-1] / np.sum(_WITHIN ** np.arange(dim))
         first = jnp.sum(jax.random.uniform(key_first, (n, 1)) >= jnp.asarray(bounds, jnp.float32)[None], -1)
         u = jax.random.uniform(key_u, (n, dim), minval=1e-7)
         side = jnp.where(jax.random.bernoulli(key_side, shape=(n, dim)), 1.0, -1.0)
         # Each by the lower half of its distribution function, where float32 is fine-grained.
-        tail, half = (1 - within) / 2, within / 2
+        tail, half = (1 - _WITHIN) / 2, _WITHIN / 2
         axis = jnp.arange(dim)[None]
         lower = jnp.where(axis == first[:, None], tail * u, jnp.where(axis < first[:, None], tail + half * u, u / 2))
         z = side * jax.scipy.special.ndtri(lower)
-        return jnp.asarray(middle, jnp.float32)[None] + z * jnp.asarray(deviation, jnp.float32)[None]
-
-    def draw(key, index):
-        key_within, key_outside = jax.random.split(key)
-        n, axes = len(index), by_axis(index)
-        low, high = (jnp.stack([jnp.asarray(edges)[a][axes[:, a] + end] for a in range(dim)], -1) for end in (0, 1))
-        inside = low + jax.random.uniform(key_within, (n, dim)) * (high - low)
-        return jnp.where((index < n_inside)[:, None], inside, outside(key_outside, n))
-
-    return Partition(n_inside + 1, n_per_axis, n_per_axis, index, log_density, draw, mean=draw)
+        return jnp.asarray(self.middle, jnp.float32)[None] + z * jnp.asarray(self.deviation, jnp.float32)[None]
 
 
 # The law of an event -> what divides such events into cells.

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from budget import solve_width
 from core.settings import Settings, setting
@@ -30,6 +31,8 @@ from models.base import Model
 _ROWS_AT_ONCE = 64
 # Of the box's sides, a deviation that is added to the kernels: rows that are all alike have a width, too.
 _LEAST = 1e-6
+# Exact on every device: some GPUs round the factors of a product unless told not to.
+_exactly = functools.partial(jnp.matmul, precision="highest")
 
 
 # The laws of events that it can draw.
@@ -62,69 +65,36 @@ def build(config: Any, target: Any) -> Model:
     Raises:
       UserError: the budget is below a single row, whose kernel is a spike; only D + 1 rows have a covariance.
     """
-    settings: Config = config.kde
     positions = grouped.positions(target)
     dim, edges = positions.dim, positions.edges
     n_rows = solve_width(lambda n_rows: n_rows * dim, config.parameter_budget)
     if target.train_rows is not None:
         n_rows = min(n_rows, len(target.train_rows))
-    least = _LEAST * positions.sides
-    # Exact on every device: some GPUs round the factors of a product unless told not to.
-    exactly = functools.partial(jnp.matmul, precision="highest")
-    factor = bandwidth_factor(settings.bandwidth, n_rows, dim)
+    kernels = _Kernels(bandwidth_factor(config.kde.bandwidth, n_rows, dim), _LEAST * positions.sides, edges)
 
     def init(key, data):
         chosen = jax.random.choice(key, len(data), (n_rows,), replace=len(data) < n_rows)
-        rows = data[chosen]
-        return State(positions.middle(rows))
-
-    def scale(rows):
-        """The lower Cholesky factor [D, D] of the kernels' covariance."""
-        centred = rows - jnp.mean(rows, axis=0, keepdims=True)
-        covariance = exactly(centred.T, centred) / max(1, n_rows - 1) * factor**2
-        # Of rows on a line rounding must not leave a negative variance across.
-        rounding = 8 * jnp.finfo(rows.dtype).eps * jnp.trace(covariance)
-        return jnp.linalg.cholesky(covariance + jnp.diag(jnp.asarray(least, rows.dtype) ** 2 + rounding))
+        return State(positions.middle(data[chosen]))
 
     def drawn(key, state, n):
         return state.params[jax.random.randint(key, (n,), 0, n_rows)]
 
     def sample(key, state, n):
         key_row, key_kernel = jax.random.split(key)
-        x = drawn(key_row, state, n) + exactly(jax.random.normal(key_kernel, (n, dim)), scale(state.params).T)
-        return positions.events(x)
+        rows = drawn(key_row, state, n)
+        return positions.events(rows + _exactly(jax.random.normal(key_kernel, (n, dim)), kernels.scale(state.params).T))
 
     def sample_mean(key, state, n):
         rows = drawn(key, state, n)
-        return rows if edges is None else jnp.exp(log_masses(state.params, rows))
-
-    def log_masses(rows, centres):
-        """ln of every bin's probability [m, n_bins] under the kernels of centres [m, 1]."""
-        deviation = jnp.broadcast_to(scale(rows)[0, 0], (len(centres),))
-        return grouped.cell_moments(centres[:, 0], deviation, edges).log_mass
+        return rows if edges is None else jnp.exp(kernels.log_masses(state.params, rows))
 
     @jax.jit
     def log_prob(state, x):
-        rows = state.params
-        if edges is not None:
-            log_probabilities = jax.nn.logsumexp(log_masses(rows, rows), axis=0) - math.log(n_rows)
-            return x @ log_probabilities
-        factor = scale(rows)
-        log_volume = jnp.sum(jnp.log(jnp.diagonal(factor))) + dim / 2 * math.log(2 * math.pi)
-
-        def whitened(points):
-            return jax.scipy.linalg.solve_triangular(factor, points.T, lower=True).T
-
-        own, points = whitened(rows), whitened(x)
-
-        def of_point(point):
-            return jax.nn.logsumexp(-jnp.sum((own - point[None]) ** 2, axis=-1) / 2)
-
-        return jax.lax.map(of_point, points, batch_size=_ROWS_AT_ONCE) - math.log(n_rows) - log_volume
+        return kernels.log_density(state.params, x) if edges is None else kernels.log_probability(state.params, x)
 
     def features(state):
-        factor = scale(state.params)
-        return state.params, jnp.tile(exactly(factor, factor.T)[None], (n_rows, 1, 1))
+        factor = kernels.scale(state.params)
+        return state.params, jnp.tile(_exactly(factor, factor.T)[None], (n_rows, 1, 1))
 
     return at_once.build(
         "KDE",
@@ -137,6 +107,46 @@ def build(config: Any, target: Any) -> Model:
         features=features,
         n_data_rows=n_rows,
     )
+
+
+class _Kernels(NamedTuple):
+    """The kernels of rows [n, D]."""
+
+    factor: float  # their deviation in those of the rows
+    least: np.ndarray  # [D], a deviation that each has besides
+    edges: np.ndarray | None  # [J + 1], with bins: their boundaries
+
+    def scale(self, rows: jax.Array) -> jax.Array:
+        """The lower Cholesky factor [D, D] of the kernels' covariance."""
+        centred = rows - jnp.mean(rows, axis=0, keepdims=True)
+        covariance = _exactly(centred.T, centred) / max(1, len(rows) - 1) * self.factor**2
+        # Of rows on a line rounding must not leave a negative variance across.
+        rounding = 8 * jnp.finfo(rows.dtype).eps * jnp.trace(covariance)
+        return jnp.linalg.cholesky(covariance + jnp.diag(jnp.asarray(self.least, rows.dtype) ** 2 + rounding))
+
+    def log_masses(self, rows: jax.Array, centres: jax.Array) -> jax.Array:
+        """ln of every bin's probability [m, n_bins] under the kernels of centres [m, 1]."""
+        deviation = jnp.broadcast_to(self.scale(rows)[0, 0], (len(centres),))
+        return grouped.cell_moments(centres[:, 0], deviation, self.edges).log_mass
+
+    def log_probability(self, rows: jax.Array, x: jax.Array) -> jax.Array:
+        """ln of the probabilities [m] of one-hot events x [m, n_bins]."""
+        return x @ (jax.nn.logsumexp(self.log_masses(rows, rows), axis=0) - math.log(len(rows)))
+
+    def log_density(self, rows: jax.Array, x: jax.Array) -> jax.Array:
+        """ln of the density [m] at points x [m, D]."""
+        factor, (n_rows, dim) = self.scale(rows), rows.shape
+        log_volume = jnp.sum(jnp.log(jnp.diagonal(factor))) + dim / 2 * math.log(2 * math.pi)
+
+        def whitened(points):
+            return jax.scipy.linalg.solve_triangular(factor, points.T, lower=True).T
+
+        own, points = whitened(rows), whitened(x)
+
+        def of_point(point):
+            return jax.nn.logsumexp(-jnp.sum((own - point[None]) ** 2, axis=-1) / 2)
+
+        return jax.lax.map(of_point, points, batch_size=_ROWS_AT_ONCE) - math.log(n_rows) - log_volume
 
 
 def bandwidth_factor(rule: str, n: int, dim: int) -> float:

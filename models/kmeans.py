@@ -20,9 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from core.settings import Settings, setting
-from models import grouped, mixtures
+from models import grouped, mixtures, starts
 from models.base import Model
-from models.mixture_views import clustering_view
 
 # The laws of events that it can draw.
 LAWS = grouped.LAWS
@@ -49,15 +48,6 @@ class Params(NamedTuple):
     variance: jax.Array  # [1]
 
 
-class State(NamedTuple):
-    """What training carries."""
-
-    params: Params  # of the best start
-    starts: Params  # of all, [n_init, …]
-    course: jax.Array  # [max_iter] the best start's loss before every iteration; 0 where none has been
-    n_done: jax.Array  # [] int32
-
-
 class Info(NamedTuple):
     """Scalars of one step, of the best start before it."""
 
@@ -77,12 +67,13 @@ def build(config: Any, target: Any) -> Model:
     """
     settings: Config = config.kmeans
     positions = grouped.positions(target)
-    dim = positions.dim
+    dim, floor = positions.dim, settings.variance_floor
 
     def count(n_centres):
         return n_centres * (dim + 1)
 
     width = grouped.n_components(config, target, count, "centres", settings)
+    mixture = positions.mixture(_OVER_ROWS)
 
     def init(key, data):
         rows, weights = positions.weighted(data)
@@ -91,77 +82,32 @@ def build(config: Any, target: Any) -> Model:
             centres = mixtures.k_means_plus_plus(key, rows, width, weights)
             equal = Params(mixtures.log_odds_of(jnp.zeros(width, rows.dtype)), centres, jnp.ones(1, rows.dtype))
             counts, inertia, _ = assign(equal, rows, weights)
-            return Params(_log_odds(counts), centres, _variance(inertia, dim, settings.variance_floor))
+            return Params(_log_odds(counts), centres, _variance(inertia, dim, floor))
 
-        starts = jax.lax.map(start, jax.random.split(key, settings.n_init))
-        first = jax.tree.map(lambda leaf: leaf[0], starts)
-        return State(first, starts, jnp.zeros(settings.max_iter, rows.dtype), jnp.int32(0))
+        return starts.begun(start, key, settings, rows.dtype)
 
-    def noise(key):
-        del key
-        return ()
+    def step(whole, state, batch, noise):
+        del noise
+        rows, weights = positions.weighted(batch)
+        after, inertias = starts.each(
+            lambda params: lloyd_step(params, rows, weights, floor, whole), state.starts, whole
+        )
+        best = mixtures.smallest(inertias)
+        loss = -jnp.mean(mixture.log_prob(starts.at(state.starts, best), batch, whole))
+        return state.followed_by(starts.at(after, best), after, loss), Info(loss, inertias[best])
 
-    def step_with(whole):
-        def step(state, batch, noise):
-            del noise
-            rows, weights = positions.weighted(batch)
-
-            def each(params):
-                return lloyd_step(params, rows, weights, settings.variance_floor, whole)
-
-            starts, inertias = jax.vmap(each)(state.starts) if whole else jax.lax.map(each, state.starts)
-            best = mixtures.smallest(inertias)
-            before, params = (jax.tree.map(lambda leaf: leaf[best], of) for of in (state.starts, starts))
-            loss = -jnp.mean(mixture.log_prob(before, batch, whole))
-            course = state.course.at[state.n_done].set(loss)
-            return State(params, starts, course, state.n_done + 1), Info(loss, inertias[best])
-
-        return step
-
-    def log_masses(params, edges):
-        deviation = jnp.broadcast_to(jnp.sqrt(params.variance), (width,))
-        return grouped.cell_moments(params.centres[:, 0], deviation, edges).log_mass
-
-    def draw(key, params, n):
-        log_weights, centres, covariances = natural(params)
-        return mixtures.draw_normal(key, n, log_weights, centres, mixtures.cholesky(covariances))[0]
-
-    mixture = positions.mixture(
-        grouped.Mixture(
-            log_weights=lambda params: natural(params)[0],
-            centres=lambda params: params.centres,
-            log_masses=log_masses,
-            draw=draw,
-            log_density=lambda params, x, whole: mixtures.log_density(*balls(params), x, whole=whole),
-        ),
-    )
-
-    fields = grouped.drawing(mixture, lambda state: state.params)
-
-    def components(state):
-        return natural(state.params)
-
-    def assigning(state):
-        return cells(state.params)
-
-    return Model(
+    fit = starts.Fit(
         name="KMEANS",
-        n_params=count(width),
         width=width,
+        n_params=count(width),
+        mixture=mixture,
+        natural=natural,
+        assigning=cells,
         init=init,
-        noise=noise,
-        step=step_with(False),
-        step_counted=step_with(True),
-        **fields,
-        features=lambda state: components(state)[1:],
-        views={"gmm_vs_kmeans": clustering_view(target, positions, components, assigning, fields["log_prob"])},
-        info_units={"inertia": "squared distance"},
-        loss_reference=mixtures.loss_reference(target),
-        batches_per_step=None,
-        n_data_rows=settings.n_rows,
-        max_steps=settings.max_iter,
+        step=step,
         last_fields=Info._fields,
     )
+    return starts.model_of(fit, target, positions, settings)._replace(info_units={"inertia": "squared distance"})
 
 
 def natural(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -177,6 +123,26 @@ def balls(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
     log_weights, centres, covariances = natural(params)
     whitening = mixtures.inverse_lower(mixtures.cholesky(covariances))
     return mixtures.normal_constant(log_weights, whitening), centres, whitening
+
+
+def _log_masses(params, edges):
+    deviation = jnp.broadcast_to(jnp.sqrt(params.variance), (len(params.centres),))
+    return grouped.cell_moments(params.centres[:, 0], deviation, edges).log_mass
+
+
+def _draw(key, params, n):
+    log_weights, centres, covariances = natural(params)
+    return mixtures.draw_normal(key, n, log_weights, centres, mixtures.cholesky(covariances))[0]
+
+
+# The balls, by functions of their parameters.
+_OVER_ROWS = grouped.Mixture(
+    log_weights=lambda params: natural(params)[0],
+    centres=lambda params: params.centres,
+    log_masses=_log_masses,
+    draw=_draw,
+    log_density=lambda params, x, whole: mixtures.log_density(*balls(params), x, whole=whole),
+)
 
 
 def cells(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -101,12 +101,6 @@ LONGER = {
     "kinds/real/judging.py": {"make_judge"},
     "kinds/real/mixtures.py": {"gaussian_mixture"},
     "kinds/real/shapes.py": {"_noisy_curves"},
-    "models/bayesian_mixture.py": {"shared_parts"},
-    "models/bbvi.py": {"build"},
-    "models/gmm.py": {"build"},
-    "models/histogram.py": {"_boxes"},
-    "models/kde.py": {"build"},
-    "models/kmeans.py": {"build"},
     "studies/speed/loops.py": {"gan"},
 }
 

@@ -15,7 +15,7 @@ import scipy.stats
 from sklearn.mixture import GaussianMixture
 
 from core.errors import UserError
-from models import MODELS, gmm, grouped, mixtures
+from models import MODELS, gmm, grouped, mixtures, starts
 from targets import make_target
 
 K = 5
@@ -123,7 +123,7 @@ def test_log_prob_and_samples_are_those_of_the_mixture(make_config):
     assert (model.width, model.n_params) == (4, 23)
     modes = target.truth.modes
     params = gmm.from_natural(*map(jnp.float32, (np.log(modes.weights), modes.means, modes.covariances)), "full")
-    state = gmm.State(params, None, None, None)
+    state = starts.State(params, None, None, None)
     x = np.random.default_rng(0).normal(size=(9, 2)) * 2
     np.testing.assert_allclose(model.log_prob(state, jnp.float32(x)), target.log_prob(x), rtol=1e-5)
     # The target itself: nothing is left of the divergence but float32's weights.
