@@ -3,13 +3,14 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmark.engine.records import Feed, data_key
+from benchmark.engine.records import Feed, Streams, data_key
 from core import prng
 from models.base import Model, watched
 
@@ -95,92 +96,149 @@ def advance(model: Model, feed: Feed) -> Callable:
       after which the seed has diverged, or the largest int32; if it has not, `info` holds the means of the model's Info
       over the interval.
     """
-    never = np.int32(np.iinfo(np.int32).max)
-
-    def randomness(keys, rows, i):
-        key_step_data = jax.random.fold_in(prng.unrolled(keys.key_data), i)
-        if model.batches_per_step is None:
-            batch = ()
-        elif model.batches_per_step == 1:
-            batch = feed.minibatch(jax.random.fold_in(key_step_data, 0), rows)
-        else:
-            batch = jax.vmap(lambda j: feed.minibatch(jax.random.fold_in(key_step_data, j), rows))(
-                jnp.arange(model.batches_per_step)
-            )
-        return batch, model.noise(jax.random.fold_in(prng.unrolled(keys.key_step), i))
 
     def run(state, keys, rows, first_step, last_step, lost=False):
-        shapes = jax.eval_shape(randomness, keys, rows, 0)
-        block = block_length(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
-        whole = None
-        if model.batches_per_step is None:
-            whole = feed.rows_for_init(data_key(keys), rows, model.n_data_rows)
-        info_type = None
-
-        def one_step(state, i, drawn):
-            nonlocal info_type
-            batch, noise = drawn if whole is None else (whole, drawn[1])
-            if model.max_steps is None:
-                new_state, info = model.step(state, batch, noise)
-            else:
-                _, info_shape = jax.eval_shape(model.step, state, batch, noise)
-                hold = (state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), info_shape))
-                new_state, info = jax.lax.cond(
-                    i < model.max_steps, lambda: model.step(state, batch, noise), lambda: hold
-                )
-            # One row a step: each field of its own would be one more small write.
-            info_type = type(info)
-            return new_state, jnp.stack(info)
-
-        # Traced once: here for the number of its fields, where the result is thrown away, and for the loop.
-        one_step = jax.jit(one_step, inline=True)
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        draws = _Draws(model, feed, keys, rows)
+        one_step = _one_step(model, draws.whole())
+        shapes = jax.eval_shape(draws.of_step, 0)
         first_step, last_step = jnp.int32(first_step), jnp.int32(last_step)
-        sums_start = jnp.zeros_like(one_step(state, first_step, nothing)[1])
-
-        of_the_last = np.array([field in model.last_fields for field in info_type._fields])
-
-        def added(sums, infos, start, begun, done):
-            # Rows before `begun` and from `done` on are zeros.
-            total = sums + infos.sum(0)
-            if not model.last_fields:
-                return total
-            taken = done if model.max_steps is None else jnp.clip(model.max_steps - start, 0, done)
-            return jnp.where(of_the_last, jnp.where(taken > begun, infos[taken - 1], sums), total)
-
-        def is_sound(state, infos, done):
-            # Before the first step the row is one of zeros.
-            return all_finite([infos[done - 1], *watched(state)])
-
-        def one_block(carry):
-            step, state, sums, bad = carry
-            start = step // block * block
-            begun, end = step - start, jnp.minimum(block, last_step - start)
-            drawn = jax.vmap(lambda i: randomness(keys, rows, i))(start + jnp.arange(block))
-
-            def goes_on(inner):
-                done, state, infos = inner
-                return (done < end) & is_sound(state, infos, done)
-
-            def next_step(inner):
-                done, state, infos = inner
-                state, info = one_step(state, start + done, jax.tree.map(lambda leaf: leaf[done], drawn))
-                return done + 1, state, infos.at[done].set(info)
-
-            infos = jnp.zeros((block, *sums.shape), sums.dtype)
-            done, state, infos = jax.lax.while_loop(goes_on, next_step, (begun, state, infos))
-            bad = jnp.where(is_sound(state, infos, done), never, start + done)
-            return start + done, state, added(sums, infos, start, begun, done), bad
-
+        info = jax.eval_shape(one_step, state, first_step, shapes)[1]
+        shown = _Shown(info, model.last_fields, model.max_steps)
+        length = block_length(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
+        blocks = _Blocks(draws, one_step, shown, length, last_step)
         # Carried and not collected: memory must not grow with the number of steps.
-        begin = (first_step, state, sums_start, jnp.where(lost, first_step, never))
-        _, state, sums, bad = jax.lax.while_loop(
-            lambda carry: (carry[0] < last_step) & (carry[-1] == never), one_block, begin
-        )
-        active = last_step - first_step
-        if model.max_steps is not None:
-            active = jnp.clip(model.max_steps - first_step, 1, active)
-        means = sums / active
-        return state, info_type(*(jnp.where(of_the_last, sums, means) if model.last_fields else means)), bad
+        begin = _Carry(first_step, state, shown.nothing(), jnp.where(lost, first_step, _NEVER))
+        end = jax.lax.while_loop(blocks.goes_on, blocks.one, begin)
+        return end.state, shown.over(end.sums, first_step, last_step), end.bad_step
 
     return run
+
+
+# No step: a seed that has not diverged.
+_NEVER = np.int32(np.iinfo(np.int32).max)
+
+
+class _Draws(NamedTuple):
+    """One seed's randomness and rows."""
+
+    model: Model
+    feed: Feed
+    keys: Streams
+    rows: jax.Array | None
+
+    def of_step(self, i: jax.Array | int) -> tuple[Any, Any]:
+        """The minibatch and the noise of step i; of a family that takes the whole data set, () and the noise."""
+        key_data = jax.random.fold_in(prng.unrolled(self.keys.key_data), i)
+        n_batches = self.model.batches_per_step
+        if n_batches is None:
+            batch = ()
+        elif n_batches == 1:
+            batch = self.feed.minibatch(jax.random.fold_in(key_data, 0), self.rows)
+        else:
+            batch = jax.vmap(lambda j: self.feed.minibatch(jax.random.fold_in(key_data, j), self.rows))(
+                jnp.arange(n_batches)
+            )
+        return batch, self.model.noise(jax.random.fold_in(prng.unrolled(self.keys.key_step), i))
+
+    def whole(self) -> jax.Array | None:
+        """The data set of a family that takes it whole; None: it takes minibatches."""
+        if self.model.batches_per_step is not None:
+            return None
+        return self.feed.rows_for_init(data_key(self.keys), self.rows, self.model.n_data_rows)
+
+
+def _one_step(model: Model, whole: jax.Array | None) -> Callable[..., tuple[Any, Any]]:
+    """(state, i, what `_Draws.of_step` gives) -> (state, Info); steps from `max_steps` on change nothing."""
+
+    def one_step(state, i, drawn):
+        batch, noise = drawn if whole is None else (whole, drawn[1])
+        if model.max_steps is None:
+            return model.step(state, batch, noise)
+        _, shapes = jax.eval_shape(model.step, state, batch, noise)
+        hold = state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return jax.lax.cond(i < model.max_steps, lambda: model.step(state, batch, noise), lambda: hold)
+
+    # Traced once: for the shapes of its Info, and for the loop.
+    return jax.jit(one_step, inline=True)
+
+
+class _Shown(NamedTuple):
+    """What is shown of the Info of an interval's steps: means, or what the last step has."""
+
+    info: Any  # the shapes of one step's
+    last_fields: tuple[str, ...]  # as those of a Model, as the next one
+    max_steps: int | None
+
+    def nothing(self) -> jax.Array:
+        """The sums [fields] before the first step."""
+        row = jax.eval_shape(lambda: jnp.stack([jnp.zeros(leaf.shape, leaf.dtype) for leaf in self.info]))
+        return jnp.zeros(row.shape, row.dtype)
+
+    def added(self, sums: jax.Array, infos: jax.Array, start: jax.Array, begun: jax.Array, done: jax.Array):
+        """The sums with those of a block that starts after `start` steps; its rows `begun` to `done` are not zeros."""
+        total = sums + infos.sum(0)
+        if not self.last_fields:
+            return total
+        taken = done if self.max_steps is None else jnp.clip(self.max_steps - start, 0, done)
+        return jnp.where(self._of_the_last, jnp.where(taken > begun, infos[taken - 1], sums), total)
+
+    def over(self, sums: jax.Array, first_step: jax.Array, last_step: jax.Array) -> Any:
+        """An Info of the whole interval."""
+        active = last_step - first_step
+        if self.max_steps is not None:
+            active = jnp.clip(self.max_steps - first_step, 1, active)
+        means = sums / active
+        return type(self.info)(*(jnp.where(self._of_the_last, sums, means) if self.last_fields else means))
+
+    @property
+    def _of_the_last(self) -> np.ndarray:
+        return np.array([field in self.last_fields for field in self.info._fields])
+
+
+class _Carry(NamedTuple):
+    """What goes from block to block."""
+
+    step: jax.Array  # steps that are done
+    state: Any
+    sums: jax.Array  # of the fields of Info
+    bad_step: jax.Array  # the step after which the seed has diverged
+
+
+class _Blocks(NamedTuple):
+    """The blocks of steps of an interval, whose randomness is drawn at once."""
+
+    draws: _Draws
+    one_step: Callable[..., tuple[Any, Any]]
+    shown: _Shown
+    length: int
+    last_step: jax.Array
+
+    def goes_on(self, carry: _Carry) -> jax.Array:
+        """Whether there is another block."""
+        return (carry.step < self.last_step) & (carry.bad_step == _NEVER)
+
+    def one(self, carry: _Carry) -> _Carry:
+        """Takes the steps of one block that are within the interval, or as many as it comes to."""
+        start = carry.step // self.length * self.length
+        begun, end = carry.step - start, jnp.minimum(self.length, self.last_step - start)
+        drawn = jax.vmap(self.draws.of_step)(start + jnp.arange(self.length))
+
+        def goes_on(inner):
+            done, state, infos = inner
+            return (done < end) & _is_sound(state, infos, done)
+
+        def next_step(inner):
+            done, state, infos = inner
+            state, info = self.one_step(state, start + done, jax.tree.map(lambda leaf: leaf[done], drawn))
+            # One row a step: each field of its own would be one more small write.
+            return done + 1, state, infos.at[done].set(jnp.stack(info))
+
+        infos = jnp.zeros((self.length, *carry.sums.shape), carry.sums.dtype)
+        done, state, infos = jax.lax.while_loop(goes_on, next_step, (begun, carry.state, infos))
+        bad_step = jnp.where(_is_sound(state, infos, done), _NEVER, start + done)
+        return _Carry(start + done, state, self.shown.added(carry.sums, infos, start, begun, done), bad_step)
+
+
+def _is_sound(state: Any, infos: jax.Array, done: jax.Array) -> jax.Array:
+    # Before the first step the row is one of zeros.
+    return all_finite([infos[done - 1], *watched(state)])

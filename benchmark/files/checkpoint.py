@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.engine import devices
+from benchmark.engine.preparation import Program
 from benchmark.engine.records import Begun, Cost, Feed, Run
-from benchmark.engine.training import Program
 from benchmark.files import archive, kept
 from benchmark.files.identity import digest, identity_of
 from benchmark.terminal import console

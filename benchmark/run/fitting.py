@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from benchmark.engine.preparation import Program, prepare, step_cost
 from benchmark.engine.programs import forget_unused
 from benchmark.engine.records import Cost, Feed, Run, Schedule
-from benchmark.engine.training import Program, prepare, step_cost, train
+from benchmark.engine.training import train
 from benchmark.files.checkpoint import Checkpoint
 from benchmark.terminal import console
 from core import interruption

@@ -14,8 +14,9 @@ def compiled_training(model: Any, feed: Any, config: Any, n_steps: int, n_seeds:
     import jax.numpy as jnp
     import numpy as np
 
+    from benchmark.engine.preparation import prepare
     from benchmark.engine.records import Schedule
-    from benchmark.engine.training import Scorer, prepare
+    from kinds.contract import Scorer
 
     scorer = Scorer(16, lambda events: events, False, (), lambda x: {})
     program = prepare(

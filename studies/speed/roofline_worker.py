@@ -64,7 +64,7 @@ def counts(config: Any, model: Any, feed: Any) -> Counts:
     """Counts one update of one seed."""
     import jax
 
-    from benchmark.engine.training import step_arguments
+    from benchmark.engine.preparation import step_arguments
 
     state, batch, noise = step_arguments(model, feed)
     analysis = jax.jit(model.step_counted or model.step).lower(state, batch, noise).compile().cost_analysis()

@@ -76,8 +76,9 @@ def step(order: dict) -> dict:
 
 def whole_training(order: dict) -> dict:
     """The process's peak over a whole training with all its scores."""
+    from benchmark.engine.preparation import prepare
     from benchmark.engine.records import Schedule
-    from benchmark.engine.training import prepare, train
+    from benchmark.engine.training import train
     from benchmark.files.results import peak_memory
     from kinds.real.judging import make_judge
 

@@ -55,8 +55,8 @@ def suite(model, target, config, work):
     """The suite with eight seeds: a function that runs n intervals, the seed-steps of one, a step's operations."""
     import jax
 
+    from benchmark.engine.preparation import step_cost
     from benchmark.engine.records import Feed
-    from benchmark.engine.training import step_cost
     from studies.speed.engine import compiled_training
 
     feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, config.batch_size)

@@ -10,8 +10,8 @@ import pytest
 from flax import linen as nn
 
 import metrics
+from benchmark.engine.preparation import step_cost
 from benchmark.engine.records import Feed
-from benchmark.engine.training import step_cost
 from benchmark.scoring import assessment
 from benchmark.scoring.assessment import memorisation, memoriser
 from kinds.contract import Floor, Scored

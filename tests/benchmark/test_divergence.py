@@ -17,8 +17,8 @@ from test_plotting import collisions, opened, texts
 import generative_models_GAN_VAE_RBM_benchmarks as script
 from benchmark.asked.external import External
 from benchmark.engine.intervals import advance
+from benchmark.engine.preparation import step_arguments
 from benchmark.engine.records import Cost, Evaluation, Feed, Run, data_key, streams
-from benchmark.engine.training import step_arguments
 from benchmark.files import results
 from benchmark.pictures import context, pictures
 from benchmark.run import one_run

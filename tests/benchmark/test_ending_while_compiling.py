@@ -111,10 +111,10 @@ def are_gone(pids, seconds):
 @pytest.mark.parametrize(
     ("number", "where"),
     [
-        (signal.SIGTERM, "benchmark.engine.training compile_shared 0"),
+        (signal.SIGTERM, "benchmark.engine.preparation compile_shared 0"),
         (signal.SIGTERM, "kinds.real.judging score_cells 0 compiler"),
-        pytest.param(signal.SIGINT, "benchmark.engine.training compile_shared 0 compiler", marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, "benchmark.engine.training compile_shared 0", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "benchmark.engine.preparation compile_shared 0 compiler", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "benchmark.engine.preparation compile_shared 0", marks=pytest.mark.slow),
         (signal.SIGUSR2, "kinds.real.judging score_cells 0"),
         (signal.SIGINT, "kinds.real.judging score_cells 0"),
     ],
@@ -192,7 +192,7 @@ def test_a_sweep_says_what_is_finished(tmp_path):
 
 
 def test_a_kill_is_silent(tmp_path):
-    with started(tmp_path / "out", tmp_path / "temporary", "benchmark.engine.training compile_shared 0") as process:
+    with started(tmp_path / "out", tmp_path / "temporary", "benchmark.engine.preparation compile_shared 0") as process:
         begun = children(process.pid)
         process.kill()
         # Whoever removes its semaphores writes to the same place.

@@ -9,9 +9,10 @@ from conftest import NUMBERS, quick_if
 
 import models
 from benchmark.engine import programs
+from benchmark.engine.preparation import prepare, step_cost
 from benchmark.engine.records import Feed, Schedule
-from benchmark.engine.training import Scorer, prepare, step_cost
 from core.settings import traced
+from kinds.contract import Scorer
 from models import MODELS
 from targets import make_target
 

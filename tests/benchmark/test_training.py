@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from conftest import NUMBERS, quick_first, quick_if
 
-from benchmark.engine import intervals, records, training
+from benchmark.engine import intervals, preparation, records
 from benchmark.engine.intervals import block_length
+from benchmark.engine.preparation import prepare
 from benchmark.engine.records import N_DATA_ROWS, Evaluation, Feed, Run, Schedule, streams
-from benchmark.engine.training import Scorer, prepare, train
+from benchmark.engine.training import train
 from core import prng
+from kinds.contract import Scorer
 from models import MODELS
 from models.base import Model, averaged
 from targets import make_target
@@ -472,7 +474,7 @@ def test_the_cost_of_a_pass_is_that_of_all_its_rows_and_starts(name, num_bins, m
         config = make_config(parameter_budget=60, num_bins=num_bins, **{name.lower(): own})
         target = make_target(config)
         feed = Feed(lambda key, n: target.codec.encode(target.sample(key, n)), None, BATCH_SIZE)
-        return training.step_cost(MODELS[name].build(config, target), feed).operations_per_step
+        return preparation.step_cost(MODELS[name].build(config, target), feed).operations_per_step
 
     # More rows than a block of any size takes. With bins they are counted first, and cells are what costs.
     few, many = operations(8192), operations(65536)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from conftest import quick_if, small_config
 
+from benchmark.engine.preparation import prepare
 from benchmark.engine.records import Feed, Schedule
-from benchmark.engine.training import Scorer, prepare, train
+from benchmark.engine.training import train
 from kinds.bits.settings import Config
+from kinds.contract import Scorer
 from models import MODELS
 from targets import make_target
 

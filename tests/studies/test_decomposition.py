@@ -142,8 +142,9 @@ def test_a_generator_without_a_density_comes_near_in_distance(monkeypatch):
 
 
 def test_the_default_is_what_the_benchmark_trains():
+    from benchmark.engine.preparation import prepare
     from benchmark.engine.records import Schedule
-    from benchmark.engine.training import prepare, train
+    from benchmark.engine.training import train
 
     config = configured(NUM_BINS=4, PARAMETER_BUDGET=60, N_STEPS=60)
     target = make_target(config)

@@ -13,8 +13,9 @@ import scipy.special
 import scipy.stats
 from conftest import small_config
 
+from benchmark.engine.preparation import prepare
 from benchmark.engine.records import Feed, Schedule
-from benchmark.engine.training import prepare, train
+from benchmark.engine.training import train
 from core.errors import UserError
 from kinds.bits import generalisation
 from kinds.bits.hamming import mmd2_to, smoothed
