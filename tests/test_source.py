@@ -96,9 +96,6 @@ LONGER = {
     "benchmark/pictures/views/scaling.py": {"budget_scaling"},
     "benchmark/pictures/views/scorecards.py": {"cost_quality", "kld_sensitivity"},
     "benchmark/sweeps/launcher.py": {"submit"},
-    "kinds/real/judging.py": {"make_judge"},
-    "kinds/real/mixtures.py": {"gaussian_mixture"},
-    "kinds/real/shapes.py": {"_noisy_curves"},
     "studies/speed/loops.py": {"gan"},
 }
 

@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,26 +57,11 @@ def gaussian_mixture(name: str, modes: Modes, box: np.ndarray | None = None) -> 
       modes: its components.
       box: [D, 2]; None, in 1-D: from the quantile at 0.001 to that at 0.999.
     """
-    factors = np.linalg.cholesky(modes.covariances)
+    mixture = _Mixture.of(modes)
     dim = modes.means.shape[1]
-    # [M, D, D] that takes a row's distance from a mean to standard normal coordinates.
-    whitening = np.linalg.inv(factors)
-    offsets = np.log(modes.weights) + np.linalg.slogdet(whitening)[1] - dim / 2 * math.log(2 * math.pi)
-
-    def log_prob(x):
-        x = np.asarray(x, np.float64)
-        each = np.empty((len(modes.weights), len(x)))
-        for row, mean, matrix, offset in zip(each, modes.means, whitening, offsets, strict=True):
-            row[:] = offset - 0.5 * np.sum(np.square((x - mean) @ matrix.T), axis=1)
-        highest = each.max(axis=0)
-        return highest + np.log(np.sum(np.exp(each - highest), axis=0))
-
-    def log_component(x, part):
-        z = np.einsum("nij,nj->ni", whitening[part], x - modes.means[part])
-        return offsets[part] - 0.5 * np.sum(np.square(z), axis=1)
-
     # Beyond eight deviations of a component lie 1e-15 of it on a line and 1e-14 in the plane.
-    parts = Parts(log_component, modes.means, _PART_REACH * factors, n_panels=16 if dim == 1 else 4)
+    reach = _PART_REACH * mixture.factors
+    parts = Parts(mixture.log_component, modes.means, reach, n_panels=16 if dim == 1 else 4)
     truth = Real(
         box=box,
         cell_masses=lambda cells: _mixture_masses_2d(modes, cells),
@@ -84,40 +69,76 @@ def gaussian_mixture(name: str, modes: Modes, box: np.ndarray | None = None) -> 
         modes=modes,
         scale=math.sqrt(np.linalg.eigvalsh(modes.covariances).min()),
     )
+    if dim == 1:
+        truth = truth._replace(
+            box=mixture.quantile(np.array([[0.001, 0.999]])) if box is None else box,
+            cell_masses=lambda cells: masses_from_cdf(mixture.cdf, cells),
+            cdf=mixture.cdf,
+            quantile=mixture.quantile,
+        )
+    return real_target(
+        name,
+        identity(dim),
+        mixture.sample,
+        truth,
+        log_prob=mixture.log_prob,
+        log_prob_kind="exact",
+        entropy=_entropy(mixture.log_prob, parts, modes),
+    )
 
-    def sample(key, n):
-        return sample_mixture(key, n, modes.weights, modes.means, factors)
 
-    def mixture(truth):
-        known = {"log_prob": log_prob, "log_prob_kind": "exact", "entropy": _entropy(log_prob, parts, modes)}
-        return real_target(name, identity(dim), sample, truth, **known)
+class _Mixture(NamedTuple):
+    """What is known of a mixture of Gaussians."""
 
-    if dim == 2:
-        return mixture(truth)
-    locations, deviations = modes.means[:, 0], factors[:, 0, 0]
-    reach = np.array([(locations - 12 * deviations).min(), (locations + 12 * deviations).max()])
+    modes: Modes
+    factors: np.ndarray  # [M, D, D], lower Cholesky factors of the covariances
+    whitening: np.ndarray  # [M, D, D], which takes a row's distance from a mean to standard normal coordinates
+    offsets: np.ndarray  # [M], ln of each component's share of the density at its mean
 
-    def cdf(x):
-        return scipy.stats.norm.cdf(np.asarray(x, np.float64)[..., None], locations, deviations) @ modes.weights
+    @classmethod
+    def of(cls, modes: Modes) -> "_Mixture":
+        """The mixture of these components."""
+        factors = np.linalg.cholesky(modes.covariances)
+        whitening = np.linalg.inv(factors)
+        dim = modes.means.shape[1]
+        offsets = np.log(modes.weights) + np.linalg.slogdet(whitening)[1] - dim / 2 * math.log(2 * math.pi)
+        return cls(modes, factors, whitening, offsets)
 
-    def quantile(u):
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """Rows [n, D]."""
+        return sample_mixture(key, n, self.modes.weights, self.modes.means, self.factors)
+
+    def log_prob(self, x: np.ndarray) -> np.ndarray:
+        """ln p of rows x [n, D], [n]."""
+        x = np.asarray(x, np.float64)
+        each = np.empty((len(self.modes.weights), len(x)))
+        for row, mean, matrix, offset in zip(each, self.modes.means, self.whitening, self.offsets, strict=True):
+            row[:] = offset - 0.5 * np.sum(np.square((x - mean) @ matrix.T), axis=1)
+        highest = each.max(axis=0)
+        return highest + np.log(np.sum(np.exp(each - highest), axis=0))
+
+    def log_component(self, x: np.ndarray, part: np.ndarray) -> np.ndarray:
+        """ln of the density [n] that each of x [n, D] has from the component [n] beside it."""
+        z = np.einsum("nij,nj->ni", self.whitening[part], x - self.modes.means[part])
+        return self.offsets[part] - 0.5 * np.sum(np.square(z), axis=1)
+
+    def cdf(self, x: np.ndarray) -> np.ndarray:
+        """P(X ≤ x) of x [...] on a line, [...]."""
+        locations, deviations = self.modes.means[:, 0], self.factors[:, 0, 0]
+        return scipy.stats.norm.cdf(np.asarray(x, np.float64)[..., None], locations, deviations) @ self.modes.weights
+
+    def quantile(self, u: np.ndarray) -> np.ndarray:
+        """The inverse of `cdf`."""
+        locations, deviations = self.modes.means[:, 0], self.factors[:, 0, 0]
         u = np.asarray(u, np.float64)
+        low, high = (locations - 12 * deviations).min(), (locations + 12 * deviations).max()
         root = elementwise.find_root(
-            lambda x, u: cdf(x) - u,
-            (np.full_like(u, reach[0]), np.full_like(u, reach[1])),
+            lambda x, u: self.cdf(x) - u,
+            (np.full_like(u, low), np.full_like(u, high)),
             args=(u,),
             tolerances={"xatol": 1e-14, "xrtol": 1e-15, "fatol": 0, "frtol": 0},
         )
         return root.x
-
-    return mixture(
-        truth._replace(
-            box=quantile(np.array([[0.001, 0.999]])) if box is None else box,
-            cell_masses=lambda cells: masses_from_cdf(cdf, cells),
-            cdf=cdf,
-            quantile=quantile,
-        )
-    )
 
 
 def even_mixture(name: str, means: Any, deviation: float, box: np.ndarray | None = None) -> Target:

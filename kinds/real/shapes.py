@@ -7,7 +7,7 @@ than σ/2). Masses of cells are then sums of products of error functions. All sh
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from scipy.special import ndtr
 
 from core import prng
 from kinds.contract import Target
-from kinds.real.cells import identity
+from kinds.real.cells import Cells, identity
 from kinds.real.quadrature import Parts
 from kinds.real.truth import Real, real_target
 
@@ -188,23 +188,55 @@ def _noisy_curves(
     """
     u, weights = rule
     points = np.stack(base(u, np), axis=-1)
-    centres = np.concatenate([factor * points for factor in factors])  # [C, 2]
-    shares = np.tile(weights / len(factors), len(factors))  # [C]
-    scaled, log_shares = centres / deviation, np.log(shares)
-    offsets = log_shares - 0.5 * np.sum(scaled**2, axis=1) - math.log(2 * math.pi * deviation**2)
+    curves = _NoisyCurves(
+        base,
+        factors,
+        deviation,
+        centres=np.concatenate([factor * points for factor in factors]),
+        shares=np.tile(weights / len(factors), len(factors)),
+    )
+    return real_target(
+        name=name,
+        codec=identity(2),
+        sample=curves.sample,
+        log_prob=curves.log_prob,
+        log_prob_kind="quadrature",
+        entropy=curves.entropy(),
+        truth=Real(
+            box=box,
+            cell_masses=curves.cell_masses,
+            parts=_box_parts(curves.log_prob, curves.reach(), _PANEL_WIDTH * deviation),
+            scale=deviation,
+        ),
+    )
 
-    def sample(key, n):
+
+class _NoisyCurves(NamedTuple):
+    """What is known of such curves: about a mixture of Gaussians whose centres lie on them."""
+
+    base: Callable[[Any, Any], tuple[Any, Any]]  # as of `_noisy_curves`, as the next two
+    factors: tuple[float, ...]
+    deviation: float
+    centres: np.ndarray  # [C, 2], nodes of all copies
+    shares: np.ndarray  # [C], their weights
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """Rows [n, 2]."""
         key_curve, key_place, key_noise = jax.random.split(key, 3)
-        copy = jnp.floor(len(factors) * jax.random.uniform(key_curve, (1, n)))
-        one_hot = (copy == jnp.arange(len(factors))[:, None]).astype(jnp.float32)
-        factor = jnp.matmul(jnp.asarray([factors], jnp.float32), one_hot, precision="highest")
-        curve = jnp.stack(base(jax.random.uniform(key_place, (n,)), jnp))
-        return (factor * curve + deviation * prng.normal(key_noise, (2, n))).T
+        n_copies = len(self.factors)
+        copy = jnp.floor(n_copies * jax.random.uniform(key_curve, (1, n)))
+        one_hot = (copy == jnp.arange(n_copies)[:, None]).astype(jnp.float32)
+        factor = jnp.matmul(jnp.asarray([self.factors], jnp.float32), one_hot, precision="highest")
+        curve = jnp.stack(self.base(jax.random.uniform(key_place, (n,)), jnp))
+        return (factor * curve + self.deviation * prng.normal(key_noise, (2, n))).T
 
-    def log_prob(x):
-        x = np.asarray(x, np.float64) / deviation
+    def log_prob(self, x: np.ndarray) -> np.ndarray:
+        """ln p of rows x [n, 2], [n]."""
+        scaled = self.centres / self.deviation
+        offsets = np.log(self.shares) - 0.5 * np.sum(scaled**2, axis=1) - math.log(2 * math.pi * self.deviation**2)
+        x = np.asarray(x, np.float64) / self.deviation
         found = np.empty(len(x))
-        rows = max(1, _BLOCK // len(centres))
+        rows = max(1, _BLOCK // len(scaled))
         for start in range(0, len(x), rows):
             part = x[start : start + rows]
             each = part @ scaled.T
@@ -215,39 +247,26 @@ def _noisy_curves(
             found[start : start + rows] = highest[:, 0] + np.log(each.sum(axis=1)) - 0.5 * np.sum(part**2, axis=1)
         return found
 
-    def cell_masses(cells):
-        sides = zip(cells.edges, centres.T, strict=True)
-        below = [ndtr((edges - centre[:, None]) / deviation) for edges, centre in sides]
+    def cell_masses(self, cells: Cells) -> np.ndarray:
+        """As of `Real`."""
+        sides = zip(cells.edges, self.centres.T, strict=True)
+        below = [ndtr((edges - centre[:, None]) / self.deviation) for edges, centre in sides]
         x, y = (np.maximum(np.diff(values), 0) for values in below)
-        return _with_rest((x * shares[:, None]).T @ y)
+        return _with_rest((x * self.shares[:, None]).T @ y)
 
-    def density_on(x, y):
+    def entropy(self) -> float:
+        """In nats, by a sum over all that `reach` has, at steps of a third of the deviation."""
+        axes = [np.linspace(low, high, math.ceil((high - low) / self.deviation * 3) + 1) for low, high in self.reach()]
         at_x, at_y = (
-            np.exp(-0.5 * ((axis - centre[:, None]) / deviation) ** 2) / (math.sqrt(2 * math.pi) * deviation)
-            for axis, centre in zip((x, y), centres.T, strict=True)
+            np.exp(-0.5 * ((axis - centre[:, None]) / self.deviation) ** 2) / (math.sqrt(2 * math.pi) * self.deviation)
+            for axis, centre in zip(axes, self.centres.T, strict=True)
         )
-        return (at_x * shares[:, None]).T @ at_y
+        density = (at_x * self.shares[:, None]).T @ at_y
+        return float(scipy.special.entr(density).sum() * math.prod(axis[1] - axis[0] for axis in axes))
 
-    # To nine deviations, at steps of a third of one.
-    reach = [
-        (low - 9 * deviation, high + 9 * deviation) for low, high in zip(centres.min(0), centres.max(0), strict=True)
-    ]
-    axes = [np.linspace(low, high, math.ceil((high - low) / deviation * 3) + 1) for low, high in reach]
-    area = math.prod(axis[1] - axis[0] for axis in axes)
-    return real_target(
-        name=name,
-        codec=identity(2),
-        sample=sample,
-        log_prob=log_prob,
-        log_prob_kind="quadrature",
-        entropy=float(scipy.special.entr(density_on(*axes)).sum() * area),
-        truth=Real(
-            box=box,
-            cell_masses=cell_masses,
-            parts=_box_parts(log_prob, np.array(reach), _PANEL_WIDTH * deviation),
-            scale=deviation,
-        ),
-    )
+    def reach(self) -> np.ndarray:
+        """The range [2, 2] of both coordinates, to nine deviations."""
+        return np.stack([self.centres.min(0) - 9 * self.deviation, self.centres.max(0) + 9 * self.deviation], axis=-1)
 
 
 def _from_density(
