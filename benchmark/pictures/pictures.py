@@ -169,7 +169,7 @@ def _sensitivity(folder: Path, shown: Shown, grid: Any) -> Drawing:
         [[grid.epsilons[e] for e in group[1:]] for group in groups],
     )
     args = folder / SENSITIVITY, scene, shown.colours, shown.heading
-    return Drawing(f"{_VIEWS}.scorecards.kld_sensitivity", args, {"cells_label": grid.label})
+    return Drawing(f"{_VIEWS}.sensitivity.kld_sensitivity", args, {"cells_label": grid.label})
 
 
 def _alike(arrays: Sequence[np.ndarray], epsilons: Sequence[float], chosen: float) -> list[list[int]]:
@@ -233,7 +233,7 @@ def _costs(folder: Path, shown: Shown) -> Drawing:
             n_steps=n_steps,
         )
     args = folder / COSTS, points, _metric(shown, main), shown.colours, shown.heading
-    return Drawing(f"{_VIEWS}.scorecards.cost_quality", args, {"remarks": shown.worse})
+    return Drawing(f"{_VIEWS}.costs.cost_quality", args, {"remarks": shown.worse})
 
 
 def _timeline(folder: Path, shown: Shown) -> list[Drawing]:

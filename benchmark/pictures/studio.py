@@ -102,11 +102,11 @@ def _prepare(parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     surroundings.hush_matplotlib()
     import plotting
-    from benchmark.pictures.views import scorecards
+    from benchmark.pictures.views import costs, sensitivity
     from kinds.real import panels
     from kinds.real.views import family_pictures, latent_pictures
 
-    del family_pictures, latent_pictures, panels, plotting, scorecards
+    del costs, family_pictures, latent_pictures, panels, plotting, sensitivity
 
 
 def _nothing() -> None:

@@ -171,7 +171,7 @@ def test_every_picture_says_what_has_diverged(fields, at_steps, names, make_conf
     for run in runs:
         lost = run.diverged_at_step
         n_lost, n = sum(at is not None for at in lost), len(lost)
-        for function in ("plotting.metrics_comparison", "scorecards.cost_quality", "scorecards.kld_sensitivity"):
+        for function in ("plotting.metrics_comparison", "costs.cost_quality", "sensitivity.kld_sensitivity"):
             assert (f"{run.model.name} ({n_lost} of {n} seeds diverged)" in said[function]) == bool(n_lost)
         middle = lost[context.median_seed(run, "kld")]
         if middle is not None:

@@ -16,7 +16,7 @@ import generative_models_GAN_VAE_RBM_benchmarks as script
 import plotting
 from benchmark.asked import external
 from benchmark.files import results
-from benchmark.pictures.views import leaderboard, scorecards
+from benchmark.pictures.views import costs, leaderboard, sensitivity
 from core import storage
 from core.drawing import figures, lettering, scenes
 from core.drawing.scenes import CostPicture, MetricPicture
@@ -51,13 +51,11 @@ def test_every_picture_survives_every_name(tmp_path, names, shown):
     plotting.metrics_comparison(tmp_path / "0.png", metric_curves(["A"]), pictured(FLOORS, scores), colours, "title")
     points = {"A": CostPicture(1.0, 1e9, np.array([0.1, 0.2]))}
     levels = {name: each["kld"] for name, each in scores.items()}
-    scorecards.cost_quality(
-        tmp_path / "1.png", points, MetricPicture("KLD (nats)", FLOORS["kld"], levels), colours, "title"
-    )
+    costs.cost_quality(tmp_path / "1.png", points, MetricPicture("KLD (nats)", FLOORS["kld"], levels), colours, "title")
     klds = {name: np.full((1, 2, 2), 0.01 * (j + 1)) for j, name in enumerate(["A", *names])}
     settings = (np.array([10, 20]), np.array([1e-10, 1e-6]))
     grid = scenes.Sensitivity(*settings, klds, np.full((3, 2, 2), 0.004), (20, 1e-10), names)
-    scorecards.kld_sensitivity(tmp_path / "2.png", grid, colours, "title")
+    sensitivity.kld_sensitivity(tmp_path / "2.png", grid, colours, "title")
     for fig in shown:
         # No two have become one, and none is left out.
         assert len(fig.legends[0].get_texts()) >= len(names) + 2

@@ -5,7 +5,8 @@ import pytest
 import test_plotting
 from test_plotting import collisions, course_of, level_lines, opened, texts
 
-from benchmark.pictures.views import scorecards
+from benchmark.pictures.views.costs import _way, cost_quality
+from benchmark.pictures.views.sensitivity import kld_sensitivity
 from core.drawing import figures, scenes
 from core.drawing.scenes import CostPicture, Curve, MetricPicture, Sensitivity
 
@@ -34,7 +35,7 @@ def ends_of(ax, name):
 
 
 def draw_costs(tmp_path, points, externals=None, floor=FLOOR):
-    scorecards.cost_quality(
+    cost_quality(
         tmp_path / "c.png",
         points,
         MetricPicture("KLD (nats)", floor, externals or {}),
@@ -84,7 +85,7 @@ def test_cost_quality(tmp_path, n_families, external, sizes, shown):
 
 def test_a_score_that_is_an_estimate_says_so(tmp_path, shown):
     metric = MetricPicture("exact KL (nats)", None, {}, True, ("GAN",))
-    scorecards.cost_quality(tmp_path / "c.png", costs(), metric, COLOURS, "title")
+    cost_quality(tmp_path / "c.png", costs(), metric, COLOURS, "title")
     assert "GAN (exact KL ≈)" in texts(shown[0])
     assert sum("≈" in text for text in texts(shown[0])) == 1
 
@@ -95,14 +96,12 @@ def test_many_families_have_room(tmp_path, n_families, shown):
     colours = scenes.family_colours(names)
     points = {name: cost_of(10.0 * 1.3**i, 1e12 / 1.5**i) for i, name in enumerate(names)}
     remarks = dict.fromkeys(names[:5], "▼ loses to HISTOGRAM")
-    scorecards.cost_quality(
-        tmp_path / "c.png", points, MetricPicture("KLD (nats)", FLOOR, {}), colours, "title", remarks=remarks
-    )
+    cost_quality(tmp_path / "c.png", points, MetricPicture("KLD (nats)", FLOOR, {}), colours, "title", remarks=remarks)
     for cells in ((10, 30, 100), (20,)):
         grid = sensitivity(cells=cells, chosen=(cells[0], 1e-10))
         values = grid.families["GAN"]
         grid = grid._replace(families={name: values * (1 + 0.1 * i) for i, name in enumerate(names)})
-        scorecards.kld_sensitivity(tmp_path / "s.png", grid, colours, "title")
+        kld_sensitivity(tmp_path / "s.png", grid, colours, "title")
     for fig in shown:
         assert collisions(fig) == []
         assert set(names) <= {text.get_text().split(" ")[0] for text in fig.legends[0].get_texts()}
@@ -154,7 +153,7 @@ def test_diverged_seeds_are_counted_and_diverged_families_named(tmp_path, shown)
 
 def test_who_loses_to_a_rival_is_marked_beside_its_cost(tmp_path, shown):
     remarks = {"VAE": "▼ loses to HISTOGRAM", EXTERNAL[0]: "▼ loses to HISTOGRAM and KDE"}
-    scorecards.cost_quality(
+    cost_quality(
         tmp_path / "c.png",
         costs(),
         MetricPicture("KLD (nats)", FLOOR, {EXTERNAL[0]: 9.0}),
@@ -217,7 +216,7 @@ def sensitivity(
     sensitivity(cells=(10, 16, 20, 25, 32, 40, 50, 64, 100, 1000), chosen=(48, 1e-10)),
 ], ids=["plain", "externals", "one epsilon", "one seed", "unsorted", "crowded"])  # fmt: skip
 def test_kld_sensitivity(tmp_path, grid, shown):
-    scorecards.kld_sensitivity(tmp_path / "s.png", grid, COLOURS, "title of a run", cells_label="cells an axis")
+    kld_sensitivity(tmp_path / "s.png", grid, COLOURS, "title of a run", cells_label="cells an axis")
     opened(tmp_path / "s.png")
     fig = shown[0]
     assert collisions(fig) == []
@@ -251,7 +250,7 @@ def test_external_samples_alone_and_a_long_label(tmp_path, shown):
     grid = sensitivity(epsilons=(1e-12, 1e-10, 1e-6, 1e-3), external=EXTERNAL)
     grid = grid._replace(families={name: grid.families[name] for name in EXTERNAL})
     label = "cells that the bins are merged into"
-    scorecards.kld_sensitivity(tmp_path / "s.png", grid, COLOURS, "title", cells_label=label)
+    kld_sensitivity(tmp_path / "s.png", grid, COLOURS, "title", cells_label=label)
     assert collisions(shown[0]) == []
     assert {ax.get_xlabel().replace("\n", " ") for ax in shown[0].axes} == {label}
     assert not any("seeds" in text for text in texts(shown[0]))
@@ -259,7 +258,7 @@ def test_external_samples_alone_and_a_long_label(tmp_path, shown):
 
 def test_one_number_of_cells_is_drawn_as_points_beside_each_other(tmp_path, shown):
     grid = sensitivity(cells=(20,), chosen=(20, 1e-10), external=EXTERNAL[:1])
-    scorecards.kld_sensitivity(tmp_path / "s.png", grid, COLOURS, "title")
+    kld_sensitivity(tmp_path / "s.png", grid, COLOURS, "title")
     assert collisions(shown[0]) == []
     for e, ax in enumerate(shown[0].axes):
         places = [ends_of(ax, name)[0].get_xdata()[0] for name in NAMES]
@@ -279,7 +278,7 @@ def test_kld_sensitivity_of_odd_values(tmp_path, cells, values, shown):
     else:
         grid.families["GAN"][: 2 if values.startswith("some") else None] = np.nan
         grid.families[EXTERNAL[0]][:] = np.inf
-    scorecards.kld_sensitivity(tmp_path / "s.png", grid, COLOURS, "title")
+    kld_sensitivity(tmp_path / "s.png", grid, COLOURS, "title")
     opened(tmp_path / "s.png")
     assert collisions(shown[0]) == []
     if values != "zero":
@@ -289,7 +288,7 @@ def test_kld_sensitivity_of_odd_values(tmp_path, cells, values, shown):
 
 def test_what_stops_early_has_cost_all_by_then():
     curve = scenes.Curve(np.array([0, 10, 20, 30, 40]), np.array([[5.0, 4, 3, 2, 1]]))
-    np.testing.assert_array_equal(scorecards._way(curve, None)[0], [0.25, 0.5, 0.75, 1])
+    np.testing.assert_array_equal(_way(curve, None)[0], [0.25, 0.5, 0.75, 1])
     # What costs no more is no way: its end is where the marker is.
-    np.testing.assert_array_equal(scorecards._way(curve, 20), [[0.5, 1], [4, 1]])
-    np.testing.assert_array_equal(scorecards._way(curve, 4), [[1], [1]])
+    np.testing.assert_array_equal(_way(curve, 20), [[0.5, 1], [4, 1]])
+    np.testing.assert_array_equal(_way(curve, 4), [[1], [1]])

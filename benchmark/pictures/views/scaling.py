@@ -7,7 +7,7 @@ hold here too.
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,79 +46,134 @@ def budget_scaling(
         stands at no value.
       notes: what a reader has to know, such as what short names of targets stand for.
     """
+    fits, too_few = _fits(panels, setting)
+    layout = _layout(panels, fits)
+    fig = figures.new(layout.width, layout.height, title)
+    axes = fig.subplots(layout.n_rows, layout.columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    limits, x = _limits(fits), _all_x(panels, sized=not setting)
+    for i, (ax, fit) in enumerate(zip(axes, fits, strict=False)):
+        ax.set(yscale="log", ylim=limits)
+        _x_axis(ax, x, logarithmic=not setting)
+        scales.log_ticks(ax.yaxis)
+        figures.outer_labels(ax, i, len(panels), layout.columns, setting or "parameters", fit.panel.label)
+        _panel(ax, fit, colours, limits, sized=not setting)
+        legend = [(colours[name], law, f"{name}: {_said(law, name in fit.exact)}") for name, law in fit.laws.items()]
+        _head(ax, fit.panel.row, legend, layout.heads[i // layout.columns], layout.beside)
+    heading = _heading(fits, "value" if setting else "budget")
+    if too_few:
+        heading.append("an exponent needs four budgets")
+    figures.figure_legend(fig, _entries(panels, colours, sized=not setting), " · ".join([*heading, *notes]))
+    figures.save(fig, path)
+
+
+class _Fit(NamedTuple):
+    """A panel and its power laws."""
+
+    panel: Panel
+    laws: Mapping[str, PowerLaw | str]  # or why there is none
+
+    @property
+    def fitted(self) -> list[str]:
+        """The families with a law."""
+        return [name for name, law in self.laws.items() if isinstance(law, PowerLaw)]
+
+    @property
+    def exact(self) -> list[str]:
+        """Those whose law is one of the exact divergence."""
+        return [name for name in self.laws if self.panel.courses[name].exact is not None]
+
+
+def _fits(panels: Sequence[Panel], setting: str) -> tuple[list[_Fit], bool]:
+    """The panels with their laws; and whether none is shown because budgets are too few for all of them."""
+    found = [{} if setting else _laws(panel) for panel in panels]
+    too_few = any(found) and all(law == power_law.FEW for laws in found for law in laws.values())
+    return [_Fit(panel, {} if too_few else laws) for panel, laws in zip(panels, found, strict=True)], too_few
+
+
+class _Layout(NamedTuple):
+    """Where panels stand, and the room above them."""
+
+    columns: int
+    n_rows: int
+    width: float  # of the picture, inches
+    height: float
+    beside: int  # exponents in one line above a panel
+    heads: Sequence[int]  # lines of them, per row of panels
+
+
+def _layout(panels: Sequence[Panel], fits: Sequence[_Fit]) -> _Layout:
     n = len(panels)
     columns = n if n <= 3 else 2 if n == 4 else 3 if n <= 6 else 4
     n_rows = -(-n // columns)
     width = {1: 8.0, 2: 11.0, 3: 12.5}.get(columns, 16.0)
     side = {1: 4.2, 2: 3.0}.get(n_rows, 2.6)
-    found = [{} if setting else _fits(panel) for panel in panels]
-    too_few = any(found) and all(law == power_law.FEW for laws in found for law in laws.values())
-    fits = [{}] * n if too_few else found
-    longest = max((len(name) for laws in fits for name in laws), default=0)
-    beside = max(1, int((width - 1) / columns / (0.077 * (longest + 38) + 0.4)))  # exponents in one line
-    lines = [-(-len(laws) // beside) for laws in fits]
+    longest = max((len(name) for fit in fits for name in fit.laws), default=0)
+    beside = max(1, int((width - 1) / columns / (0.077 * (longest + 38) + 0.4)))
+    lines = [-(-len(fit.laws) // beside) for fit in fits]
     heads = [max(lines[i : i + columns]) for i in range(0, n, columns)]
     names = max(_head_lines(panel.row).count("\n") for panel in panels)
-    fig = figures.new(width, n_rows * (side + 0.55 + 0.22 * names) + 0.22 * sum(heads) + 1.5, title)
-    axes = fig.subplots(n_rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for ax in axes[n:]:
-        ax.remove()
+    height = n_rows * (side + 0.55 + 0.22 * names) + 0.22 * sum(heads) + 1.5
+    return _Layout(columns, n_rows, width, height, beside, heads)
 
-    fitted = [[name for name, law in laws.items() if isinstance(law, PowerLaw)] for laws in fits]
-    exact = [
-        [name for name in laws if panel.courses[name].exact is not None]
-        for laws, panel in zip(fits, panels, strict=True)
-    ]
+
+def _limits(fits: Sequence[_Fit]) -> tuple[float, float]:
+    """Of the scores, in all panels."""
+    panels = [fit.panel for fit in fits]
     shown = [[np.concatenate(course.scores) for course in panel.courses.values()] for panel in panels]
-    shown += [[panel.courses[name].exact_medians for name in own] for own, panel in zip(exact, panels, strict=True)]
+    shown += [[fit.panel.courses[name].exact_medians for name in fit.exact] for fit in fits]
     shown += [[np.array([level.score for panel in panels for level in panel.levels.values()])]]
     shown += [[np.array([value for panel in panels for value in panel.rivals.values()])]]
     low, high = scales.log_limits(shown, tuple(np.ravel([panel.floor for panel in panels])))
     # Names of rivals stand above their lines.
-    limits = low, high * (high / low) ** 0.04 if any(panel.rivals for panel in panels) else high
-    declared = [] if setting else [level.n_params for panel in panels for level in panel.levels.values()]
+    return low, high * (high / low) ** 0.04 if any(panel.rivals for panel in panels) else high
+
+
+def _all_x(panels: Sequence[Panel], *, sized: bool) -> np.ndarray:
+    """All parameters that have a place on the axis, or all values of a setting."""
     x = np.concatenate([course.x for panel in panels for course in panel.courses.values()])
+    if not sized:
+        return x
+    declared = [level.n_params for panel in panels for level in panel.levels.values()]
     x = np.append(x, [size for size in declared if size is not None])
     # What has no parameters has no place on a log axis.
-    x = x if setting else x[x > 0]
-    for i, (ax, panel, laws) in enumerate(zip(axes, panels, fits, strict=False)):
-        ax.set(yscale="log", ylim=limits)
-        _x_axis(ax, x, logarithmic=not setting)
-        scales.log_ticks(ax.yaxis)
-        figures.outer_labels(ax, i, n, columns, setting or "parameters", panel.label)
-        if panel.has_floor:
-            figures.floor_band(ax, panel.floor, limits[0])
-        rivals.lines(ax, panel.rivals, colours)
-        for name, level in panel.levels.items():
-            _level(ax, level._replace(n_params=None) if setting else level, colours[name], limits)
-        for name, course in panel.courses.items():
-            _course(ax, course, colours[name], limits)
-        for name in fitted[i]:
-            law, middle = laws[name], 0.0 if name in exact[i] else panel.floor[0]
-            size = np.geomspace(law.n_params.min() / 1.15, law.n_params.max() * 1.15, 100)
-            ax.plot(size, middle + law.factor * size**law.slope, color=colours[name], ls=_FIT_DASH, lw=1.5, zorder=2.5)
-        for name in exact[i]:
-            course = panel.courses[name]
-            ax.plot(course.x, np.clip(course.exact_medians, *limits), "D", color=colours[name], mfc="white", mew=1.5,
-                    ms=6, zorder=3.4, clip_on=False)  # fmt: skip
-        legend = [(colours[name], law, f"{name}: {_said(law, name in exact[i])}") for name, law in laws.items()]
-        _head(ax, panel.row, legend, heads[i // columns], beside)
+    return x[x > 0]
 
-    of = "value" if setting else "budget"
-    heading = [f"dots: median over the seeds of a {of}"]
-    heading.append("bars and bands: their range")
-    if any(fitted):
+
+def _panel(ax: Axes, fit: _Fit, colours: Mapping[str, str], limits: tuple[float, float], *, sized: bool) -> None:
+    """The floor, rivals, what comes from elsewhere, every family, and what fits it."""
+    panel = fit.panel
+    if panel.has_floor:
+        figures.floor_band(ax, panel.floor, limits[0])
+    rivals.lines(ax, panel.rivals, colours)
+    for name, level in panel.levels.items():
+        _level(ax, level if sized else level._replace(n_params=None), colours[name], limits)
+    for name, course in panel.courses.items():
+        _course(ax, course, colours[name], limits)
+    for name in fit.fitted:
+        law, middle = fit.laws[name], 0.0 if name in fit.exact else panel.floor[0]
+        size = np.geomspace(law.n_params.min() / 1.15, law.n_params.max() * 1.15, 100)
+        ax.plot(size, middle + law.factor * size**law.slope, color=colours[name], ls=_FIT_DASH, lw=1.5, zorder=2.5)
+    for name in fit.exact:
+        course = panel.courses[name]
+        ax.plot(course.x, np.clip(course.exact_medians, *limits), "D", color=colours[name], mfc="white", mew=1.5, ms=6,
+                zorder=3.4, clip_on=False)  # fmt: skip
+
+
+def _heading(fits: Sequence[_Fit], of: str) -> list[str]:
+    """What the legend says of the marks; the dots are those of a value or a budget."""
+    panels = [fit.panel for fit in fits]
+    heading = [f"dots: median over the seeds of a {of}", "bars and bands: their range"]
+    if any(fit.fitted for fit in fits):
         metric = panels[0].label.split(" (")[0]
         floor = "floor + " if any(panel.has_floor for panel in panels) else ""
         heading.append(f"dashed: the fit of {metric} = {floor}c × parametersᵃ, with a and its 95 % interval above")
-    if any(exact):
+    if any(fit.exact for fit in fits):
         heading.append("hollow, and exact a: the exact KL, which has no floor")
     if any(panel.rivals for panel in panels):
         heading.append(rivals.WORDS)
-    if too_few:
-        heading.append("an exponent needs four budgets")
-    figures.figure_legend(fig, _entries(panels, colours, sized=not setting), " · ".join([*heading, *notes]))
-    figures.save(fig, path)
+    return heading
 
 
 def _entries(panels: Sequence[Panel], colours: Mapping[str, str], *, sized: bool) -> dict[str, Any]:
@@ -171,7 +226,7 @@ def _level(ax: Axes, level: Level, colour: str, limits: tuple[float, float]) -> 
         figures.external_line(ax, score, colour, limits[0])
 
 
-def _fits(panel: Panel) -> dict[str, PowerLaw | str]:
+def _laws(panel: Panel) -> dict[str, PowerLaw | str]:
     """How families fall with their parameters; a family of one size has no way to."""
     sized = {name: course for name, course in panel.courses.items() if len(course.x) > 1}
     return {name: course.law(panel.floor[0], panel.floor[2]) for name, course in sized.items()}
