@@ -93,7 +93,6 @@ def test_no_module_runs_or_unpickles_what_it_reads(name):
 SCREEN = 60
 # Longer today. A name is taken off the list when its function has been divided, and none is added.
 LONGER = {
-    "benchmark/sweeps/launcher.py": {"submit"},
     "studies/speed/loops.py": {"gan"},
 }
 

@@ -1,4 +1,4 @@
-"""Sends a sweep to Slurm as one job array, through submitit, and is what runs in the array's tasks.
+"""Sends a sweep to Slurm as one job array, and is what runs in the array's tasks.
 
 A task is given the config block, the command line and the names of its cells, and works them off with the code that
 runs them here. Nothing else passes between a submission and its tasks but files in OUT_DIR, each written whole: a task
@@ -12,10 +12,8 @@ import contextlib
 import hashlib
 import importlib.util
 import os
-import shlex
 import shutil
 import socket
-import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +30,7 @@ from benchmark.sweeps.slurm_queue import SCHEMA, Unit, clusters_of
 from benchmark.sweeps.sweep_page import ERROR_FILE
 from benchmark.sweeps.sweep_plan import Cell, Plan, make_plan
 from benchmark.terminal import console, numbers
-from core import interruption, places, storage, surroundings, wording
+from core import interruption, storage, surroundings, wording
 from core.errors import UserError
 
 FOLDER = "slurm"
@@ -153,74 +151,20 @@ def submit(order: Order, *, fresh: bool = False) -> None:
     Raises:
       UserError: Slurm has refused it after all.
     """
-    if order.queued:
-        n = len({unit.cell for unit in order.queued})
-        jobs = sorted(set(order.queued.values()), key=int)
-        console.say(
-            f"{n} {_cells(n)} {'is' if n == 1 else 'are'} still queued or running "
-            f"(job{'s' if len(jobs) > 1 else ''} {', '.join(jobs)})"
-        )
-    for reason, n in order.waiting.items():
-        console.say(f"{n} {'task waits' if n == 1 else 'tasks wait'} in the queue: {reason}")
+    _say_queue(order)
     if not order.tasks:
         console.say("nothing to submit")
         return
-    import submitit
-
-    failed = sum(map(cell_runs.has_failed, order.cells))
-    if failed:
-        console.say(f"{failed} {_cells(failed)} had failed ({ERROR_FILE} in {_its(failed)} folder): sent again")
-    killed = sum(map(_was_killed, order.cells))
-    if killed:
-        console.say(
-            f"{killed} {_cells(killed)} had been killed or cancelled on the way (out of time or memory? see the "
-            f"logs in {order.folder}/): sent again, each in a task of its own"
-        )
-    for cell in order.cells:
-        # It is tried again: as long as it is at work it has not failed, and what is finished waits for it.
-        (Path(cell.config.out_dir) / ERROR_FILE).unlink(missing_ok=True)
-        if not any(unit.cell == cell.name for unit in order.queued):
-            _forget(cell)
-            if fresh:
-                parts.remove(Path(cell.config.out_dir))
+    _say_again(order)
+    _clear(order, fresh)
     # A name that no other job has: by it the job is known even if this process ends before it learns its number.
     name = f"benchmark-{uuid.uuid4().hex[:8]}"
     sent = {"name": name, "sweep": order.sweep, "clusters": clusters_of(order.slurm), "tasks": order.tasks}
     order.folder.mkdir(parents=True, exist_ok=True)
     record = {"schema": SCHEMA, "submissions": [*order.earlier, sent]}
     storage.write_whole(order.folder / RECORD_FILE, results.json_bytes(record))
-    # In place of the batch script's shell, whose end at a signal would leave it running where no cgroup holds the job.
-    # With -P no module is imported from whichever folder this was started in.
-    executor = submitit.SlurmExecutor(order.folder, python=f"exec {shlex.quote(sys.executable)} -P")
-    slurm, root = order.slurm, shlex.quote(str(places.ROOT))
-    asked = {
-        "partition": slurm.partition or None,
-        "account": slurm.account or None,
-        "time": slurm.time_minutes,
-        "cpus_per_task": slurm.cpus,
-        "mem": f"{slurm.mem_gb}G" if slurm.mem_gb else None,
-        "gpus_per_node": slurm.gpus or None,
-        # Some time before its limit a task is told to end: itself, and not its steps, of which it has none.
-        "additional_parameters": {"signal": f"B:USR2@{min(90, 15 * slurm.time_minutes)}", **slurm.more()},
-    }
-    executor.update_parameters(
-        job_name=name,
-        # Wherever this was started, the tasks find the modules that started it.
-        setup=[f'export PYTHONPATH={root}"${{PYTHONPATH:+:$PYTHONPATH}}"'],
-        # How many run at once is the cluster's to say.
-        array_parallelism=len(order.tasks),
-        # One process is all there is to a task; under srun it would have to be given its cores a second time.
-        use_srun=False,
-        wckey=None,
-        **asked,
-    )
-    try:
-        jobs = executor.map_array(
-            work, [{**order.payload, "units": [tuple(unit) for unit in task]} for task in order.tasks]
-        )
-    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
-        raise UserError(f"Slurm has refused the tasks: {' '.join(str(error).split())[-300:]}") from None
-    job = jobs[0].job_id.partition("_")[0]
+    tasks = [{**order.payload, "units": [tuple(unit) for unit in task]} for task in order.tasks]
+    job = slurm_queue.send(work, tasks, name, order.slurm, order.folder)
     n_tasks, n_cells = len(order.tasks), len(order.cells)
     console.say(
         f"job {job}: {n_tasks} task{'s' if n_tasks > 1 else ''} for {n_cells} {_cells(n_cells)}; see squeue -j {job} "
@@ -295,6 +239,43 @@ def _work(task: Mapping[str, Any]) -> None:
         raise RuntimeError(f"failed: {', '.join(failed)}")
     if lost and command.strict:
         raise RuntimeError(f"all seeds diverged: {', '.join(lost)}")
+
+
+def _say_queue(order: Order) -> None:
+    """Says what earlier submissions have in the queue."""
+    if order.queued:
+        n = len({unit.cell for unit in order.queued})
+        jobs = sorted(set(order.queued.values()), key=int)
+        console.say(
+            f"{n} {_cells(n)} {'is' if n == 1 else 'are'} still queued or running "
+            f"(job{'s' if len(jobs) > 1 else ''} {', '.join(jobs)})"
+        )
+    for reason, n in order.waiting.items():
+        console.say(f"{n} {'task waits' if n == 1 else 'tasks wait'} in the queue: {reason}")
+
+
+def _say_again(order: Order) -> None:
+    """Says which cells are not sent for the first time."""
+    failed = sum(map(cell_runs.has_failed, order.cells))
+    if failed:
+        console.say(f"{failed} {_cells(failed)} had failed ({ERROR_FILE} in {_its(failed)} folder): sent again")
+    killed = sum(map(_was_killed, order.cells))
+    if killed:
+        console.say(
+            f"{killed} {_cells(killed)} had been killed or cancelled on the way (out of time or memory? see the "
+            f"logs in {order.folder}/): sent again, each in a task of its own"
+        )
+
+
+def _clear(order: Order, fresh: bool) -> None:
+    """Removes what earlier processes have left in the folders of the cells that are sent."""
+    for cell in order.cells:
+        # It is tried again: as long as it is at work it has not failed, and what is finished waits for it.
+        (Path(cell.config.out_dir) / ERROR_FILE).unlink(missing_ok=True)
+        if not any(unit.cell == cell.name for unit in order.queued):
+            _forget(cell)
+            if fresh:
+                parts.remove(Path(cell.config.out_dir))
 
 
 def _open_units(cell: Cell, seeds_per_task: int, queued: Mapping[Unit, str]) -> list[Unit]:

@@ -1,15 +1,18 @@
-"""What Slurm's own programs are asked: which tasks are in its queue, and whether it would take more."""
+"""What Slurm is asked: which tasks are in its queue, whether it would take more, and to take them."""
 
 import json
 import os
 import re
+import shlex
 import subprocess
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.asked.resources import Slurm
+from core import places
 from core.errors import UserError
 
 SCHEMA = 1
@@ -93,6 +96,53 @@ def ask(slurm: Slurm, n_tasks: int) -> None:
     except UserError as error:
         what = f"an array of {n_tasks} tasks (cells_per_task makes fewer)" if n_tasks > 1 else "one task"
         raise UserError(f"{error}; it was asked for {what} with {' '.join(slurm.as_options())}") from None
+
+
+def send(work: Callable[[Any], None], tasks: Sequence[Any], name: str, slurm: Slurm, folder: Path) -> str:
+    """Sends tasks as one job array, through submitit.
+
+    Args:
+      work: what runs in every task.
+      tasks: what it is given.
+      name: of the job.
+      slurm: what every task asks for.
+      folder: for logs and submitit's files.
+
+    Returns:
+      The job's number.
+
+    Raises:
+      UserError: Slurm has refused it.
+    """
+    import submitit
+
+    # In place of the batch script's shell, whose end at a signal would leave it running where no cgroup holds the job.
+    # With -P no module is imported from whichever folder this was started in.
+    executor = submitit.SlurmExecutor(folder, python=f"exec {shlex.quote(sys.executable)} -P")
+    root = shlex.quote(str(places.ROOT))
+    executor.update_parameters(
+        job_name=name,
+        partition=slurm.partition or None,
+        account=slurm.account or None,
+        time=slurm.time_minutes,
+        cpus_per_task=slurm.cpus,
+        mem=f"{slurm.mem_gb}G" if slurm.mem_gb else None,
+        gpus_per_node=slurm.gpus or None,
+        # Some time before its limit a task is told to end: itself, and not its steps, of which it has none.
+        additional_parameters={"signal": f"B:USR2@{min(90, 15 * slurm.time_minutes)}", **slurm.more()},
+        # Wherever this was started, the tasks find the modules that started it.
+        setup=[f'export PYTHONPATH={root}"${{PYTHONPATH:+:$PYTHONPATH}}"'],
+        # How many run at once is the cluster's to say.
+        array_parallelism=len(tasks),
+        # One process is all there is to a task; under srun it would have to be given its cores a second time.
+        use_srun=False,
+        wckey=None,
+    )
+    try:
+        jobs = executor.map_array(work, tasks)
+    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+        raise UserError(f"Slurm has refused the tasks: {' '.join(str(error).split())[-300:]}") from None
+    return jobs[0].job_id.partition("_")[0]
 
 
 class NoAnswer(UserError):
