@@ -38,74 +38,80 @@ def ema(average, params, t, decay):
 
 def gan(config, target, width, flat):
     """Parts of a GAN: init(key), and the updates (state, batch, key) -> state of its two networks in turn."""
-    settings, event_dim, one_hot = (
-        config.gan.for_law(target.event.law.name),
-        target.event.size,
-        target.event.law.unit_vectors,
-    )
-    generator = MLP(width, config.hidden_layers, event_dim, nn.leaky_relu)
-    discriminator = MLP(width, config.hidden_layers, 1, nn.leaky_relu)
-    optimiser_g = adam(settings.learning_rate, flat, settings.adam_b1)
-    optimiser_d = adam(settings.discriminator_learning_rate or settings.learning_rate, flat, settings.adam_b1)
+    gan = _Gan(config, target, width, flat)
+    return gan.init, [gan.update_d, gan.update_g]
 
-    def init(key):
+
+class _Gan:
+    """A GAN's networks, their optimisers, and what is done with both."""
+
+    def __init__(self, config, target, width, flat):
+        self.settings = settings = config.gan.for_law(target.event.law.name)
+        self.n, self.event_dim, self.one_hot = config.batch_size, target.event.size, target.event.law.unit_vectors
+        self.generator = MLP(width, config.hidden_layers, self.event_dim, nn.leaky_relu)
+        self.discriminator = MLP(width, config.hidden_layers, 1, nn.leaky_relu)
+        self.optimiser_g = adam(settings.learning_rate, flat, settings.adam_b1)
+        self.optimiser_d = adam(settings.discriminator_learning_rate or settings.learning_rate, flat, settings.adam_b1)
+
+    def init(self, key):
+        """The state before training."""
         key_g, key_d = jax.random.split(key)
-        g = generator.init(key_g, jnp.zeros((1, settings.latent_dim)))
-        d = discriminator.init(key_d, jnp.zeros((1, event_dim)))
-        average = (g, d) if settings.average else ()
+        g = self.generator.init(key_g, jnp.zeros((1, self.settings.latent_dim)))
+        d = self.discriminator.init(key_d, jnp.zeros((1, self.event_dim)))
         return {
             "g": g,
             "d": d,
-            "opt_g": optimiser_g.init(g),
-            "opt_d": optimiser_d.init(d),
-            "average": average,
+            "opt_g": self.optimiser_g.init(g),
+            "opt_d": self.optimiser_d.init(d),
+            "average": (g, d) if self.settings.average else (),
             "t": 0.0,
         }
 
-    def latent(key):
-        return jax.random.normal(key, (config.batch_size, settings.latent_dim))
+    def latent(self, key):
+        """A batch of z."""
+        return jax.random.normal(key, (self.n, self.settings.latent_dim))
 
-    def update_d(state, batch, key):
+    def update_d(self, state, batch, key):
+        """The discriminator's update."""
         key_z, key_draw = jax.random.split(key)
-        fake = generator.apply(state["g"], latent(key_z))
-        if one_hot:
-            fake = jax.nn.one_hot(jax.random.categorical(key_draw, fake), event_dim)
+        fake = self.generator.apply(state["g"], self.latent(key_z))
+        if self.one_hot:
+            fake = jax.nn.one_hot(jax.random.categorical(key_draw, fake), self.event_dim)
 
         def objective(d):
-            real, generated = discriminator.apply(d, batch), discriminator.apply(d, fake)
-            loss = optax.sigmoid_binary_cross_entropy(real, settings.label_smoothing).mean()
+            real, generated = self.discriminator.apply(d, batch), self.discriminator.apply(d, fake)
+            loss = optax.sigmoid_binary_cross_entropy(real, self.settings.label_smoothing).mean()
             loss += optax.sigmoid_binary_cross_entropy(generated, 0.0).mean()
             penalty = 0.0
-            if settings.r1_penalty:
-                gradient = jax.grad(lambda x: discriminator.apply(d, x).sum())(batch)
-                penalty = settings.r1_penalty / 2 * jnp.mean(jnp.sum(gradient**2, -1))
+            if self.settings.r1_penalty:
+                gradient = jax.grad(lambda x: self.discriminator.apply(d, x).sum())(batch)
+                penalty = self.settings.r1_penalty / 2 * jnp.mean(jnp.sum(gradient**2, -1))
             return loss + penalty, loss
 
         gradient, loss = jax.grad(objective, has_aux=True)(state["d"])
-        updates, opt = optimiser_d.update(gradient, state["opt_d"])
+        updates, opt = self.optimiser_d.update(gradient, state["opt_d"])
         return state | {"d": optax.apply_updates(state["d"], updates), "opt_d": opt}, loss
 
-    def update_g(state, batch, key):
+    def update_g(self, state, batch, key):
+        """The generator's update, and then the averages."""
         del batch
         key_z, key_draw = jax.random.split(key)
-        z, gumbel = latent(key_z), jax.random.gumbel(key_draw, (config.batch_size, event_dim if one_hot else 0))
+        z, gumbel = self.latent(key_z), jax.random.gumbel(key_draw, (self.n, self.event_dim if self.one_hot else 0))
 
         def objective(g):
-            fake = generator.apply(g, z)
-            if one_hot:
-                soft = nn.softmax((fake + gumbel) / settings.gumbel_temperature)
-                hard = jax.nn.one_hot(jnp.argmax(fake + gumbel, -1), event_dim)
+            fake = self.generator.apply(g, z)
+            if self.one_hot:
+                soft = nn.softmax((fake + gumbel) / self.settings.gumbel_temperature)
+                hard = jax.nn.one_hot(jnp.argmax(fake + gumbel, -1), self.event_dim)
                 fake = hard + soft - jax.lax.stop_gradient(soft)
-            return optax.sigmoid_binary_cross_entropy(discriminator.apply(state["d"], fake), 1.0).mean()
+            return optax.sigmoid_binary_cross_entropy(self.discriminator.apply(state["d"], fake), 1.0).mean()
 
         loss, gradient = jax.value_and_grad(objective)(state["g"])
-        updates, opt = optimiser_g.update(gradient, state["opt_g"])
+        updates, opt = self.optimiser_g.update(gradient, state["opt_g"])
         state = state | {"g": optax.apply_updates(state["g"], updates), "opt_g": opt, "t": state["t"] + 1}
-        if settings.average:
-            state["average"] = ema(state["average"], (state["g"], state["d"]), state["t"], settings.average)
+        if self.settings.average:
+            state["average"] = ema(state["average"], (state["g"], state["d"]), state["t"], self.settings.average)
         return state, loss
-
-    return init, [update_d, update_g]
 
 
 def vae(config, target, width, flat):
