@@ -91,8 +91,6 @@ def test_no_module_runs_or_unpickles_what_it_reads(name):
 
 # Lines without the docstring, and those of functions inside counted as the function's own: a screen has so many.
 SCREEN = 60
-# Longer today. A name is taken off the list when its function has been divided, and none is added.
-LONGER = {}
 
 
 def functions(tree, prefix=""):
@@ -107,14 +105,10 @@ def functions(tree, prefix=""):
         yield from functions(node, f"{name}." if name else "")
 
 
-def test_no_function_is_longer_than_a_screen_but_those_that_are_named():
-    longer = {}
-    for place in FILES:
-        text = (ROOT / place).read_text(encoding="utf-8")
-        names = {name for name, n_lines in functions(ast.parse(text)) if n_lines > SCREEN}
-        if names:
-            longer[place] = names
-    assert longer == LONGER
+@pytest.mark.parametrize("name", FILES)
+def test_no_function_is_longer_than_a_screen(name):
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    assert {function: n_lines for function, n_lines in functions(tree) if n_lines > SCREEN} == {}
 
 
 def test_a_docstring_is_no_part_of_a_functions_length():

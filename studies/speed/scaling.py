@@ -2,7 +2,7 @@
 
     python3 -m studies.speed.scaling [--quick] [--fresh] [--only step train run] [--out FOLDER]
 
-Every point is measured in a process of its own: a step as the suite runs it (`training.prepare` and its `advance`, a
+Every point is measured in a process of its own: a step as the suite runs it (`preparation.prepare` and its `advance`, a
 seed on every core), several timings of at least 0.3 s each; the memory that the compiler gives the training on one
 device (arguments, results, temporaries: exact), and the largest resident size of the whole process less that of one
 which only imports everything and compiles something trivial. A knee is the smallest x from which on a cost stays at or
