@@ -1,6 +1,6 @@
 """Times this suite beside other ways to do the same training, in turn within one run.
 
-    python3 -m studies.speed.compare [--works small binned large] [--only ways cores share] [--repeats 7]
+    python3 -m studies.speed.compare [--works small binned bits large] [--only ways cores share] [--repeats 7]
                                    [--torch-python …] [--draw]
 
 Every way runs in a process of its own that keeps what it compiled. In every round each way is timed once for about a
@@ -115,7 +115,7 @@ def compare(family: str, name: str, repeats: int, torch_python: str | None) -> d
         workers["strong"], flat = flat, plain
     flat.close()
     width = workers["suite"].facts["width"]
-    if torch_python:
+    if torch_python and WORKS[name].has_torch:
         script = str(HERE / "torch_worker.py")
         workers["torch"] = Worker([torch_python, script, family, torch_facts(family, name, width)])
     rates = {way: [] for way in workers}
@@ -133,7 +133,7 @@ def compare(family: str, name: str, repeats: int, torch_python: str | None) -> d
         "n_params": workers["suite"].facts["n_params"],
         "rates": rates,
         "ratios": ratios,
-        "torch": workers["torch"].facts["version"] if torch_python else None,
+        "torch": workers["torch"].facts["version"] if "torch" in workers else None,
     }
 
 

@@ -6,7 +6,7 @@ network are jitted calls of their own, nothing is donated, and the process may u
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,53 @@ def ema(average, params, t, decay):
     return jax.tree.map(lambda old, new: old + rate * (new - old), average, params)
 
 
+class Simple(NamedTuple):
+    """How rows of a network's outputs [n, m] become events [n, D]."""
+
+    noise: Any  # (key, shape) -> what a draw with a gradient takes
+    draw: Any  # (key, outputs) -> events
+    draw_with_gradient: Any  # (outputs, noise, temperature) -> events, with the gradient of a relaxed draw
+    log_prob: Any  # (outputs, events) -> [n], up to a constant
+    beta: float  # weight of a VAE's KL term, unless set
+
+
+def _straight_through(hard, soft):
+    return hard + soft - jax.lax.stop_gradient(soft)
+
+
+def _relaxed_category(outputs, noise, temperature):
+    soft = nn.softmax((outputs + noise) / temperature)
+    return _straight_through(jax.nn.one_hot(jnp.argmax(outputs + noise, -1), outputs.shape[-1]), soft)
+
+
+# By the law of the events.
+LAWS = {
+    "normal": Simple(
+        noise=lambda key, shape: jnp.zeros((shape[0], 0)),
+        draw=lambda key, outputs: outputs,
+        draw_with_gradient=lambda outputs, noise, temperature: outputs,
+        log_prob=lambda outputs, events: -jnp.sum((events - outputs) ** 2, -1),
+        beta=0.1,
+    ),
+    "category": Simple(
+        noise=jax.random.gumbel,
+        draw=lambda key, outputs: jax.nn.one_hot(jax.random.categorical(key, outputs), outputs.shape[-1]),
+        draw_with_gradient=_relaxed_category,
+        log_prob=lambda outputs, events: jnp.sum(events * nn.log_softmax(outputs), -1),
+        beta=1.0,
+    ),
+    "bits": Simple(
+        noise=jax.random.logistic,
+        draw=lambda key, outputs: jax.random.bernoulli(key, nn.sigmoid(outputs)).astype(jnp.float32),
+        draw_with_gradient=lambda outputs, noise, temperature: _straight_through(
+            (outputs + noise > 0).astype(jnp.float32), nn.sigmoid((outputs + noise) / temperature)
+        ),
+        log_prob=lambda outputs, events: jnp.sum(events * outputs - nn.softplus(outputs), -1),
+        beta=1.0,
+    ),
+}
+
+
 def gan(config, target, width, flat):
     """Parts of a GAN: init(key), and the updates (state, batch, key) -> state of its two networks in turn."""
     gan = _Gan(config, target, width, flat)
@@ -47,10 +94,10 @@ class _Gan:
 
     def __init__(self, config, target, width, flat):
         self.settings = settings = config.gan.for_law(target.event.law.name)
-        self.n, self.event_dim, self.one_hot = config.batch_size, target.event.size, target.event.law.unit_vectors
+        self.n, self.event_dim, self.law = config.batch_size, target.event.size, LAWS[target.event.law.name]
         self.generator = MLP(width, config.hidden_layers, self.event_dim, nn.leaky_relu)
         self.discriminator = MLP(width, config.hidden_layers, 1, nn.leaky_relu)
-        self.optimiser_g = adam(settings.learning_rate, flat, settings.adam_b1)
+        self.optimiser_g = adam(settings.learning_rate, flat, settings.adam_b1, settings.weight_decay)
         self.optimiser_d = adam(settings.discriminator_learning_rate or settings.learning_rate, flat, settings.adam_b1)
 
     def init(self, key):
@@ -75,8 +122,7 @@ class _Gan:
         """The discriminator's update."""
         key_z, key_draw = jax.random.split(key)
         fake = self.generator.apply(state["g"], self.latent(key_z))
-        if self.one_hot:
-            fake = jax.nn.one_hot(jax.random.categorical(key_draw, fake), self.event_dim)
+        fake = self.law.draw(key_draw, fake)
 
         def objective(d):
             real, generated = self.discriminator.apply(d, batch), self.discriminator.apply(d, fake)
@@ -96,18 +142,15 @@ class _Gan:
         """The generator's update, and then the averages."""
         del batch
         key_z, key_draw = jax.random.split(key)
-        z, gumbel = self.latent(key_z), jax.random.gumbel(key_draw, (self.n, self.event_dim if self.one_hot else 0))
+        z, noise = self.latent(key_z), self.law.noise(key_draw, (self.n, self.event_dim))
 
         def objective(g):
             fake = self.generator.apply(g, z)
-            if self.one_hot:
-                soft = nn.softmax((fake + gumbel) / self.settings.gumbel_temperature)
-                hard = jax.nn.one_hot(jnp.argmax(fake + gumbel, -1), self.event_dim)
-                fake = hard + soft - jax.lax.stop_gradient(soft)
+            fake = self.law.draw_with_gradient(fake, noise, self.settings.gumbel_temperature)
             return optax.sigmoid_binary_cross_entropy(self.discriminator.apply(state["d"], fake), 1.0).mean()
 
         loss, gradient = jax.value_and_grad(objective)(state["g"])
-        updates, opt = self.optimiser_g.update(gradient, state["opt_g"])
+        updates, opt = self.optimiser_g.update(gradient, state["opt_g"], state["g"])
         state = state | {"g": optax.apply_updates(state["g"], updates), "opt_g": opt, "t": state["t"] + 1}
         if self.settings.average:
             state["average"] = ema(state["average"], (state["g"], state["d"]), state["t"], self.settings.average)
@@ -116,11 +159,12 @@ class _Gan:
 
 def vae(config, target, width, flat):
     """Parts of a VAE."""
-    settings, event_dim, one_hot = config.vae, target.event.size, target.event.law.unit_vectors
+    settings, event_dim = config.vae.for_law(target.event.law.name), target.event.size
+    law = LAWS[target.event.law.name]
     encoder = MLP(width, config.hidden_layers, 2 * settings.latent_dim, nn.tanh)
     decoder = MLP(width, config.hidden_layers, event_dim, nn.tanh)
     optimiser = adam(settings.learning_rate, flat)
-    beta = settings.beta or (1.0 if one_hot else 0.1)
+    beta = settings.beta or law.beta
 
     def init(key):
         key_e, key_d = jax.random.split(key)
@@ -137,9 +181,7 @@ def vae(config, target, width, flat):
             mean, log_variance = jnp.split(encoder.apply(params[0], batch), 2, -1)
             output = decoder.apply(params[1], mean + jnp.exp(log_variance / 2) * epsilon)
             rate = 0.5 * jnp.mean(jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, -1))
-            if one_hot:
-                return -jnp.mean(jnp.sum(batch * nn.log_softmax(output), -1)) + beta * rate
-            return jnp.mean(jnp.sum((batch - output) ** 2, -1)) + beta * rate
+            return beta * rate - jnp.mean(law.log_prob(output, batch))
 
         loss, gradient = jax.value_and_grad(objective)(state["p"])
         updates, opt = optimiser.update(gradient, state["opt"])
@@ -152,8 +194,9 @@ def vae(config, target, width, flat):
 
 
 def rbm(config, target, width, flat):
-    """Parts of an RBM with contrastive divergence, one Gibbs sweep."""
-    settings, n_visible, one_hot = config.rbm, target.event.size, target.event.law.unit_vectors
+    """Parts of an RBM with contrastive divergence, or with chains that go on where they are (bits)."""
+    settings, n_visible, law = config.rbm.for_law(target.event.law.name), target.event.size, target.event.law.name
+    has_sigma, persistent = law == "normal", law == "bits"
     optimiser = adam(settings.learning_rate, flat)
 
     def init(key):
@@ -163,29 +206,33 @@ def rbm(config, target, width, flat):
             "a": jnp.zeros(n_visible),
             "b": jnp.zeros(width),
         }
-        if not one_hot:
+        if has_sigma:
             params["s"] = jnp.full(n_visible, math.log(settings.sigma))
-        return {"p": params, "opt": optimiser.init(params), "average": params if settings.average else (), "t": 0.0}
+        average, chains = params if settings.average else (), jnp.zeros((config.batch_size, n_visible))
+        return {"p": params, "opt": optimiser.init(params), "average": average, "chains": chains, "t": 0.0}
 
     def hidden(p, v):
-        return (v if one_hot else v * jnp.exp(-2 * p["s"])) @ p["w"] + p["b"]
+        return (v * jnp.exp(-2 * p["s"]) if has_sigma else v) @ p["w"] + p["b"]
 
     def free_energy(p, v):
-        quadratic = -v @ p["a"] if one_hot else jnp.sum(((v - p["a"]) * jnp.exp(-p["s"])) ** 2, -1) / 2
+        quadratic = jnp.sum(((v - p["a"]) * jnp.exp(-p["s"])) ** 2, -1) / 2 if has_sigma else -v @ p["a"]
         return quadratic - nn.softplus(hidden(p, v)).sum(-1)
 
-    def update(state, batch, key):
+    def sweep(p, v, key):
         key_h, key_v = jax.random.split(key)
-        p = state["p"]
-        h = jax.random.bernoulli(key_h, nn.sigmoid(hidden(p, batch))).astype(jnp.float32)
+        h = jax.random.bernoulli(key_h, nn.sigmoid(hidden(p, v))).astype(jnp.float32)
         mean = h @ p["w"].T + p["a"]
-        if one_hot:
-            v = jax.nn.one_hot(jax.random.categorical(key_v, mean), n_visible)
-        else:
-            v = mean + jnp.exp(p["s"]) * jax.random.normal(key_v, mean.shape)
+        if has_sigma:
+            return mean + jnp.exp(p["s"]) * jax.random.normal(key_v, mean.shape)
+        return LAWS[law].draw(key_v, mean)
+
+    def update(state, batch, key):
+        p, v = state["p"], state["chains"] if persistent else batch
+        for each in jax.random.split(key, settings.k):
+            v = sweep(p, v, each)
         loss, gradient = jax.value_and_grad(lambda p: free_energy(p, batch).mean() - free_energy(p, v).mean())(p)
         updates, opt = optimiser.update(gradient, state["opt"])
-        state = state | {"p": optax.apply_updates(p, updates), "opt": opt, "t": state["t"] + 1}
+        state = state | {"p": optax.apply_updates(p, updates), "opt": opt, "chains": v, "t": state["t"] + 1}
         if settings.average:
             state["average"] = ema(state["average"], state["p"], state["t"], settings.average)
         return state, loss
@@ -196,9 +243,10 @@ def rbm(config, target, width, flat):
 FAMILIES = {"GAN": gan, "VAE": vae, "RBM": rbm}
 
 
-def adam(rate, flat, b1=0.9):
+def adam(rate, flat, b1=0.9, weight_decay=0.0):
     """Adam, on one vector of all weights or on each array."""
-    return optax.flatten(optax.adam(rate, b1=b1)) if flat else optax.adam(rate, b1=b1)
+    optimiser = optax.adamw(rate, b1=b1, weight_decay=weight_decay) if weight_decay else optax.adam(rate, b1=b1)
+    return optax.flatten(optimiser) if flat else optimiser
 
 
 def strong(family, config, target, width, flat):

@@ -22,12 +22,16 @@ class Work:
     hidden_layers: int
     batch_size: int
     block: int  # updates of one timed call of the suite; the others take a share of it
+    has_torch: bool = True  # whether the loop in PyTorch knows such events
 
 
 WORKS = {
     "small": Work("2D_GMM · 310 parameters", ("GAN", "VAE", "RBM"), "2D_GMM", 0, 310, 1, 128, 2_000),
     "binned": Work(
         "1D_TRIMODAL, 20 bins · 1 600 parameters", ("GAN", "VAE", "RBM"), "1D_TRIMODAL", 20, 1600, 2, 128, 2_000
+    ),
+    "bits": Work(
+        "BITS_ISING, 4 × 4 · 1 000 parameters", ("GAN", "VAE", "RBM"), "BITS_ISING", 0, 1000, 2, 128, 2_000, False
     ),
     "large": Work(
         "1D_TRIMODAL, 20 bins · 10⁶ parameters · batch 1 024", ("GAN", "VAE"), "1D_TRIMODAL", 20, 10**6, 2, 1024, 10
