@@ -98,7 +98,7 @@ def _ended_by_signals() -> Iterator[None]:
     def words():
         name = interruption.requested().name
         if interruption.kept():
-            return f"interrupted ({name}) after the training, which is kept; the same command, without --fresh, goes on"
+            return f"interrupted ({name}): all that was trained is kept; the same command, without --fresh, goes on"
         return f"interrupted ({name}) before anything new could be kept: older files are unchanged"
 
     with interruption.handled(), interruption.ending_with(words):

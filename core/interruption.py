@@ -90,10 +90,10 @@ def deferred() -> Iterator[None]:
 def kept_by(keep: Callable[[], bool]) -> Iterator[None]:
     """For the part of a deferred block that may compute for long and looks at no signal.
 
-    A first signal that comes in it ends the process within five seconds, unless the block comes to its end before.
+    A first signal that comes in it ends the process within five seconds, unless the part comes to its end before.
 
     Args:
-      keep: keeps what there is, called by another thread; returns whether that is all. If not, the block goes on.
+      keep: keeps what there is, called by another thread; returns whether that is all. If not, the part goes on.
     """
     _state.keep = keep
     try:
@@ -247,6 +247,10 @@ def _end_for(number: int, over: threading.Event, keep: Callable[[], bool] | None
         _state.kept = True
     # An exchange of files takes an instant: where it takes longer it is the last thing that the main thread does.
     if over.wait(_SECONDS_TO_END) or not _undisturbed.acquire(timeout=_SECONDS_TO_CLEAN):
+        return
+    if keep is not None and _state.keep is not keep:
+        # The part that looks at no signal is over.
+        _undisturbed.release()
         return
     try:
         _end_now(number, over)

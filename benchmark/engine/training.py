@@ -8,6 +8,7 @@ that families see the same data and the first k steps depend neither on how many
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ def train(
     on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
     begun: Begun | None = None,
     pause: Callable[[Run, Iterator[np.ndarray]], bool] = lambda run, leaves: False,
+    beginning: AbstractContextManager = nullcontext(),  # noqa: B008
 ) -> Run:
     """Trains all seeds of one family and scores them at step 0 and after each interval.
 
@@ -37,13 +39,15 @@ def train(
       pause: called after every interval with what there is by then, a Run without states and the leaves of these, which
         are copied to the host one after the other as they are asked for; True ends the training there, with a score
         like the last step's.
+      beginning: entered for the start and the first scores, which may compile for long.
 
     Returns:
       The run. A seed that diverges takes no further step, and nothing is drawn from it: it has no metrics, samples or
       info (NaN) from the evaluation after it on.
     """
     course = _Course(program, snapshot_steps, on_evaluation)
-    course.begin(begun)
+    with beginning:
+        course.begin(begun)
     n_steps, reached = program.steps[-1], course.evaluations[-1].step
     for step in [step for step in program.steps if step > reached]:
         last = step == n_steps

@@ -1,13 +1,14 @@
 """Trains the families of one run: compiled side by side, trained one after the other, kept as they go."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from benchmark.engine.preparation import Program, prepare, step_cost
-from benchmark.engine.programs import forget_unused
+from benchmark.engine.programs import forget_unused, working_on
 from benchmark.engine.records import Cost, Feed, Run, Schedule
 from benchmark.engine.training import train
 from benchmark.files.checkpoint import Checkpoint
@@ -81,6 +82,17 @@ def fit(families: Sequence[Compiled], config: Any, checkpoint: Checkpoint) -> tu
     return runs, costs
 
 
+@contextlib.contextmanager
+def _beginning(name: str, checkpoint: Checkpoint) -> Iterator[None]:
+    """For the first scores of a family, which may compile for long: of that family there is nothing to keep yet."""
+    with (
+        console.named_if_long(f"training {name}"),
+        working_on(name, "first scores"),
+        interruption.kept_by(checkpoint.keep),
+    ):
+        yield
+
+
 def _train(family: Compiled, config: Any, checkpoint: Checkpoint) -> Run:
     n_bytes = family.program.n_seeds * sum(math.prod(leaf.shape) * 4 for leaf in family.program.state_shapes)
 
@@ -98,6 +110,7 @@ def _train(family: Compiled, config: Any, checkpoint: Checkpoint) -> Run:
             on_evaluation=bar.update,
             begun=checkpoint.begun(family.program),
             pause=pause,
+            beginning=_beginning(family.name, checkpoint),
         )
     run = run._replace(states=[without_optimiser(state) for state in run.states])
     if run.evaluations[-1].step == config.n_steps:

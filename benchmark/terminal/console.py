@@ -89,6 +89,13 @@ def _medians(evaluation: Evaluation) -> dict[str, str]:
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
     """A line that counts the seconds of its block; where the block takes long, lines on stderr say at what it is."""
+    with named_if_long(text), _beating(f"{text} …", None, "{desc} {elapsed}"):
+        yield
+
+
+@contextlib.contextmanager
+def named_if_long(text: str) -> Iterator[None]:
+    """For a block that may take minutes: every two of them a line on stderr says what it is, and what is at work."""
     done = threading.Event()
     began = time.monotonic()
 
@@ -100,8 +107,7 @@ def waiting(text: str) -> Iterator[None]:
     telling = threading.Thread(target=tell, daemon=True)
     telling.start()
     try:
-        with _beating(f"{text} …", None, "{desc} {elapsed}"):
-            yield
+        yield
     finally:
         done.set()
         telling.join()

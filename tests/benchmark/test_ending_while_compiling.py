@@ -146,9 +146,11 @@ def test_a_signal_ends_a_compilation_within_five_seconds(number, where, tmp_path
         assert are_gone(begun, 5)
 
 
-def test_a_signal_ends_the_scoring_of_what_is_trained_within_five_seconds(tmp_path):
-    out, words = tmp_path / "out", ("--out-dir", str(tmp_path / "out"))
-    with started(out, tmp_path / "temporary", "benchmark.run.one_run close 0") as process:
+# After the training, and at the first scores of the second family.
+@pytest.mark.parametrize("where", ["benchmark.run.one_run close 0", "kinds.bins.kind log_q 8"])
+def test_a_signal_ends_the_scoring_of_what_is_trained_within_five_seconds(where, tmp_path):
+    out, words = tmp_path / "out", ("--models", "RBM", "VAE", "--out-dir", str(tmp_path / "out"))
+    with started(out, tmp_path / "temporary", where, *words[:3]) as process:
         begun = children(process.pid)
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -156,7 +158,7 @@ def test_a_signal_ends_the_scoring_of_what_is_trained_within_five_seconds(tmp_pa
         assert time.monotonic() - began < 5
         said, errors = process.communicate()
     assert code == 143
-    line = "interrupted (SIGTERM) after the training, which is kept; the same command, without --fresh, goes on"
+    line = "interrupted (SIGTERM): all that was trained is kept; the same command, without --fresh, goes on"
     assert said.splitlines()[-1] == line
     assert errors == "SIGTERM: ending soon, with what there is by then; a second signal, later, stops at once\n"
     assert are_gone(begun, 5)
