@@ -38,7 +38,7 @@ performance: $(ENV)/.run-installed $(TORCH)/.installed
 	$(ENV)/bin/python -m studies.speed.em
 	$(ENV)/bin/python -m studies.speed.roofline
 
-# 200 fresh processes of the benchmark: does each of them come to its end?
+# 264 fresh processes of the benchmark: does each of them come to its end?
 starts: $(ENV)/.run-installed
 	$(ENV)/bin/python -m studies.starts $(ARGS)
 

@@ -1,6 +1,6 @@
 """Fresh processes of the benchmark, one after the other, and how many of them never come to an end.
 
-    python3 -m studies.starts                       # 200 processes, two at a time
+    python3 -m studies.starts                       # 264 processes, two at a time
     python3 -m studies.starts --each 3 --jobs 1     # every case three times
     python3 -m studies.starts --each 3 --new        # the cases that have not been counted with these versions
     python3 -m studies.starts --show                # the table of docs/reproducibility.md
@@ -92,12 +92,16 @@ def cases() -> dict[str, tuple[str, ...]]:
 
 
 def order(n: int, only: Sequence[str] = ()) -> Iterator[str]:
-    """The names of n processes: every fourth the default families, the others in turn; or those alone, in turn."""
+    """The names of n processes: every fourth the default families, the others in turn; or those alone, in turn.
+
+    The others come from one kind of target after the other, so that a few processes have seen all kinds.
+    """
     if only:
         return itertools.islice(itertools.cycle(only), n)
-    default, *others = cases()
+    kinds = [[f"{family}, {kind}" for family in events.families] for kind, events in KINDS.items()]
+    others = [name for names in itertools.zip_longest(*kinds) for name in names if name is not None]
     turn = itertools.cycle(others)
-    return (default if i % 4 == 0 else next(turn) for i in range(n))
+    return (DEFAULT if i % 4 == 0 else next(turn) for i in range(n))
 
 
 def write_table(folder: Path) -> None:
@@ -175,7 +179,8 @@ def measure(n: int, jobs: int, only: Sequence[str] = ()) -> list[Start]:
 def main(args: Sequence[str] | None = None) -> int:
     """Runs them and writes the figures; returns 1 where one stands, is late or has failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, default=200)
+    # Every case three times: the longer of two is never three times their median.
+    parser.add_argument("--processes", type=int, default=4 * (len(cases()) - 1))
     parser.add_argument("--each", type=int, default=0, help="so many processes of every case, in place of --processes")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--only", nargs="+", default=(), choices=[*cases()], help="these cases; no figures are kept")
