@@ -23,7 +23,7 @@ from typing import Any
 
 from core.wording import multiple
 from studies.speed import chart
-from studies.speed.work import ROOT, WORKS, config_of
+from studies.speed.work import ALL, BITS, ROOT, WORKS, config_of
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
@@ -81,7 +81,7 @@ def torch_facts(family: str, name: str, width: int) -> str:
 
     from targets import make_target
 
-    work = WORKS[name]
+    work = ALL[name]
     config = config_of(work, family)
     target = make_target(config)
     facts = {
@@ -115,7 +115,7 @@ def compare(family: str, name: str, repeats: int, torch_python: str | None) -> d
         workers["strong"], flat = flat, plain
     flat.close()
     width = workers["suite"].facts["width"]
-    if torch_python and WORKS[name].has_torch:
+    if torch_python and name not in BITS:
         script = str(HERE / "torch_worker.py")
         workers["torch"] = Worker([torch_python, script, family, torch_facts(family, name, width)])
     rates = {way: [] for way in workers}
@@ -198,7 +198,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         for family, found in of_work.items():
             rate = f"{statistics.median(found['rates']['suite']):,.0f}".replace(",", " ")
             cells = [spread(found["ratios"][way]) if way in found["ratios"] else "–" for way in ways]
-            rows.append([WORKS[name].title.replace(" · ", ", "), family, rate, *cells])
+            rows.append([ALL[name].title.replace(" · ", ", "), family, rate, *cells])
     lines = [table(rows), f"Median and range over the rounds. {results['machine']}."]
     for family, gains in results.get("cores", {}).items():
         lines.append(f"{family}: eight seeds on all cores {spread(gains)} times as fast as on one pinned core.")
@@ -211,7 +211,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 def main() -> None:
     """Compares, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
+    parser.add_argument("--works", nargs="+", choices=list(ALL), default=list(ALL))
     parser.add_argument("--families", nargs="+", default=["GAN", "VAE", "RBM"])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument(
@@ -239,12 +239,12 @@ def measure(results: dict[str, Any], chosen: argparse.Namespace) -> None:
         results.clear()
     results |= {"machine": here, "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     for name in chosen.works if "ways" in chosen.only else ():
-        for family in WORKS[name].families:
+        for family in ALL[name].families:
             if family not in chosen.families:
                 continue
             found = compare(family, name, chosen.repeats, chosen.torch_python)
             results.setdefault("comparison", {}).setdefault(name, {})[family] = found
-            line = f"{WORKS[name].title:<52} {family}: {statistics.median(found['rates']['suite']):,.0f} seed-steps/s"
+            line = f"{ALL[name].title:<52} {family}: {statistics.median(found['rates']['suite']):,.0f} seed-steps/s"
             line += "".join(f";  × {spread(values)} {way}" for way, values in found["ratios"].items())
             print(line, flush=True)
     if "cores" in chosen.only:

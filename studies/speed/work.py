@@ -22,7 +22,6 @@ class Work:
     hidden_layers: int
     batch_size: int
     block: int  # updates of one timed call of the suite; the others take a share of it
-    has_torch: bool = True  # whether the loop in PyTorch knows such events
 
 
 WORKS = {
@@ -30,13 +29,15 @@ WORKS = {
     "binned": Work(
         "1D_TRIMODAL, 20 bins · 1 600 parameters", ("GAN", "VAE", "RBM"), "1D_TRIMODAL", 20, 1600, 2, 128, 2_000
     ),
-    "bits": Work(
-        "BITS_ISING, 4 × 4 · 1 000 parameters", ("GAN", "VAE", "RBM"), "BITS_ISING", 0, 1000, 2, 128, 2_000, False
-    ),
     "large": Work(
         "1D_TRIMODAL, 20 bins · 10⁶ parameters · batch 1 024", ("GAN", "VAE"), "1D_TRIMODAL", 20, 10**6, 2, 1024, 10
     ),
 }
+# Beside the simple loops alone: no PyTorch, no roofline.
+BITS = {
+    "bits": Work("BITS_ISING, 4 × 4 · 1 000 parameters", ("GAN", "VAE", "RBM"), "BITS_ISING", 0, 1000, 2, 128, 2_000)
+}
+ALL = {**WORKS, **BITS}
 
 
 def config_of(work: Work, family: str, settings: dict | None = None):

@@ -22,7 +22,7 @@ def main(way: str, family: str, name: str, settings: str = "{}") -> None:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     from models import build
     from studies.speed import loops
-    from studies.speed.work import WORKS, config_of
+    from studies.speed.work import ALL, config_of
     from targets import make_target
 
     if way == "suite jax-keys":
@@ -38,7 +38,7 @@ def main(way: str, family: str, name: str, settings: str = "{}") -> None:
 
         serve(*product(), {})
         return
-    work = WORKS[name]
+    work = ALL[name]
     config = config_of(work, family, json.loads(settings))
     target = make_target(config)
     model = build(family, config, target)
