@@ -297,11 +297,14 @@ def test_weights_are_arguments_of_a_program_and_off_is_another(make_config):
     assert set(build("VAE_GAN", make_config(), blobs()).numbers) >= set(SIMPLE)
 
 
-@pytest.mark.parametrize("scheme", [(), ("--vae-gan.adversarial-weight", "0", "--vae-gan.perceptual-weight", "0")])
+ALONE = ("--vae-gan.adversarial-weight", "0", "--vae-gan.perceptual-weight", "0")
+
+
+@pytest.mark.parametrize("scheme", [(), pytest.param(ALONE, marks=pytest.mark.slow)])
 def test_a_replay_comes_to_the_same(scheme, here, capfd):
     command = (
         "--num-bins 0 --target-type IMAGE_DIGITS --parameter-budget 3000 --models VAE_GAN --n-steps 8 "
-        "--n-evaluations 2 --snapshot-percent 50 --num-seeds 2 --batch-size 16 --out-dir out"
+        "--n-evaluations 2 --snapshot-percent 50 --num-seeds 2 --batch-size 16 --n-eval-samples 200 --out-dir out"
     )
     assert script.main([*command.split(), *scheme]) == 0, capfd.readouterr().err
     assert script.main(["--replay", "out/metrics.json"]) == 0, capfd.readouterr().err

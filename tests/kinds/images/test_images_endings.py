@@ -281,7 +281,8 @@ def test_the_scene_has_images_that_no_family_has_seen(run):
 def test_a_whole_run_writes_what_it_says(here, capfd):
     command = (
         "--num-bins 0 --target-type IMAGE_DIGITS --parameter-budget 3000 --models VAE --n-steps 20 --n-evaluations 2 "
-        "--snapshot-percent 50 --num-seeds 2 --hidden-layers 1 --images.anomaly-labels 3 --out-dir out"
+        "--snapshot-percent 50 --num-seeds 2 --hidden-layers 1 --images.anomaly-labels 3 --n-eval-samples 200 "
+        "--out-dir out"
     )
     assert script.main(command.split()) == 0, capfd.readouterr().err
     report = json.loads((here / "out" / "metrics.json").read_text(encoding="utf-8"))
