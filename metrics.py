@@ -146,7 +146,7 @@ def summarise(values: Sequence[float], higher_is_better: bool | None = False) ->
         low, high = high, low
 
     def or_none(value):
-        # Of 0 the sign's product is a negative one.
+        # `sign * 0` is −0.0; adding 0.0 removes the sign.
         return float(sign * value) + 0.0 if value < _ALMOST_INFINITE / 1e6 else None
 
     return {

@@ -111,6 +111,6 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     second = jnp.where(is_odd, cosine, sine) * jnp.where(direction >= 2, -radius, radius)
     if n < _MANY:
         return jnp.concatenate([first, second])[:n].reshape(shape)
-    # Of many the compiler would compute a concatenation number by number.
+    # XLA computes a large concatenation number by number; a select is vectorised.
     row = jax.lax.broadcasted_iota(np.int32, (2, half), 0)
     return jnp.where(row == 0, first[None], second[None]).reshape(-1)[:n].reshape(shape)

@@ -1,6 +1,7 @@
 """Links, headings, paths and tests that the documents name exist, and every page can be reached from the README."""
 
 import collections
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "studies" / "speed" / "README.md", *PAGES]
 MOST_LINES, MOST_COLUMNS = 200, 120
+ENDS = ("median", "low", "high")
 
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`]+)`")
@@ -136,3 +138,30 @@ def test_paths_that_are_named_exist():
 def test_tests_that_are_named_exist():
     there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert wrong(lambda text: re.findall(r"\btest_\w+\.py", text), lambda _, name: name not in there) == []
+
+
+def test_the_table_of_the_readme_has_the_numbers_of_the_recorded_run():
+    report = json.loads((ROOT / "results_classical_benchmarks/default_run/metrics.json").read_text())
+    names = ("kld", "wasserstein", "kl_exact")
+
+    def near(text, value):
+        """Whether a number is rounded as it stands there."""
+        digits = text.replace(".", "").lstrip("0").partition("e")[0]
+        return float(text) == float(f"{value:.{len(digits)}g}")
+
+    rows = {
+        line.split("|")[1].strip(): re.findall(r"[\d.]+(?:e-\d+)?", line.partition("|")[2].partition("|")[2])
+        for line in README.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\| (GAN|VAE|RBM|\*floor.*) \|.*\(", line)
+    }
+    assert len(rows) == 4
+    for name, cells in rows.items():
+        if name in report["models"]:
+            model = report["models"][name]
+            expected = [model["n_params"], *(model["final"][each][end] for each in names for end in ENDS)]
+        else:
+            # The exact divergence of the target to itself is 0.
+            expected = [*(report["floor"][each][end] for each in names[:2] for end in ENDS), 0]
+        assert len(cells) == len(expected), name
+        for text, value in zip(cells, expected, strict=True):
+            assert near(text, value) if value else float(text) == 0, (name, text, value)

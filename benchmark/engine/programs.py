@@ -17,7 +17,7 @@ _CPU_OPTIONS = {
     # Families are compiled side by side: parts of a program of their own would only get in each other's way.
     "xla_cpu_parallel_codegen_split_count": 1,
 }
-# For what runs once, or never.
+# For programs that run once, or are only analysed.
 _CPU_OPTIONS_ONCE = {**_CPU_OPTIONS, "xla_backend_optimization_level": 0}
 
 

@@ -39,7 +39,7 @@ class Shown:
         self.outcome, self.kind = outcome, outcome.kind
         self.external = [entry for entry in outcome.assessments if entry.external]
         self.colours = scenes.family_colours(list(MODELS), [entry.name for entry in self.external])
-        # What was scored at another number of rows has another floor than the one that is drawn.
+        # An entry that is scored on another number of rows has its own floor; its label says so.
         self.labels = {entry.name: entry.name + own_floor(entry, outcome) for entry in outcome.assessments}
         self.colours |= {label: self.colours[name] for name, label in self.labels.items()}
         self.scene = self.kind.scene(outcome.target, judge, outcome.config)

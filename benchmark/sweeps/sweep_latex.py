@@ -66,7 +66,7 @@ def _table(plan: Plan, row: str, scores: Sequence[Score], rivals: Mapping[str, M
     if rivals:
         lines.append(None)
     for name, rival in rivals.items():
-        own = [_number(rival["kl_exact"]) if metric == kind.exact else _MISSING for metric in metrics]
+        own = [_number(rival[kind.exact]) if metric == kind.exact else _MISSING for metric in metrics]
         best = f"{escaped(name)}, at best"
         lines.append([best, str(rival["n_params"]), *blank, *own, *([_MISSING] if has_scale else [])])
     body = [r"\midrule" if cells is None else " & ".join(cells) + r" \\" for cells in lines]

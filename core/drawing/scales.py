@@ -92,7 +92,7 @@ def robust_limits(ax: Axes, courses: Sequence[np.ndarray], reference: float | No
     margin = max(0.08 * (high - low), (narrowest - (high - low)) / 2) or 0.5
     ax.set_ylim(low - margin, high + margin)
     if max(abs(low), abs(high)) >= 1e5:
-        # Else their power of ten would stand over the axis, where the panel's head is.
+        # Otherwise Matplotlib prints the power of ten over the panel's title.
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 

@@ -176,7 +176,7 @@ def fit(params: dict[str, Any], shape: tuple[int, int, int], rows: np.ndarray, l
 
 
 def _stride(i: int, shape: tuple[int, int, int]) -> int:
-    """Of the i-th convolution."""
+    """The stride of convolution i."""
     return 1 if i == 0 and max(shape[:2]) <= _SMALL else 2
 
 

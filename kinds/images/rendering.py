@@ -45,7 +45,7 @@ def rays(side: int = SIDE) -> jax.Array:
 
 
 def meet_sphere(origin: jax.Array, directions: jax.Array, radius: jax.Array) -> Hits:
-    """Of rays origin [3] + s·directions [P, 3] with a sphere about 0."""
+    """Where rays origin [3] + s·directions [P, 3] meet a sphere about 0."""
     a = jnp.sum(directions**2, axis=1)
     b = directions @ origin
     discriminant = b**2 - a * (origin @ origin - radius**2)
@@ -55,7 +55,7 @@ def meet_sphere(origin: jax.Array, directions: jax.Array, radius: jax.Array) -> 
 
 
 def meet_box(origin: jax.Array, directions: jax.Array, half: jax.Array) -> Hits:
-    """Of the same rays with a box of half sides [3] about 0: between three pairs of planes."""
+    """Where these rays meet a box of half sides [3] about 0: between three pairs of planes."""
     slow = jnp.where(jnp.abs(directions) < 1e-9, 1e-9, directions)
     first = (-jnp.sign(slow) * half[None] - origin[None]) / slow
     last = (jnp.sign(slow) * half[None] - origin[None]) / slow
@@ -67,7 +67,7 @@ def meet_box(origin: jax.Array, directions: jax.Array, half: jax.Array) -> Hits:
 
 
 def meet_cylinder(origin: jax.Array, directions: jax.Array, radius: jax.Array, half: jax.Array) -> Hits:
-    """Of the same rays with a cylinder about the z axis, of that radius and half height: its side and its near cap."""
+    """Where these rays meet a cylinder about the z axis: its side and its near cap."""
     flat, start = directions[:, :2], origin[:2]
     a = jnp.maximum(jnp.sum(flat**2, axis=1), 1e-12)
     b = flat @ start

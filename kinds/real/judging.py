@@ -86,7 +86,7 @@ class _Yardstick(NamedTuple):
 
 def _compared_of(target: Target) -> Callable[[np.ndarray], np.ndarray]:
     """`Target.as_compared` on the host."""
-    # Compiled as one: operation by operation every one of them would be compiled by itself.
+    # One jit: run eagerly, each operation would compile separately.
     as_compared = jax.jit(target.as_compared)
     return lambda rows: np.asarray(as_compared(np.asarray(rows, np.float32)))
 

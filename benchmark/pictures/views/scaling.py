@@ -246,7 +246,7 @@ def _course(ax: Axes, course: Course, colour: str, limits: tuple[float, float]) 
     lowest, highest = np.clip(np.transpose(ends), low, high * 100)
     # What is infinite leaves through the top; what is zero runs along the bottom.
     medians = np.clip(course.medians, low, high * 100)
-    # Between a range and what has no end nothing is known: the range of the other stands there as a line alone.
+    # No band is drawn next to a diverged value: the other value's range is a line there.
     known = np.array([np.isfinite(values).all() for values in course.scores])
     ax.fill_between(course.x, lowest, highest, where=known, color=colour, alpha=0.16, lw=0, zorder=2)
     ax.vlines(course.x, lowest, highest, color=colour, lw=1.4, alpha=0.8, zorder=3)

@@ -149,7 +149,7 @@ def _in_line(ax: Axes, part: Contribution, target: TargetPicture, ticks: bool) -
     if target.binned:
         ax.stairs(each.sum(0), edges, color=part.colour, fill=True, alpha=0.55, zorder=2)
     else:
-        # Means over pieces: what is narrower than a line's width would else be drawn as high as it happens to be met.
+        # Average over each piece: otherwise a peak narrower than the line would get an arbitrary height.
         ax.plot((edges[1:] + edges[:-1]) / 2, each.sum(0), color=part.colour, lw=2.2, zorder=3)
     held = arrays["weights"] > _LEAST_WEIGHT
     if ticks:
