@@ -40,7 +40,7 @@ class _State:
         self.deferring = False
         self.raised = False
         self.keep: Callable[[], bool] | None = None  # within `kept_by`
-        self.kept = False  # it has been called, and there is nothing to lose any more
+        self.kept = False  # the process ends within `kept_by`, and there is nothing to lose any more
         self.over = threading.Event()  # set where the block that handles signals has ended
 
 
@@ -240,20 +240,16 @@ def _say(line: str, descriptor: int = 2) -> None:
 
 def _end_for(number: int, over: threading.Event, keep: Callable[[], bool] | None) -> None:
     """Ends the process unless the main thread does, or there is something to keep that cannot be kept."""
-    if keep is not None:
-        kept = keep()
-        if over.is_set() or not kept:
-            return
-        _state.kept = True
+    if keep is not None and not keep():
+        return
     # An exchange of files takes an instant: where it takes longer it is the last thing that the main thread does.
     if over.wait(_SECONDS_TO_END) or not _undisturbed.acquire(timeout=_SECONDS_TO_CLEAN):
         return
-    if keep is not None and _state.keep is not keep:
-        # The part that looks at no signal is over.
-        _undisturbed.release()
-        return
     try:
-        _end_now(number, over)
+        # Once the part that looks at no signal is over, the main thread ends by itself.
+        if keep is None or _state.keep is keep:
+            _state.kept = keep is not None
+            _end_now(number, over)
     finally:
         _undisturbed.release()
 

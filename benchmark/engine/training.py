@@ -19,6 +19,8 @@ from benchmark.engine.preparation import Program
 from benchmark.engine.records import Begun, Evaluation, Run
 from models.base import without_optimiser
 
+_NO_CONTEXT = nullcontext()
+
 
 def train(
     program: Program,
@@ -27,7 +29,7 @@ def train(
     on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
     begun: Begun | None = None,
     pause: Callable[[Run, Iterator[np.ndarray]], bool] = lambda run, leaves: False,
-    beginning: AbstractContextManager = nullcontext(),  # noqa: B008
+    beginning: AbstractContextManager = _NO_CONTEXT,
 ) -> Run:
     """Trains all seeds of one family and scores them at step 0 and after each interval.
 

@@ -44,6 +44,8 @@ class Simple(NamedTuple):
     draw_with_gradient: Any  # (outputs, noise, temperature) -> events, with the gradient of a relaxed draw
     log_prob: Any  # (outputs, events) -> [n], up to a constant
     beta: float  # weight of a VAE's KL term, unless set
+    has_sigma: bool = False  # an RBM's visible units have deviations
+    persistent: bool = False  # an RBM's chains go on where they are
 
 
 def _straight_through(hard, soft):
@@ -63,6 +65,7 @@ LAWS = {
         draw_with_gradient=lambda outputs, noise, temperature: outputs,
         log_prob=lambda outputs, events: -jnp.sum((events - outputs) ** 2, -1),
         beta=0.1,
+        has_sigma=True,
     ),
     "category": Simple(
         noise=jax.random.gumbel,
@@ -79,6 +82,7 @@ LAWS = {
         ),
         log_prob=lambda outputs, events: jnp.sum(events * outputs - nn.softplus(outputs), -1),
         beta=1.0,
+        persistent=True,
     ),
 }
 
@@ -195,8 +199,8 @@ def vae(config, target, width, flat):
 
 def rbm(config, target, width, flat):
     """Parts of an RBM with contrastive divergence, or with chains that go on where they are (bits)."""
-    settings, n_visible, law = config.rbm.for_law(target.event.law.name), target.event.size, target.event.law.name
-    has_sigma, persistent = law == "normal", law == "bits"
+    settings, n_visible = config.rbm.for_law(target.event.law.name), target.event.size
+    law = LAWS[target.event.law.name]
     optimiser = adam(settings.learning_rate, flat)
 
     def init(key):
@@ -206,28 +210,28 @@ def rbm(config, target, width, flat):
             "a": jnp.zeros(n_visible),
             "b": jnp.zeros(width),
         }
-        if has_sigma:
+        if law.has_sigma:
             params["s"] = jnp.full(n_visible, math.log(settings.sigma))
         average, chains = params if settings.average else (), jnp.zeros((config.batch_size, n_visible))
         return {"p": params, "opt": optimiser.init(params), "average": average, "chains": chains, "t": 0.0}
 
     def hidden(p, v):
-        return (v * jnp.exp(-2 * p["s"]) if has_sigma else v) @ p["w"] + p["b"]
+        return (v * jnp.exp(-2 * p["s"]) if law.has_sigma else v) @ p["w"] + p["b"]
 
     def free_energy(p, v):
-        quadratic = jnp.sum(((v - p["a"]) * jnp.exp(-p["s"])) ** 2, -1) / 2 if has_sigma else -v @ p["a"]
+        quadratic = jnp.sum(((v - p["a"]) * jnp.exp(-p["s"])) ** 2, -1) / 2 if law.has_sigma else -v @ p["a"]
         return quadratic - nn.softplus(hidden(p, v)).sum(-1)
 
     def sweep(p, v, key):
         key_h, key_v = jax.random.split(key)
         h = jax.random.bernoulli(key_h, nn.sigmoid(hidden(p, v))).astype(jnp.float32)
         mean = h @ p["w"].T + p["a"]
-        if has_sigma:
+        if law.has_sigma:
             return mean + jnp.exp(p["s"]) * jax.random.normal(key_v, mean.shape)
-        return LAWS[law].draw(key_v, mean)
+        return law.draw(key_v, mean)
 
     def update(state, batch, key):
-        p, v = state["p"], state["chains"] if persistent else batch
+        p, v = state["p"], state["chains"] if law.persistent else batch
         for each in jax.random.split(key, settings.k):
             v = sweep(p, v, each)
         loss, gradient = jax.value_and_grad(lambda p: free_energy(p, batch).mean() - free_energy(p, v).mean())(p)

@@ -98,6 +98,20 @@ def children(pid):
     return found
 
 
+def ended(process, number):
+    """What a process has said and complained, which a signal has ended within five seconds, with its exit code."""
+    begun = children(process.pid)
+    began = time.monotonic()
+    process.send_signal(number)
+    # What it has started may end after it.
+    code = process.wait()
+    assert time.monotonic() - began < 5
+    assert code == 128 + number
+    said, errors = process.communicate()
+    assert are_gone(begun, 5)
+    return said, errors
+
+
 def are_gone(pids, seconds):
     deadline = time.monotonic() + seconds
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
@@ -124,26 +138,18 @@ def test_a_signal_ends_a_compilation_within_five_seconds(number, where, tmp_path
     where, in_compiler, _ = where.partition(" compiler")
     code = CODE.replace(_LOCK, COMPILER) if in_compiler else CODE
     with started(tmp_path / "out", tmp_path / "temporary", where, code=code) as process:
-        begun = children(process.pid)
-        assert begun
+        assert children(process.pid)
         if in_compiler:
             # The line before came from Python: by now it is in the compiler, and stays there.
             time.sleep(2)
             assert process.poll() is None
-        began = time.monotonic()
-        process.send_signal(number)
-        # What it has started may end after it.
-        code = process.wait()
-        assert time.monotonic() - began < 5
-        said, errors = process.communicate()
-        assert code == 128 + number
+        said, errors = ended(process, number)
         line = f"interrupted ({number.name}) before anything new could be kept: older files are unchanged"
         assert said.splitlines()[-1] == line
         assert errors == ""
         # Neither the folder nor its lock, and nothing where temporary files go.
         assert sorted(path.name for path in tmp_path.iterdir()) == ["temporary"]
         assert not list((tmp_path / "temporary").iterdir())
-        assert are_gone(begun, 5)
 
 
 # After the training, and at the first scores of the second family.
@@ -151,17 +157,10 @@ def test_a_signal_ends_a_compilation_within_five_seconds(number, where, tmp_path
 def test_a_signal_ends_the_scoring_of_what_is_trained_within_five_seconds(where, tmp_path):
     out, words = tmp_path / "out", ("--models", "RBM", "VAE", "--out-dir", str(tmp_path / "out"))
     with started(out, tmp_path / "temporary", where, *words[:3]) as process:
-        begun = children(process.pid)
-        began = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        code = process.wait()
-        assert time.monotonic() - began < 5
-        said, errors = process.communicate()
-    assert code == 143
+        said, errors = ended(process, signal.SIGTERM)
     line = "interrupted (SIGTERM): all that was trained is kept; the same command, without --fresh, goes on"
     assert said.splitlines()[-1] == line
     assert errors == "SIGTERM: ending soon, with what there is by then; a second signal, later, stops at once\n"
-    assert are_gone(begun, 5)
     # Nothing but what was trained.
     assert [path.name for path in out.iterdir() if path.name != ".gitignore"] == ["checkpoint"]
     done = subprocess.run([sys.executable, script.__file__, *SMALL, *words], capture_output=True, text=True)
@@ -175,20 +174,12 @@ def test_a_signal_ends_the_scoring_of_what_is_trained_within_five_seconds(where,
 def test_a_sweep_says_what_is_finished(tmp_path):
     words = ("--sweep", "SEED=1,2", "--no-sweep-pictures")
     with started(tmp_path / "out", tmp_path / "temporary", "benchmark.run.fitting prepare 1", *words) as process:
-        begun = children(process.pid)
-        began = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        # What it has started may end after it.
-        code = process.wait()
-        assert time.monotonic() - began < 5
-        said, errors = process.communicate()
-        assert code == 143
+        said, errors = ended(process, signal.SIGTERM)
         assert said.splitlines()[-2:] == [
             "interrupted: 1 of 2 cells finished; the same command continues",
             f"open {tmp_path / 'out'}/index.html in a browser",
         ]
         assert errors == ""
-        assert are_gone(begun, 5)
     assert (tmp_path / "out" / "SEED=1" / "metrics.json").exists()
     assert not [path for path in (tmp_path / "out").rglob(".*") if path.name != ".gitignore"]
 

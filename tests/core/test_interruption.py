@@ -104,6 +104,22 @@ with (
     assert code == 0 or time.monotonic() - began < 5
 
 
+def test_a_part_that_ends_in_time_leaves_the_block_its_usual_way():
+    lines = """
+import os, signal, time
+from core import interruption
+interruption._SECONDS_TO_END = 1.0
+with interruption.handled(), interruption.deferred():
+    with interruption.kept_by(lambda: True):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+    time.sleep(3)
+    print(f"to its end, kept: {interruption.kept()}")
+"""
+    done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, timeout=60, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "to its end, kept: False\n")
+
+
 def test_files_that_are_being_exchanged_are_all_in_their_place(tmp_path):
     # The time that is left to the main thread ends within the exchange.
     lines = f"""
