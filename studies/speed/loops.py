@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from models.boltzmann_layers import LAYERS
+
 
 class MLP(nn.Module):
     """Hidden layers of one width."""
@@ -200,7 +202,7 @@ def vae(config, target, width, flat):
 def rbm(config, target, width, flat):
     """Parts of an RBM with contrastive divergence, or with chains that go on where they are (bits)."""
     settings, n_visible = config.rbm.for_law(target.event.law.name), target.event.size
-    law = LAWS[target.event.law.name]
+    law, n_sweeps = LAWS[target.event.law.name], settings.k or LAYERS[target.event.law.name].k
     optimiser = adam(settings.learning_rate, flat)
 
     def init(key):
@@ -232,7 +234,7 @@ def rbm(config, target, width, flat):
 
     def update(state, batch, key):
         p, v = state["p"], state["chains"] if law.persistent else batch
-        for each in jax.random.split(key, settings.k):
+        for each in jax.random.split(key, n_sweeps):
             v = sweep(p, v, each)
         loss, gradient = jax.value_and_grad(lambda p: free_energy(p, batch).mean() - free_energy(p, v).mean())(p)
         updates, opt = optimiser.update(gradient, state["opt"])

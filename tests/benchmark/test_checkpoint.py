@@ -163,6 +163,24 @@ def test_what_was_trained_outlives_a_failure_at_the_end(config, tmp_path, monkey
     assert contents(tmp_path / "out") == undisturbed
 
 
+def test_a_signal_is_told_whether_all_is_kept(config, tmp_path, monkeypatch):
+    asked, whole = [], storage.os.fsync
+    close = one_run.close
+
+    def closing(*args):
+        keep = interruption._state.keep
+        with monkeypatch.context() as patched:
+            patched.setattr(storage.os, "fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left")))
+            asked.append(keep())
+        assert storage.os.fsync is whole
+        asked.append(keep())
+        return close(*args)
+
+    monkeypatch.setattr(one_run, "close", closing)
+    execute(config, tmp_path)
+    assert asked == [False, True]
+
+
 def test_a_disk_that_is_full_is_said_and_loses_nothing_that_was_there(config, tmp_path, monkeypatch, capsys):
     execute(config, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}

@@ -7,6 +7,7 @@ import pytest
 
 from models import build
 from models.base import count_params
+from models.boltzmann_layers import LAYERS
 from studies.speed import loops
 from studies.speed.work import ALL, config_of
 from targets import make_target
@@ -60,3 +61,27 @@ def test_an_rbm_on_bits_goes_on_with_its_chains():
     with jax.numpy_rank_promotion("allow"):
         after, _ = jax.jit(update)(state | {"p": copying, "chains": chains}, jnp.zeros_like(chains), jax.random.key(2))
     np.testing.assert_array_equal(after["chains"], chains)
+
+
+def test_an_rbm_on_bits_takes_as_many_sweeps_as_the_suite(monkeypatch):
+    law, drawn = loops.LAWS["bits"], []
+    counted = law._replace(draw=lambda key, outputs: drawn.append(1) or law.draw(key, outputs))
+    monkeypatch.setitem(loops.LAWS, "bits", counted)
+    config, target, _, (init, (update,)) = parts_of("bits", "RBM")
+    with jax.numpy_rank_promotion("allow"):
+        jax.eval_shape(
+            update, init(jax.random.key(0)), jnp.zeros((config.batch_size, target.event.size)), jax.random.key(1)
+        )
+    assert len(drawn) == LAYERS["bits"].k == 5
+
+
+def test_a_generator_of_bits_shrinks_by_its_rate_times_the_decay():
+    config, _, _, (init, (_, update)) = parts_of("bits", "GAN")
+    settings, state = config.gan.for_law("bits"), init(jax.random.key(0))
+    # A discriminator without weights has no gradient to give.
+    state["d"] = jax.tree.map(jnp.zeros_like, state["d"])
+    with jax.numpy_rank_promotion("allow"):
+        after, _ = jax.jit(update)(state, None, jax.random.key(1))
+    assert settings.weight_decay > 0
+    for old, new in zip(jax.tree.leaves(state["g"]), jax.tree.leaves(after["g"]), strict=True):
+        np.testing.assert_allclose(new, old * (1 - settings.learning_rate * settings.weight_decay), rtol=1e-6)
